@@ -1,0 +1,64 @@
+# Two commands on a fresh machine: `make run` and `make test`. Needs Python 3.11 or later and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+export LAKEHOUSE_HOME ?= $(CURDIR)/.lakehouse
+# Compiled modules make every start some seconds cheaper.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: setup run test test-all lint ui browser status clean lock
+
+setup: $(VENV)/.installed .env
+
+$(VENV)/.installed: pyproject.toml constraints.txt setup.py
+ifdef UV
+	test -x $(BIN)/python || uv venv --python $(PYTHON) $(VENV)
+	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres]'
+else
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres]'
+endif
+	touch $@
+
+.env: $(VENV)/.installed
+	$(BIN)/python -m lakehouse_assets.instance.local --home "$(LAKEHOUSE_HOME)" --env-file .env
+	touch $@
+
+run: setup
+	$(BIN)/lakehouse run
+	@echo "Daily sales of the last days, from Snowflake:"
+	$(BIN)/lakehouse sql "SELECT invoice_date, SUM(gross_sales) AS gross_sales, SUM(returns) AS returns, SUM(net_sales) AS net_sales, SUM(gross_sales_eur) AS gross_sales_eur, SUM(orders) AS orders, SUM(units) AS units FROM ANALYTICS.DAILY_SALES GROUP BY invoice_date ORDER BY invoice_date DESC LIMIT 7"
+	$(BIN)/lakehouse sql "SELECT cohort_month, months_since, cohort_size, active_customers, net_sales FROM ANALYTICS.COHORT_RETENTION ORDER BY cohort_month, months_since LIMIT 12"
+	$(BIN)/lakehouse verify
+
+test: setup
+	$(BIN)/python -m pytest -m "not heavy" $(TESTS)
+
+test-all: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: setup
+	$(BIN)/ruff format --check lakehouse_assets lakehouse_assets_tests benchmarks setup.py
+	$(BIN)/ruff check lakehouse_assets lakehouse_assets_tests benchmarks setup.py
+	$(BIN)/pyright
+
+ui: setup
+	@$(BIN)/python -m lakehouse_assets.instance.local --home "$(LAKEHOUSE_HOME)" --env-file .env
+	$(BIN)/dagster dev -w workspace.yaml -p 3000
+
+# The tests of the UI drive a headless Chromium, and are skipped where there is none. Debian and its kin, as root.
+browser:
+	apt-get update
+	apt-get install -y --no-install-recommends chromium
+
+status: setup
+	$(BIN)/lakehouse status
+
+# A new set of versions within the bounds of pyproject.toml.
+lock:
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --no-header --no-annotate pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf $(VENV) .env build *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

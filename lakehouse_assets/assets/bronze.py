@@ -1,0 +1,84 @@
+"""Bronze: what landed, row by row, and the journal. Rows first, journal after."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.assets.table import Table, TableConfig, asset_key, audit, lakehouse_asset, output
+from lakehouse_assets.contracts import contract
+from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
+from lakehouse_assets.io_managers.delta import Publication
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.sources.ingest import entries, new_drops, stage_bronze, stage_journal
+from lakehouse_assets.sources.landing import SOURCES, Drop
+
+
+def _drops_of(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, source: str | None = None) -> list[Drop]:
+    """The drops of the run's batch dates that the journal does not know."""
+    days = {date.fromisoformat(k) for k in context.partition_keys}
+    drops, _ = lakehouse.zone.scan(source)
+    return [d for d in new_drops(drops, entries(lakehouse.lakehouse)) if d.batch_date in days]
+
+
+def _bronze(source: str, words: str) -> Table:
+    model = contract(f"bronze.{SOURCES[source]}")
+
+    def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+        @lakehouse_asset(model, partitions, "", words)
+        def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource) -> Iterator[Any]:
+            drops = _drops_of(context, lakehouse, source)
+
+            def stage() -> StagedSlice | None:
+                lakehouse.lakehouse.head(model)  # the table exists from its first run on, drops or not
+                return stage_bronze(lakehouse.lakehouse, source, lakehouse.zone, drops)
+
+            by_day: dict[str, int] = {}
+            for drop in drops:
+                by_day[str(drop.batch_date)] = by_day.get(str(drop.batch_date), 0) + 1
+            for key in context.partition_keys:
+                context.add_asset_metadata({"drops": by_day.get(key, 0)}, partition_key=key)
+            staged = stage()
+            gates = audit(model, lakehouse, staged)
+            yield from gates.results
+            if not gates.blocked:
+                yield output(context, lakehouse, Publication(model.name, staged, stage), config)
+
+        return compute
+
+    return Table(model.name, (), "", build)
+
+
+orders = _bronze("orders", "Taken in from the CSV drops of the folder `orders/`.")
+customers = _bronze("customers", "Taken in from the JSON lines of the folder `customers/`.")
+fx_rates = _bronze("fx", "Taken in from the ECB files of the folder `fx/`, unpivoted.")
+
+
+def _landings() -> Table:
+    model = contract(JOURNAL)
+
+    def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+        @lakehouse_asset(
+            model,
+            partitions,
+            "",
+            "An entry is written once its rows are in bronze.",
+            check_specs=None,
+            ins={t: dg.AssetIn(asset_key(f"bronze.{t}")) for t in SOURCES.values()},
+        )
+        def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
+            def stage() -> StagedSlice | None:
+                lakehouse.lakehouse.head(model)
+                return stage_journal(lakehouse.lakehouse, lakehouse.zone, _drops_of(context, lakehouse))
+
+            yield output(context, lakehouse, Publication(model.name, stage(), stage), config)
+
+        return compute
+
+    return Table(model.name, (), "", build)
+
+
+landings = _landings()
+
+TABLES = [orders, customers, fx_rates, landings]

@@ -1,0 +1,103 @@
+"""Silver: typed, cleansed, deduplicated; bad rows set aside with their reasons; the account of every drop."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.assets.table import Table, TableConfig, asset_key, fingerprint, lakehouse_asset, output, slice_doubles, table
+from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
+from lakehouse_assets.instance.check_events import log_check_evaluations
+from lakehouse_assets.io_managers.delta import Publication, publish
+from lakehouse_assets.quality import checks
+from lakehouse_assets.quality.audit import DropVerdict
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.sources import intake as accounts
+from lakehouse_assets.sources.cleanse import Cleansed, SourceTable, cleanse, standing_verdicts
+from lakehouse_assets.sources.journal import REFUSED
+from lakehouse_assets.sources.tables import source_tables
+from lakehouse_assets.transforms import customers as crm
+from lakehouse_assets.transforms import frames, fx_rates, order_lines, products
+
+
+def _source_table(source: SourceTable, mark: str, words: str) -> Table:
+    model = source.contract
+    key = asset_key(model.name)
+
+    def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+        @lakehouse_asset(
+            model,
+            partitions,
+            mark,
+            words,
+            ins={"landings": dg.AssetIn(asset_key(JOURNAL)), "landed": dg.AssetIn(asset_key(source.bronze))},
+            check_specs=checks.gate_specs(model, partitions),
+        )
+        def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
+            cleansed: Cleansed | None = None
+
+            def stage() -> StagedSlice | None:
+                nonlocal cleansed
+                cleansed = cleanse(lakehouse.lakehouse, source, fingerprint=mark, force=config.force)
+                return cleansed.slice if cleansed else None
+
+            staged = stage()
+            keys = context.partition_keys
+            days = {date.fromisoformat(k) for k in keys}
+            judged = cleansed.judged if cleansed else []
+            paths = {v.path for v in judged}
+            recorded = standing_verdicts(lakehouse.lakehouse, model.name, source.source, days)
+            # A day of the run without a verdict would be shown as skipped, and with it the check.
+            judged = [v for v in judged if v.batch_date in days] + [v for v in recorded if v.path not in paths]
+            refused = [v for v in judged if v.verdict == REFUSED]
+            by_day: dict[str, list[DropVerdict]] = {key: [] for key in keys}
+            for verdict in judged:
+                by_day[str(verdict.batch_date)].append(verdict)
+            doubled = slice_doubles(model, lakehouse, staged)
+            gates = checks.drop_gates(model, judged, by_day, doubled)
+            log_check_evaluations(context, gates.evaluations)
+            for day, verdicts in by_day.items():
+                context.add_asset_metadata(
+                    {"landed": sum(v.landed for v in verdicts), "bad_rows": sum(v.bad_rows for v in verdicts)}, partition_key=day
+                )
+            publication = Publication(model.name, staged, stage)
+            if doubled:
+                yield from gates.results
+                return
+            if not refused:
+                yield from gates.results
+                yield output(context, lakehouse, publication, config)
+                return
+            # The other drops are published and their batches are green. Without an Output nothing downstream runs in this run: it
+            # would take the refused batches for loaded, so it follows in a run of its own.
+            ref = publish(lakehouse, publication)
+            red = {str(v.batch_date) for v in refused}
+            for day in sorted(set(keys) - red):
+                context.log_event(dg.AssetMaterialization(key, partition=day, metadata={"delta_version": ref.version}))
+            yield from gates.results
+
+        return compute
+
+    return Table(model.name, (JOURNAL,), mark, build)
+
+
+_CODE = {"silver.order_lines": order_lines, "silver.customers": crm, "silver.fx_rates": fx_rates}
+_WORDS = {
+    "silver.order_lines": "A line that several drops say stands on the least of them.",
+    "silver.customers": "The greatest time of change wins.",
+    "silver.fx_rates": "Of two drops for one date the greatest wins.",
+}
+
+
+def build_tables(email_key: str, keep_email: bool) -> list[Table]:
+    """The silver tables. email_key: the secret of the keyed hash of e-mail addresses; keep_email: whether they go on beside it."""
+    marks = {name: fingerprint(code, frames) for name, code in _CODE.items()}
+    # Another key or another permission makes customers stale; two bytes of a hash tell nothing of the key.
+    marks["silver.customers"] += f"-{hashlib.sha256(email_key.encode()).hexdigest()[:4]}{'-email' if keep_email else ''}"
+    return [
+        *(_source_table(source, marks[source.name], _WORDS[source.name]) for source in source_tables(email_key, keep_email)),
+        table("silver.products", upstreams=["silver.order_lines"])(products.products),
+        table("silver.intake", upstreams=[JOURNAL, *(n for t in accounts.TABLES.values() for n in (t, f"{t}_verdicts"))])(accounts.intake),
+    ]

@@ -1,0 +1,64 @@
+"""Snowflake: the served tables. Each hands its IO manager the reference of its gold table, and that one does the hand-off."""
+
+import dagster as dg
+
+from lakehouse_assets.assets.table import asset_key
+from lakehouse_assets.contracts import Contract, contract
+from lakehouse_assets.delta.store import TableRef
+from lakehouse_assets.partitions import BACKFILL_POLICY
+from lakehouse_assets.quality import checks
+from lakehouse_assets.resources.handoff import HandoffResource, served
+from lakehouse_assets.settings import Settings
+
+
+def _served_table(model: Contract, settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=dg.AssetKey(["snowflake", model.table]),
+        ins={"gold": dg.AssetIn(asset_key(model.name))},
+        partitions_def=partitions,
+        backfill_policy=BACKFILL_POLICY,
+        io_manager_key="snowflake_stage_io",
+        group_name="snowflake",
+        kinds={"snowflake", "parquet"},
+        owners=[model.owner],
+        description=f"{model.description}\n\nEqual to the snapshot of `{model.name}` that the ledger names, row for row.",
+        code_version=model.fingerprint,
+        metadata={
+            "dagster/column_schema": checks.dagster_schema(model),
+            "dagster/table_name": f"{settings.database}.{settings.analytics_schema}.{model.table}".upper(),
+            "dagster/storage_kind": "snowflake",
+        },
+    )
+    def hand_off(gold: TableRef) -> dg.Output[TableRef]:
+        return dg.Output(gold, data_version=dg.DataVersion(str(gold.version)))
+
+    return hand_off
+
+
+def snowflake_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """SALES_LINES, DAILY_SALES, PRODUCT_SALES, CUSTOMER_VALUE, COHORT_RETENTION, DIM_PRODUCTS and DIM_CUSTOMERS."""
+    return [_served_table(contract(model.name), settings, partitions) for model in served().values()]
+
+
+def reconciliation(model: Contract) -> dg.AssetChecksDefinition:
+    """The stand-alone proof that a Snowflake table equals the snapshot that the ledger names."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(["snowflake", model.table]),
+        name="equals_snapshot",
+        description="Count and hash of every slice equal the ledger and, while it is readable, the Delta snapshot.",
+    )
+    def equals_snapshot(handoff: HandoffResource) -> dg.AssetCheckResult:
+        with handoff.open() as open_handoff:
+            result = open_handoff.verify(handoff.lakehouse.lakehouse.spark, model)
+        return dg.AssetCheckResult(
+            passed=result.equal,
+            metadata={
+                "delta_version": result.version,
+                "snapshot_readable": result.snapshot_readable,
+                "differing_slices": len(result.slices),
+                "rows": dg.MetadataValue.json([str(r) for r in result.row_differences]),
+            },
+        )
+
+    return equals_snapshot

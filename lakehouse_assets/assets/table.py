@@ -1,0 +1,173 @@
+"""The one decorator that turns a transform and a contract into an asset: stage → audit → checks → Output.
+
+Belongs here: the steps that every table goes through, in Dagster's terms. Does not belong here: what any one table is.
+"""
+
+import ast
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.contracts import Contract, contract
+from lakehouse_assets.delta.staging import StagedSlice
+from lakehouse_assets.delta.store import OPERATION
+from lakehouse_assets.io_managers.delta import Publication
+from lakehouse_assets.partitions import BACKFILL_POLICY
+from lakehouse_assets.quality import checks
+from lakehouse_assets.quality.audit import Broken, slice_violations, unique_key_violations
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.transforms import frames
+from lakehouse_assets.transforms.frames import Transform
+
+
+class TableConfig(dg.Config):
+    """Launchpad settings that every table has."""
+
+    force: bool = False
+    """Recompute the table from its upstreams although nothing says that it is behind; rows that come out the same are not written."""
+    reason: str = ""
+    """Why the run was started by hand; kept with the materialisation."""
+
+
+def fingerprint(*code: ModuleType | Callable[..., Any]) -> str:
+    """12 hex digits over the code that makes a table; comments, docstrings and layout do not count."""
+    digest = hashlib.sha256()
+    for item in code:
+        module = item if isinstance(item, ModuleType) else sys.modules[item.__module__]
+        digest.update(_without_words(inspect.getsource(module)).encode())
+        digest.update(getattr(item, "__qualname__", "").encode())
+    return digest.hexdigest()[:12]
+
+
+def _without_words(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            body[0].value.value = ""
+    return ast.dump(tree)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the graph before it is bound to a partitions definition. `build` makes the asset."""
+
+    name: str
+    upstreams: tuple[str, ...]
+    fingerprint: str
+    build: Callable[[dg.PartitionsDefinition], dg.AssetsDefinition]
+    transform: Transform | None = None
+
+    @property
+    def key(self) -> dg.AssetKey:
+        return asset_key(self.name)
+
+
+def asset_key(name: str) -> dg.AssetKey:
+    """`layer.table` → the asset key `[layer, table]`."""
+    return dg.AssetKey(name.split("."))
+
+
+def table(name: str, *, upstreams: Sequence[str], code: Sequence[ModuleType] = ()) -> Callable[[Transform], Table]:
+    """Make a table of the graph from a transform.
+
+    name: `layer.table`, which must have a contract. upstreams: the tables whose changes the transform consumes. code: further modules whose
+    change makes the table stale, beside the transform's own.
+    """
+
+    def decorate(transform: Transform) -> Table:
+        model = contract(name)
+        mark = fingerprint(transform, frames, *code)
+
+        def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+            @lakehouse_asset(
+                model,
+                partitions,
+                mark,
+                transform.__doc__,
+                ins={u.replace(".", "__"): dg.AssetIn(asset_key(u)) for u in upstreams if "_verdicts" not in u},
+            )
+            def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
+                def stage() -> StagedSlice | None:
+                    return lakehouse.lakehouse.stage(model, transform, upstreams, fingerprint=mark, force=config.force)
+
+                def stage_again() -> StagedSlice | None:
+                    staged = stage()
+                    if audit(model, lakehouse, staged).blocked:
+                        raise dg.Failure(f"{name}, staged again, breaks its contract; materialise it once more to see by which rows.")
+                    return staged
+
+                staged = stage()
+                gates = audit(model, lakehouse, staged)
+                yield from gates.results
+                if not gates.blocked:
+                    yield output(context, lakehouse, Publication(name, staged, stage_again), config)
+                elif staged:
+                    lakehouse.lakehouse.discard(staged.uri)
+
+            return compute
+
+        return Table(name, tuple(upstreams), mark, build, transform)
+
+    return decorate
+
+
+def lakehouse_asset(
+    model: Contract, partitions: dg.PartitionsDefinition, mark: str, words: str | None, **more: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dagster.asset` with what every lakehouse asset says of itself, from its contract. mark: the transform's fingerprint."""
+    said: dict[str, Any] = {
+        "key": asset_key(model.name),
+        "partitions_def": partitions,
+        "backfill_policy": BACKFILL_POLICY,
+        "io_manager_key": "delta_io",
+        "group_name": model.layer,
+        "kinds": {"deltalake", "pyspark", model.layer},
+        "owners": [model.owner],
+        "description": "\n\n".join(filter(None, [model.description, inspect.cleandoc(words or "")])),
+        "code_version": f"{model.fingerprint}-{mark}",
+        "metadata": {
+            "dagster/column_schema": checks.dagster_schema(model),
+            "dagster/table_name": model.name,
+            "dagster/storage_kind": "deltalake",
+            "key": ", ".join(model.key),
+        },
+        "output_required": False,
+        "check_specs": checks.gate_specs(model),
+    }
+    return dg.asset(**{**said, **more})
+
+
+def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> checks.Gates:
+    """Judge the rows that a slice would write, in one pass; deleted rows are not judged."""
+    if staged is None or staged.uri is None:
+        return checks.slice_gates(model, 0, {}, None, ())
+    rows = lakehouse.lakehouse.staged_frame(model, staged.uri)
+    written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
+    return checks.slice_gates(model, staged.rows, slice_violations(written, model), slice_doubles(model, lakehouse, staged), ())
+
+
+def slice_doubles(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> Broken | None:
+    """The keys that stand twice in a slice, whatever becomes of them."""
+    if staged is None or staged.uri is None:
+        return None
+    return unique_key_violations(lakehouse.lakehouse.staged_frame(model, staged.uri), model)
+
+
+def output(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, publication: Publication, config: TableConfig) -> dg.Output:
+    """The Output of a lakehouse asset; its data version is the Delta version, so that a run without change leaves downstream in sync."""
+    staged = publication.staged
+    head = lakehouse.lakehouse.store.head(publication.table)
+    version = staged.base_version + 1 if staged and staged.rows else head.data_version if head else 0
+    metadata: dict[str, Any] = {}
+    if config.reason:
+        metadata["reason"] = config.reason
+    if staged:
+        metadata["consumed"] = dg.MetadataValue.json(dict(staged.consumed.upstreams))
+    return dg.Output(publication, data_version=dg.DataVersion(str(version)), metadata=metadata)

@@ -1,0 +1,171 @@
+"""The watch: a sensor that closes runs whose process is gone, and tells a sink of troubles when they begin and when they are over.
+
+Belongs here: what counts as trouble, each read from where it shows: tables for drops, Dagster's records for runs, checks and freshness. Does not belong
+here: how a message is delivered (`sinks.py`), curing anything.
+
+The cursor holds the troubles that have been told, so that each is told once. It is written after the sink has taken the news: news is told twice
+rather than not at all.
+"""
+
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+
+import dagster as dg
+from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.dagster_run import RunRecord
+
+from lakehouse_assets.automation.inflight import only_refused, step_failures
+from lakehouse_assets.automation.jobs import LOAD_ALL
+from lakehouse_assets.automation.sinks import Alert, AlertSink
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.instance.sweep import sweep_dead_runs
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.sources.cleanse import refused_now
+from lakehouse_assets.sources.intake import TABLES as PUBLISHED
+
+WATCH = "watch"
+_RECENT_FAILURES = 50
+
+
+def failed_runs(instance: dg.DagsterInstance) -> list[Alert]:
+    """Jobs whose last failure has not been made good: by the same run over at least the same assets, by a whole load, or by each failed table."""
+    found: dict[str, Alert] = {}
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RECENT_FAILURES):
+        run = record.dagster_run
+        key = f"run_failed:{run.job_name}"
+        if key in found or only_refused(instance, run.run_id):
+            continue
+        failures = step_failures(instance, run.run_id)
+        if _made_good(instance, record, failures):
+            continue
+        step, said = next(iter(failures.items()), ("", "its process ended, or it could not start"))
+        where = f"step {step}: " if step else ""
+        found[key] = Alert(
+            key, "run_failed", f"Run {run.run_id[:8]} of {run.job_name} failed: {where}{said[:500]}", record.end_time or time.time()
+        )
+    return list(found.values())
+
+
+def _made_good(instance: dg.DagsterInstance, record: RunRecord, failures: Mapping[str, str]) -> bool:
+    run = record.dagster_run
+    later = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], created_after=record.create_timestamp)
+    for success in instance.get_runs(later, limit=200):
+        whole = success.asset_selection is None
+        covers = whole or (run.asset_selection is not None and run.asset_selection <= (success.asset_selection or set()))
+        if (success.job_name == run.job_name and covers) or (success.job_name == LOAD_ALL and whole):
+            return True
+    ended = record.end_time or 0.0
+    events = [instance.get_latest_materialization_event(dg.AssetKey(step.split("__"))) for step in failures]
+    return bool(events) and all(event is not None and event.timestamp > ended for event in events)
+
+
+def refused_drops(lakehouse: LakehouseResource) -> list[Alert]:
+    """Drops that wait for their correction, and files that are not taken in because of the date in their name."""
+    now = time.time()
+    house = lakehouse.lakehouse
+    refused = [v for source, table in PUBLISHED.items() for v in refused_now(house, table, source)]
+    _, names = lakehouse.zone.scan()
+    return [
+        *(
+            Alert(f"drop_refused:{v.path}@{v.content_hash[:12]}", "drop_refused", v.reason or f"Drop {v.path} is refused.", now)
+            for v in refused
+        ),
+        *(Alert(f"drop_not_taken_in:{path}", "drop_not_taken_in", reason, now) for path, reason in names.items()),
+    ]
+
+
+def failed_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[Alert]:
+    """Stand-alone checks that failed, and not merely warned, when they last came to a verdict."""
+    judged = (AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED)
+    found = []
+    for key in keys:
+        history = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+        last = next((r for r in history if r.status in judged), None)
+        evaluation = last.evaluation if last and last.status == AssetCheckExecutionRecordStatus.FAILED else None
+        if last is None or evaluation is None or evaluation.severity != dg.AssetCheckSeverity.ERROR:
+            continue
+        name = key.asset_key.to_user_string()
+        if key.name == "equals_snapshot":
+            kind, said = (
+                "reconciliation_mismatch",
+                f"{name} differs from the snapshot that the ledger names; `lakehouse verify` shows the rows.",
+            )
+        else:
+            kind, said = "check_failed", f"{name} fails {key.name}: {evaluation.description or 'see the check in the UI'}"
+        found.append(Alert(f"{kind}:{name}", kind, said[:500], last.create_timestamp))
+    return found
+
+
+def not_fresh(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> list[Alert]:
+    """Tables that have not been brought up to date for longer than their freshness policy allows."""
+    late = {FreshnessState.WARN: "late", FreshnessState.FAIL: "very late"}
+    return [
+        Alert(
+            f"not_fresh:{key.to_user_string()}",
+            "not_fresh",
+            f"{key.to_user_string()} is {late[record.freshness_state]}: it was not materialised within the time its freshness policy allows.",
+            record.updated_at.timestamp(),
+        )
+        for key, record in instance.get_freshness_state_records(keys).items()
+        if record.freshness_state in late
+    ]
+
+
+def look(
+    sources: Mapping[str, Callable[[], Sequence[Alert]]], told: Mapping[str, Alert], complain: Callable[[str], object]
+) -> dict[str, Alert]:
+    """All troubles by key. A source that cannot be looked at is a trouble itself, and what it said last stands: nobody knows that it is over.
+
+    sources: name, with which the keys of its alerts begin (several, joined by commas) → what is wrong there. complain: takes a traceback.
+    """
+    found: dict[str, Alert] = {}
+    for name, ask in sources.items():
+        try:
+            found |= {alert.key: alert for alert in ask()}
+        except Exception as error:
+            kinds = tuple(f"{kind}:" for kind in name.split(","))
+            found |= {key: alert for key, alert in told.items() if key.startswith(kinds)}
+            complain(traceback.format_exc())
+            said = str(error) if isinstance(error, LakehouseError) else f"{type(error).__name__}, see the log of this sensor's tick."
+            found[f"cannot_look:{name}"] = Alert(f"cannot_look:{name}", "cannot_look", f"The watch cannot tell {name}: {said}", time.time())
+    return {key: told.get(key, alert) for key, alert in found.items()}
+
+
+def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
+    """The watch. fresh: assets with a freshness policy; checks: the stand-alone checks."""
+
+    @dg.sensor(
+        name=WATCH,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Closes runs whose process is gone, and tells of failed runs, refused drops, mismatches and tables that are late: once when it "
+        "begins, once when it is over.",
+    )
+    def watch(
+        context: dg.SensorEvaluationContext, lakehouse: LakehouseResource, alert_sink: dg.ResourceParam[AlertSink]
+    ) -> dg.SensorResult:
+        instance = context.instance
+        sweep_dead_runs(instance)
+        told = {key: Alert(**said) for key, said in json.loads(context.cursor or "{}").items()}
+        troubles = look(
+            {
+                "run_failed": lambda: failed_runs(instance),
+                "drop_refused,drop_not_taken_in": lambda: refused_drops(lakehouse),
+                "reconciliation_mismatch,check_failed": lambda: failed_checks(instance, checks),
+                "not_fresh": lambda: not_fresh(instance, fresh),
+            },
+            told,
+            context.log.error,
+        )
+        began = [alert for key, alert in troubles.items() if key not in told]
+        over = [alert for key, alert in told.items() if key not in troubles]
+        if began or over:
+            alert_sink.tell(context.log, began, over)
+        said = "; ".join(sorted(troubles)[:20]) or "nothing"
+        return dg.SensorResult(cursor=json.dumps({k: asdict(a) for k, a in troubles.items()}), skip_reason=f"Wrong now: {said}.")
+
+    return watch

@@ -1,0 +1,42 @@
+"""The jobs, each a selection of the graph over the one partitions definition; `maintenance`, which materialises nothing, stands in `maintenance.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+LOAD_ALL = "load_all"
+RECONCILE = "reconcile"
+MAINTENANCE = "maintenance"
+ASIDE = (RECONCILE, MAINTENANCE)
+"""Jobs whose runs bring no table up to date."""
+
+
+def table_jobs(judged: Sequence[str], reconciliations: Sequence[dg.AssetCheckKey]) -> list[Any]:
+    """load_all, lakehouse_only, handoff_only, replay_quarantine, reconcile. judged: the tables, as `layer.table`, that judge drops."""
+    lakehouse = dg.AssetSelection.groups("bronze", "silver", "gold")
+    snowflake = dg.AssetSelection.groups("snowflake")
+    judging = dg.AssetSelection.assets(*(dg.AssetKey(name.split(".")) for name in judged))
+
+    def job(name: str, selection: dg.AssetSelection, words: str, config: Any = None) -> Any:
+        return dg.define_asset_job(name, selection, description=words, config=config)
+
+    return [
+        job(LOAD_ALL, lakehouse | snowflake, "From landed drops to Snowflake tables."),
+        job("lakehouse_only", lakehouse, "From landed drops to gold; nothing travels."),
+        job("handoff_only", snowflake, "Hand off what gold holds."),
+        job(
+            "replay_quarantine",
+            judging.downstream(),
+            "Judge everything that landed again, as after a contract was mended, and publish what has become good. Any one partition will do: "
+            "all drops are judged, whichever is chosen.",
+            {"ops": {name.replace(".", "__"): {"config": {"force": True, "reason": "replay_quarantine"}} for name in judged}},
+        ),
+        dg.define_asset_job(
+            RECONCILE,
+            dg.AssetSelection.checks(*reconciliations),
+            description="Prove every Snowflake table equal to the snapshot that the ledger names.",
+        ),
+    ]

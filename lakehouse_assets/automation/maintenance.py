@@ -1,0 +1,102 @@
+"""Keeping house: compacting and vacuuming Delta tables, the stage's retention, slices that died runs left behind. Changes no row.
+
+Belongs here: what may be done at any time beside running loads. Does not belong here: closing dead runs (`instance/sweep.py`), which every command and
+sensor does.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from deltalake.exceptions import CommitFailedError
+
+from lakehouse_assets.automation.jobs import MAINTENANCE
+from lakehouse_assets.delta.store import DeltaStore
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.resources.handoff import HandoffResource
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+
+ATTEMPTS = 5
+
+
+class TablesConfig(dg.Config):
+    """How long old versions stay readable."""
+
+    vacuum_hours: int = 168
+    """Files that no version younger than this needs are deleted; a hand-off that is further behind compares slices instead of changes."""
+
+
+class StagingConfig(dg.Config):
+    """How old something left behind must be before nobody can be at work on it."""
+
+    leftover_hours: int = 24
+
+
+def compact(store: DeltaStore, table: str) -> int:
+    """Compact a table's small files; returns how many were replaced. Starts again when a run publishes meanwhile.
+
+    Raises `LakehouseError` when that happens `ATTEMPTS` times.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return store.optimize(table)
+        except (CommitFailedError, StaleSliceError):
+            time.sleep(0.5 * 2**attempt)
+    raise LakehouseError(
+        f"{table} was published by others {ATTEMPTS} times while it was compacted; run maintenance again when they are done."
+    )
+
+
+def remove_leftovers(staging: Path, hours: float, aside: Sequence[str] = ("handoff",)) -> list[str]:
+    """Remove staged slices in which nothing was written for so many hours; returns their folders below `staging`.
+
+    staging: holds a folder a table, in each a folder a slice. aside: folders that somebody else clears up.
+    """
+    removed = []
+    for slice_ in sorted(p for p in staging.glob("*/*") if p.parent.name not in aside):
+        try:
+            newest = max(p.stat().st_mtime for p in [slice_, *slice_.rglob("*")])
+        except FileNotFoundError:
+            continue  # published in this moment
+        if time.time() - newest > hours * 3600:
+            shutil.rmtree(slice_, ignore_errors=True) if slice_.is_dir() else slice_.unlink(missing_ok=True)
+            removed.append(slice_.relative_to(staging).as_posix())
+    return removed
+
+
+def maintenance_job(tables: Sequence[str]) -> Any:
+    """The job. tables: all Delta tables; those that do not exist yet are passed over."""
+
+    @dg.op(description="Compact small files of every Delta table, and delete files that no recent version needs. No row changes.")
+    def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
+        store = lakehouse.lakehouse.store
+        lines = ["| table | files compacted | files deleted |", "|---|---|---|"]
+        for table in tables:
+            if store.exists(table):
+                lines.append(f"| {table} | {compact(store, table)} | {store.vacuum(table, config.vacuum_hours)} |")
+        context.add_output_metadata({"tables": dg.MetadataValue.md("\n".join(lines))})
+
+    @dg.op(description="Remove files on the Snowflake stage that retention lets go, and what dead hand-offs left.")
+    def tidy_stage(context: dg.OpExecutionContext, handoff: HandoffResource) -> None:
+        with handoff.open() as open_handoff:
+            removed = open_handoff.sweep() if handoff.state(open_handoff) is not None else 0
+        context.add_output_metadata({"directories_removed": removed})
+
+    @dg.op(description="Remove staged slices that died runs left behind.")
+    def tidy_staging(context: dg.OpExecutionContext, config: StagingConfig, lakehouse: LakehouseResource) -> None:
+        if "://" in lakehouse.staging:
+            context.log.warning(f"Slices are staged in {lakehouse.staging}, where a lifecycle rule of the bucket removes what is old.")
+            return
+        removed = remove_leftovers(Path(lakehouse.staging), config.leftover_hours)
+        context.add_output_metadata({"slices_removed": len(removed), "slices": dg.MetadataValue.json(removed[:100])})
+
+    @dg.job(name=MAINTENANCE, description="Compact, vacuum, clear up the stage and left-over slices. Changes no row; may run beside loads.")
+    def maintenance() -> None:
+        tidy_tables()
+        tidy_stage()
+        tidy_staging()
+
+    return maintenance

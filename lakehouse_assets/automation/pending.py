@@ -1,0 +1,149 @@
+"""What is pending: one function, used by the command, the sensor and `status`. Read from tables and ledger, never from Dagster's records.
+
+Pending is a landed drop that is not yet in bronze, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind
+its Delta table. A refused drop waits for its correction: it is told, but no run can do anything about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from deltalake.exceptions import DeltaError
+from pyspark.errors import PySparkException
+
+from lakehouse_assets.contracts import contract
+from lakehouse_assets.delta.staging import Lakehouse
+from lakehouse_assets.delta.store import Head
+from lakehouse_assets.quality.audit import DropVerdict
+from lakehouse_assets.sources.cleanse import refused_now
+from lakehouse_assets.sources.ingest import entries, new_drops
+from lakehouse_assets.sources.intake import TABLES as PUBLISHED
+from lakehouse_assets.sources.landing import Drop, LandingZone
+
+BRIDGED_DAYS = 7
+"""Gaps of up to so many batch dates between stretches are run along: a partition costs less than a run."""
+
+
+@dataclass(frozen=True)
+class TableNode:
+    """A table of the graph, as far as pending needs to know it."""
+
+    upstreams: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass
+class Pending:
+    """What is to be done. Empty means: nothing to do."""
+
+    drops: list[Drop] = field(default_factory=list)
+    behind: dict[str, str] = field(default_factory=dict)
+    """Delta table → why, in a few words."""
+    handoffs: dict[str, str] = field(default_factory=dict)
+    """Snowflake table → why."""
+    dates: list[date] = field(default_factory=list)
+    """The batch dates that a run must cover, sorted."""
+    refused_names: dict[str, str] = field(default_factory=dict)
+    refused: list[DropVerdict] = field(default_factory=list)
+    red: frozenset[date] = frozenset()
+    """Batch dates that wait for the correction of a refused drop. A run over one of them stops after silver, so runs go around them."""
+
+    def __bool__(self) -> bool:
+        return bool(self.drops or self.behind or self.handoffs)
+
+    def stretches(self) -> list[tuple[date, date]]:
+        """Contiguous stretches of batch dates, short gaps bridged, but not over a red date."""
+        found: list[tuple[date, date]] = []
+        for day in self.dates:
+            if found and day - found[-1][1] <= timedelta(days=BRIDGED_DAYS) and not any(found[-1][1] < r < day for r in self.red):
+                found[-1] = (found[-1][0], day)
+            else:
+                found.append((day, day))
+        return found
+
+
+def pending(
+    lakehouse: Lakehouse,
+    zone: LandingZone,
+    graph: Mapping[str, TableNode],
+    handoffs: Mapping[str, str],
+    *,
+    start: date | None = None,
+    end: date | None = None,
+) -> Pending:
+    """What is pending, drops restricted to batch dates from `start` to `end` (both included).
+
+    graph: the Delta tables in topological order; handoffs: Snowflake table → why it is behind, as the hand-off state says.
+    """
+    found = Pending(handoffs=dict(handoffs))
+    drops, found.refused_names = zone.scan()
+    journal = entries(lakehouse)
+    found.drops = [
+        d for d in new_drops(drops, journal) if (start is None or d.batch_date >= start) and (end is None or d.batch_date <= end)
+    ]
+    dates = {d.batch_date for d in found.drops}
+
+    heads: dict[str, Head | None] = {name: lakehouse.store.head(name) for name in graph}
+    through: list[int] = []
+    if journal:
+        for name, node in graph.items():
+            reason = _why_behind(lakehouse, name, node, heads)
+            if reason:
+                found.behind[name] = reason
+                head = heads[name]
+                through.append(head.consumed.through if head and head.consumed else -1)
+        if through:
+            missing = _entries_after(lakehouse, min(through), journal)
+            dates |= {e.batch_date for e in missing}
+        waiting: set[date] = set()
+        for source, table in PUBLISHED.items():
+            refused = refused_now(lakehouse, table, source)
+            found.refused += refused
+            if table not in found.behind:
+                waiting |= {v.batch_date for v in refused}
+            elif found.behind[table].startswith("stale"):
+                dates |= {v.batch_date for v in refused}  # they are judged again
+        found.red = frozenset(waiting - {d.batch_date for d in found.drops})
+        dates -= found.red
+        if (found.behind or found.handoffs) and not dates:
+            # Nothing landed: the newest batch stands for the run that catches up.
+            dates = {_newest_open(max(e.batch_date for e in journal), found.red, zone)}
+    found.dates = sorted(dates)
+    return found
+
+
+def _newest_open(newest: date, red: Collection[date], zone: LandingZone) -> date:
+    """The last partition up to the newest batch date that is not red, else the first one after it; one without drops materialises as empty."""
+    before = range(newest.toordinal(), zone.partitions_start.toordinal() - 1, -1)
+    after = range(newest.toordinal() + 1, zone.today().toordinal() + 1)
+    return next((day for n in (*before, *after) if (day := date.fromordinal(n)) not in red), newest)
+
+
+def _why_behind(lakehouse: Lakehouse, name: str, node: TableNode, heads: Mapping[str, Head | None]) -> str | None:
+    """None where the table stands on its upstreams as they are, and on its own contract and transform."""
+    if not node.upstreams:
+        return None
+    head = heads[name]
+    if head is None or head.consumed is None:
+        return "not yet loaded"
+    was = head.consumed
+    if (was.contract, was.transform) != (contract(name).fingerprint, node.fingerprint):
+        return "stale: its contract or transform has changed"
+    for upstream in node.upstreams:
+        now = heads.get(upstream) or lakehouse.store.head(upstream)
+        if now is None or was.upstreams.get(upstream) != now.data_version or was.ids.get(upstream) != now.table_id:
+            return f"behind {upstream}" + (f", which is at version {now.data_version}" if now else "")
+    return None
+
+
+def _entries_after(lakehouse: Lakehouse, version: int, journal: Sequence) -> list:  # type: ignore[type-arg]
+    if version < 0:
+        return list(journal)
+    try:
+        before = {(e.path, e.sequence) for e in entries(lakehouse, version)}
+    except (DeltaError, PySparkException, OSError):
+        # That version can no longer be read: its files were vacuumed, or the journal was made anew. Every batch date is then looked at again.
+        return list(journal)
+    return [e for e in journal if (e.path, e.sequence) not in before]

@@ -1,0 +1,130 @@
+"""Runs what is pending, in this process, until nothing is or no run makes progress any more.
+
+Belongs here: from what is pending to runs and back. Does not belong here: how a run is put on the instance (`instance/runs.py`), printing.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.automation.jobs import LOAD_ALL
+from lakehouse_assets.automation.pending import Pending, TableNode, pending
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.instance.runs import RunResult, StepProgress, execute_range
+from lakehouse_assets.resources.handoff import HandoffResource
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.sources.ingest import entries
+
+ROUNDS = 3
+"""A refused drop stops its run after silver; what lies downstream of the other drops follows in a run of its own."""
+
+
+class Runner:
+    """One go at bringing everything up to date.
+
+    start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say: takes a sentence for
+    the user. `found` is what is pending, as last seen; `results` are the runs made.
+    """
+
+    def __init__(
+        self,
+        *,
+        instance: dg.DagsterInstance,
+        definitions: dg.Definitions,
+        graph: Mapping[str, TableNode],
+        lakehouse: LakehouseResource,
+        handoff: HandoffResource,
+        start: date | None = None,
+        end: date | None = None,
+        select: Sequence[Sequence[str]] | None = None,
+        say: Callable[[str], Any] = lambda _: None,
+        observer: Callable[[StepProgress], None] | None = None,
+        echo: bool = False,
+    ):
+        self.instance, self.definitions, self.graph = instance, definitions, graph
+        self.lakehouse, self.handoff = lakehouse, handoff
+        self.start, self.end = start, end
+        self.select = [dg.AssetKey(list(s)) for s in select] if select else None
+        self.say, self.observer, self.echo = say, observer, echo
+        self.results: list[RunResult] = []
+        self.found = self.pending()
+
+    @property
+    def runs(self) -> int:
+        """How many runs were made."""
+        return len(self.results)
+
+    def pending(self) -> Pending:
+        """What is pending now, within the range."""
+        with self.handoff.open() as handoff:
+            behind = self.handoff.behind(handoff)
+        return pending(self.lakehouse.lakehouse, self.lakehouse.zone, self.graph, behind, start=self.start, end=self.end)
+
+    def run(self, *, force: Collection[str] = ()) -> None:
+        """Make the runs. force: tables to recompute although nothing is pending.
+
+        Raises `LakehouseError` for a step that failed for another reason than a refused drop; drops that are refused stand in `found`.
+        """
+        if not self.found and not force:
+            self.say("Nothing to do.")
+            return
+        for name, reason in self.found.behind.items():
+            if reason.startswith("stale"):
+                self.say(f"{name} is {reason}; it is recomputed from its upstreams.")
+        for round_ in range(ROUNDS):
+            before = self.found
+            forced = force if round_ == 0 else ()
+            for first, last in self._whole_range() if forced else self.found.stretches():
+                self._execute(first, last, forced)
+                forced = ()
+            self.found = self.pending()
+            if self.select or not self.found or self.found == before:
+                return
+
+    def _whole_range(self) -> list[tuple[date, date]]:
+        """From the first to the last batch date, in pieces around those that wait for a correction."""
+        days = [e.batch_date for e in entries(self.lakehouse.lakehouse)] + [d.batch_date for d in self.found.drops]
+        if not days:
+            raise LakehouseError(
+                f"Nothing has landed below {self.lakehouse.landing}; put drops there or name another folder with --landing."
+            )
+        first, last = self.start or min(days), self.end or max(days)
+        pieces = []
+        begin = first
+        for red in sorted(d for d in self.found.red if first <= d <= last):
+            pieces += [(begin, red - timedelta(days=1))] if begin < red else []
+            begin = red + timedelta(days=1)
+        pieces += [(begin, last)] if begin <= last else []
+        return pieces or [(first, last)]
+
+    def _execute(self, first: date, last: date, force: Collection[str]) -> None:
+        inside = [d for d in self.found.drops if first <= d.batch_date <= last]
+        self.say(f"Batch dates {first} to {last}, {len(inside)} new drops")
+        chosen = {name for name in force if self.select is None or dg.AssetKey(name.split(".")) in self.select}
+        config = {"ops": {name.replace(".", "__"): {"config": {"force": True}} for name in chosen}} if chosen else {}
+        result = execute_range(
+            self.instance,
+            job_name=LOAD_ALL,
+            asset_keys=self.select,
+            start_key=first.isoformat(),
+            end_key=last.isoformat(),
+            run_config=config,
+            tags={
+                "lakehouse/trigger": "command",
+                "lakehouse/sources": ",".join(sorted({d.source for d in inside})) or "none",
+                "lakehouse/drops": str(len(inside)),
+                "lakehouse/span": f"{first}/{last}",
+            },
+            defs=self.definitions,
+            observer=self.observer,
+            echo=self.echo,
+        )
+        self.results.append(result)
+        if result.error and not result.failed_steps:
+            raise LakehouseError(f"Run {result.run_id} failed: {result.error.strip().splitlines()[0]}")
+        for step in result.failed_steps:
+            # A gate that blocks is told by `found.refused` and by its check; anything else is an error of the run.
+            if not (step.step_key.startswith("silver__") and "AssetCheckFailedError" in step.message):
+                raise LakehouseError(f"Step {step.step_key} of run {result.run_id} failed: {step.message}")

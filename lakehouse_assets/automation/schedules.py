@@ -1,0 +1,55 @@
+"""The schedules, all off until somebody switches them on: a daily load, for those who do without the landing sensor, and daily upkeep.
+
+Does not belong here: what a load takes in (`pending.py`), what upkeep does (`maintenance.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.automation.inflight import under_way
+from lakehouse_assets.automation.jobs import ASIDE, LOAD_ALL
+from lakehouse_assets.automation.pending import TableNode, pending
+from lakehouse_assets.automation.sensor import open_work
+from lakehouse_assets.resources.handoff import HandoffResource
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+
+STOPPED = dg.DefaultScheduleStatus.STOPPED
+
+
+def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, timezone: str) -> list[dg.ScheduleDefinition]:
+    """daily_load, daily_maintenance, daily_reconcile."""
+
+    @dg.schedule(
+        name="daily_load",
+        job_name=LOAD_ALL,
+        cron_schedule="0 5 * * *",
+        execution_timezone=timezone,
+        default_status=STOPPED,
+        description="Loads what is pending, and marks yesterday as loaded where nothing landed. Not needed beside the landing sensor.",
+    )
+    def daily_load(
+        context: dg.ScheduleEvaluationContext, lakehouse: LakehouseResource, handoff: HandoffResource
+    ) -> Iterator[dg.RunRequest]:
+        with handoff.open() as open_handoff:
+            behind = handoff.behind(open_handoff)
+        found = pending(lakehouse.lakehouse, lakehouse.zone, graph, behind)
+        yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
+        if yesterday >= lakehouse.zone.partitions_start and yesterday not in found.red:
+            found = replace(found, dates=sorted({*found.dates, yesterday}))
+        for work in open_work(found, under_way(context.instance, ASIDE)) if found.dates else ():
+            yield dg.RunRequest(run_key=f"{context.scheduled_execution_time.isoformat()}-{work.mark}", tags=work.tags("daily_load"))
+
+    def daily(name: str, job: Any, hour: int, words: str) -> dg.ScheduleDefinition:
+        return dg.ScheduleDefinition(
+            name=name, job=job, cron_schedule=f"0 {hour} * * *", execution_timezone=timezone, default_status=STOPPED, description=words
+        )
+
+    return [
+        daily_load,
+        daily("daily_maintenance", maintenance, 3, "Keeps Delta tables, stage and staging folder small."),
+        daily("daily_reconcile", reconcile, 7, "Proves Snowflake equal to the lakehouse once a day; the alerts tell where it is not."),
+    ]

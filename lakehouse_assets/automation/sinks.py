@@ -1,0 +1,85 @@
+"""Where alerts go. A sink takes what is new: troubles that have begun and troubles that are over.
+
+Belongs here: how a message leaves the house. Does not belong here: what counts as trouble (`alerts.py`). Another sink is a class with `tell`, given to
+`build_definitions(alert_sink=…)`.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from lakehouse_assets.errors import LakehouseError
+
+_SHOWN = 20
+"""So many troubles are told one by one in the text of a message."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One trouble. The same trouble has the same `key`, for as long as it lasts. `summary` is one sentence; `since` in seconds since 1970."""
+
+    key: str
+    kind: str
+    summary: str
+    since: float
+
+    @property
+    def runbook(self) -> str:
+        """Where it is written what this means and what to do."""
+        return f"docs/operations.md#{self.kind.replace('_', '-')}"
+
+
+def text(began: Sequence[Alert], over: Sequence[Alert]) -> str:
+    """The news as lines for a person."""
+    lines = [f"ALERT {a.kind}: {a.summary} See {a.runbook}." for a in began] + [f"RESOLVED {a.kind}: {a.summary}" for a in over]
+    return "\n".join([*lines[:_SHOWN], *([f"And {len(lines) - _SHOWN} more."] if len(lines) > _SHOWN else [])])
+
+
+class AlertSink(dg.ConfigurableResource, ABC):
+    """Takes news of troubles."""
+
+    @abstractmethod
+    def tell(self, log: Any, began: Sequence[Alert], over: Sequence[Alert]) -> None:
+        """Deliver the news, or raise: what could not be delivered is told again at the next tick. log: a logger of the tick."""
+
+
+class LogSink(AlertSink):
+    """Writes to the log of the tick, which the UI shows."""
+
+    def tell(self, log: Any, began: Sequence[Alert], over: Sequence[Alert]) -> None:
+        for line in text(began, over).splitlines():
+            log.warning(line)
+
+
+class WebhookSink(AlertSink):
+    """Posts JSON: `text` for chats (Slack, Mattermost and the like read it), `alerts` for programs."""
+
+    url: str = Field(description="the webhook; a secret, for whoever knows it may post")
+    timeout_seconds: float = 10.0
+
+    def tell(self, log: Any, began: Sequence[Alert], over: Sequence[Alert]) -> None:
+        alerts = [
+            {**asdict(a), "since": datetime.fromtimestamp(a.since, UTC).isoformat(), "status": status, "runbook": a.runbook}
+            for status, some in (("firing", began), ("resolved", over))
+            for a in some
+        ]
+        body = json.dumps({"text": text(began, over), "alerts": alerts}).encode()
+        try:
+            # The address stays out of every message: it is a secret.
+            request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=self.timeout_seconds):
+                pass
+        except urllib.error.HTTPError as error:
+            raise LakehouseError(f"The alert webhook answered {error.code}; check LAKEHOUSE_ALERT_WEBHOOK.") from None
+        except (OSError, ValueError) as error:
+            raise LakehouseError(f"The alert webhook cannot be reached ({type(error).__name__}); check LAKEHOUSE_ALERT_WEBHOOK.") from None

@@ -1,0 +1,728 @@
+"""The `lakehouse` command. Belongs here: options, progress, printing. Does not belong here: any rule of the product.
+
+Modules that take long to import (Dagster, the engine, the connector) are imported by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from dotenv import load_dotenv
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from lakehouse_assets.automation.runner import Runner
+    from lakehouse_assets.resources.handoff import HandoffResource
+    from lakehouse_assets.resources.lakehouse import LakehouseResource
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Carry curated lakehouse tables to Snowflake, exactly once and provably equal.",
+)
+_verbose = False
+
+Landing = Annotated[Path | None, typer.Option(help="The landing zone; default LAKEHOUSE_LANDING.")]
+Home = Annotated[Path | None, typer.Option(help="Where local state lives; default LAKEHOUSE_HOME.")]
+Start = Annotated[str | None, typer.Option(help="First batch date, YYYY-MM-DD.")]
+End = Annotated[str | None, typer.Option(help="Last batch date, YYYY-MM-DD.")]
+
+
+@app.callback()
+def options(verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show Dagster's log and tracebacks.")] = False) -> None:
+    """Options of every command."""
+    global _verbose
+    _verbose = verbose
+
+
+def main() -> None:
+    """Entry point: one clear sentence on stderr and a non-zero exit code when something is wrong."""
+    load_dotenv(Path(".env"))  # what Dagster's own commands do, too: SNOWFLAKE_* values are read from the environment alone
+    try:
+        # Without standalone mode an exit code that a command raises comes back as the result; commands give no other.
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.Abort:
+        sys.exit("Interrupted.")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; run the command again to finish what is pending.")
+    except Exception as error:
+        if _verbose:
+            traceback.print_exc()
+        said = error.format_message() if isinstance(error, click.ClickException) else str(error) or type(error).__name__
+        print(f"Error: {' '.join(said.split())}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def _settings(**given: Any) -> Settings:
+    return Settings(**{k: v for k, v in given.items() if v is not None})
+
+
+def _wide() -> Console:
+    """A console for tables that are never cut: what a number ends in matters more than where the line does."""
+    return Console(width=max(Console().width, 240))
+
+
+def _day(text: str | None, option: str) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise LakehouseError(f"{option} is {text!r}, which is no date; write it as 2010-12-01.") from None
+
+
+def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
+    from lakehouse_assets.definitions import resources
+
+    built = resources(settings)
+    return built["lakehouse"], built["handoff"]
+
+
+@contextmanager
+def _instance(settings: Settings) -> Iterator[Any]:
+    """The local Dagster instance (or the one DAGSTER_HOME names), cleared of runs whose process is gone."""
+    from lakehouse_assets.instance.local import ensure_instance, environment
+
+    for name, value in environment(ensure_instance(settings.home)).items():
+        os.environ[name] = value
+    from dagster import DagsterInstance
+
+    from lakehouse_assets.instance.sweep import sweep_dead_runs
+
+    with DagsterInstance.get() as instance:
+        sweep_dead_runs(instance)
+        yield instance
+
+
+# -- run ------------------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    landing: Landing = None,
+    start: Start = None,
+    end: End = None,
+    select: Annotated[str | None, typer.Option(help="Assets to materialise, comma-separated, as gold/daily_sales.")] = None,
+    force: Annotated[bool, typer.Option(help="Recompute every table although nothing is pending.")] = False,
+    home: Home = None,
+    quiet: Annotated[bool, typer.Option(help="Print no progress and no summary.")] = False,
+) -> None:
+    """Materialise what is pending: one Dagster run for each contiguous stretch of batch dates.
+
+    Example: `lakehouse run --landing drops --start 2010-11-15 --end 2011-12-09`
+    """
+    settings = _settings(landing=landing, home=home)
+    first, last = _day(start, "--start"), _day(end, "--end")
+    if first and last and first > last:
+        raise LakehouseError(f"--start {first} lies after --end {last}; exchange them.")
+    began = time.perf_counter()
+    with os.fdopen(os.dup(2), "w") as terminal:
+        console = Console(file=terminal, quiet=quiet)
+        with _instance(settings) as instance:
+            runner = _runner(settings, instance, console, first, last, select.split(",") if select else None)
+            runner.run(force=runner.graph if force else ())
+        if not quiet:
+            _print_summary(_wide(), runner, time.perf_counter() - began)
+    if runner.found.refused:
+        for verdict in runner.found.refused:
+            print(verdict.reason, file=sys.stderr)
+        raise typer.Exit(1)
+    for reason in runner.found.refused_names.values():
+        print(reason, file=sys.stderr)
+
+
+def _runner(settings: Settings, instance: Any, console: Console, first: date | None, last: date | None, select: list[str] | None) -> Runner:
+    from lakehouse_assets.automation.runner import Runner
+    from lakehouse_assets.definitions import build_definitions, graph, resources
+
+    def observe(step: Any) -> None:
+        if step.kind in _MARKS:
+            for key in step.asset_keys[:1]:
+                seconds = f"{step.seconds:6.2f} s" if step.seconds is not None else step.kind
+                console.print(f"  {_MARKS[step.kind]} {'.'.join(key.path):32} {seconds}")
+
+    built = resources(settings)
+    return Runner(
+        instance=instance,
+        definitions=build_definitions(settings, **built),
+        graph=graph(settings),
+        lakehouse=built["lakehouse"],
+        handoff=built["handoff"],
+        start=first,
+        end=last,
+        select=[s.strip().split("/") for s in select] if select else None,
+        say=console.print,
+        observer=observe,
+        echo=_verbose,
+    )
+
+
+_MARKS = {"success": "[green]✓[/green]", "failure": "[red]✗[/red]", "skipped": "[yellow]-[/yellow]"}
+
+
+def _print_summary(console: Console, runner: Runner, seconds: float) -> None:
+    lakehouse = runner.lakehouse.lakehouse
+    if lakehouse.store.exists("silver.intake"):
+        rows = lakehouse.store.read("silver.intake").to_pylist()
+        table = RichTable(
+            "source",
+            "drops",
+            "landed",
+            "published",
+            "quarantined",
+            "duplicates",
+            title="Accounts: landed = published + quarantined + duplicates",
+        )
+        for source in sorted({r["source"] for r in rows}):
+            mine = [r for r in rows if r["source"] == source and r["standing"] in ("live", "refused", "unreadable")]
+            table.add_row(
+                source, str(len(mine)), *(f"{sum(r[n] for r in mine):,}" for n in ("landed", "published", "quarantined", "duplicates"))
+            )
+        console.print(table)
+    with runner.handoff.open() as handoff:
+        if runner.handoff.state(handoff) is not None:
+            table = RichTable("Snowflake table", "rows", "Delta version")
+            for state in handoff.read_state().tables.values():
+                table.add_row(state.table, f"{state.rows:,}", str(state.version))
+            console.print(table)
+    console.print(f"{runner.runs} run{'' if runner.runs == 1 else 's'} in {seconds:.1f} s.")
+
+
+@app.command()
+def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.daily_sales.")], home: Home = None) -> None:
+    """Recompute a table from its upstreams; rows that come out the same are not written.
+
+    Example: `lakehouse rebuild gold.daily_sales`
+    """
+    settings = _settings(home=home)
+    from lakehouse_assets.definitions import graph
+
+    if table not in (names := graph(settings)):
+        raise LakehouseError(f"There is no table {table}; choose one of {', '.join(names)}.")
+    with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
+        runner = _runner(settings, instance, Console(file=terminal), None, None, [table.replace(".", "/")])
+        runner.run(force=[table])
+
+
+# -- look -----------------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SQL statement.")],
+    format: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
+    home: Home = None,
+) -> None:
+    """Query the serving account.
+
+    Example: `lakehouse sql "SELECT SUM(gross_sales) FROM ANALYTICS.DAILY_SALES" --format json`
+    """
+    if format not in ("table", "csv", "json"):
+        raise LakehouseError(f"--format is {format!r}; choose table, csv or json.")
+    settings = _settings(home=home)
+    from lakehouse_assets.resources.snowflake import snowflake_resource
+
+    account = snowflake_resource(
+        mode=settings.snowflake,
+        home=settings.home,
+        database=settings.database,
+        query_tag="lakehouse sql",
+        idle_seconds=settings.account_idle_seconds,
+    )
+    with account.get_connection() as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        names = [c[0] for c in cursor.description]
+        rows = cursor.fetchall()
+    if format == "json":
+        print(_json_rows([n.lower() for n in names], rows))
+    elif format == "csv":
+        import csv
+
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow([n.lower() for n in names])
+        writer.writerows([["" if v is None else v for v in row] for row in rows])
+    else:
+        table = RichTable(*[n.lower() for n in names])
+        for row in rows:
+            table.add_row(*["" if v is None else str(v) for v in row])
+        _wide().print(table)
+
+
+def _json_rows(names: list[str], rows: list[Any]) -> str:
+    """A list of objects; decimals are written as numbers with all their digits, which json.dumps cannot do."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, Decimal):
+            return format(value, "f")
+        if isinstance(value, (date, datetime)):
+            return json.dumps(value.isoformat())
+        return json.dumps(value, default=str, ensure_ascii=False)
+
+    objects = ("{" + ", ".join(f"{json.dumps(n)}: {text(v)}" for n, v in zip(names, row, strict=True)) + "}" for row in rows)
+    return "[" + ",\n ".join(objects) + "]"
+
+
+@app.command()
+def status(format: Annotated[str, typer.Option(help="table or json.")] = "table", landing: Landing = None, home: Home = None) -> None:
+    """What is loaded and what is pending.
+
+    Example: `lakehouse status --format json`
+    """
+    settings = _settings(landing=landing, home=home)
+    from lakehouse_assets.automation.pending import pending
+    from lakehouse_assets.definitions import graph
+
+    lakehouse, handoff = _resources(settings)
+    store = lakehouse.lakehouse.store
+    with handoff.open() as open_handoff:
+        found = pending(lakehouse.lakehouse, lakehouse.zone, graph(settings), handoff.behind(open_handoff))
+        deployed = handoff.state(open_handoff)
+        known = deployed.tables if deployed else {}
+        stage = open_handoff.status() if deployed else None
+    batches: dict[tuple[date, str], dict[str, Any]] = {}
+    if store.exists("silver.intake"):
+        for row in store.read("silver.intake").to_pylist():
+            if row["standing"] not in ("live", "refused", "unreadable"):
+                continue
+            batch = batches.setdefault(
+                (row["batch_date"], row["source"]),
+                {
+                    "batch_date": row["batch_date"].isoformat(),
+                    "source": row["source"],
+                    "drops": 0,
+                    "landed": 0,
+                    "published": 0,
+                    "quarantined": 0,
+                    "duplicates": 0,
+                },
+            )
+            batch["drops"] += 1
+            for name in ("landed", "published", "quarantined", "duplicates"):
+                batch[name] += row[name]
+    tables = []
+    for name in graph(settings):
+        head = store.head(name)
+        if head is None:
+            continue
+        state = known.get(name.split(".")[1].upper()) if name.startswith("gold.") else None
+        tables.append(
+            {
+                "name": name,
+                "delta_version": head.version,
+                "acknowledged_version": state.version if state else None,
+                "rows": store.count(name),
+            }
+        )
+    said = {
+        "batches": [batches[k] for k in sorted(batches)],
+        "tables": tables,
+        "stage": {"files": stage.stage_files, "bytes": stage.stage_bytes, "orphaned": stage.stage_orphaned}
+        if stage
+        else {"files": 0, "bytes": 0, "orphaned": 0},
+        "pending": {
+            "drops": [d.path for d in found.drops],
+            "tables": found.behind,
+            "snowflake": found.handoffs,
+            "refused": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.refused],
+            "refused_names": found.refused_names,
+        },
+    }
+    if format == "json":
+        print(json.dumps(said, indent=1, ensure_ascii=False))
+        return
+    console = _wide()
+    table = RichTable("batch date", "source", "drops", "landed", "published", "quarantined", "duplicates", title="Batches")
+    for b in said["batches"][-20:]:
+        table.add_row(*(str(v) for v in b.values()))
+    console.print(table)
+    if len(said["batches"]) > 20:
+        console.print(f"The last 20 of {len(said['batches'])} batches; all with --format json.")
+    table = RichTable("table", "Delta version", "in Snowflake", "rows", title="Tables")
+    for t in tables:
+        table.add_row(
+            t["name"],
+            str(t["delta_version"]),
+            "" if t["acknowledged_version"] is None else str(t["acknowledged_version"]),
+            f"{t['rows']:,}",
+        )
+    console.print(table)
+    console.print(f"Stage: {said['stage']['files']} files, {said['stage']['bytes']:,} bytes, {said['stage']['orphaned']} orphaned.")
+    if not found:
+        console.print("Nothing is pending.")
+    else:
+        console.print(f"Pending: {len(found.drops)} drops, {len(found.behind)} Delta tables, {len(found.handoffs)} Snowflake tables.")
+    for verdict in found.refused:
+        console.print(f"[red]Waits for a correction:[/red] {verdict.reason}")
+    for reason in found.refused_names.values():
+        console.print(f"[yellow]Not taken in:[/yellow] {reason}")
+
+
+@app.command()
+def verify(
+    repair: Annotated[bool, typer.Option(help="Hand the differing slices off again.")] = False,
+    tables: Annotated[str | None, typer.Option(help="Snowflake tables, comma-separated; default all.")] = None,
+    home: Home = None,
+) -> None:
+    """Prove every Snowflake table equal to the snapshot that the ledger names. Exit 1 and the differing rows if any.
+
+    Example: `lakehouse verify --repair`
+    """
+    settings = _settings(home=home)
+    from lakehouse_assets.resources.handoff import served
+
+    lakehouse, handoff = _resources(settings)
+    chosen = {t.strip().lower() for t in tables.split(",")} if tables else set(served())
+    if unknown := chosen - set(served()):
+        raise LakehouseError(f"There is no Snowflake table {', '.join(sorted(unknown))}; choose among {', '.join(served())}.")
+    different = False
+    with handoff.open() as open_handoff:
+        if handoff.state(open_handoff) is None:
+            raise LakehouseError("Nothing has been handed off to this account yet; run `lakehouse run` first.")
+        for name in sorted(chosen):
+            result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
+            print(f"{name.upper():20} {'equal' if result.equal else 'DIFFERS':8} {result.rows:>10,} rows at Delta version {result.version}")
+            for slice_ in result.slices:
+                print(f"  slice {slice_.slice}: {slice_.snowflake} in Snowflake, {slice_.ledger} in the ledger")
+            for row in result.row_differences:
+                print(f"  {row.kind} {dict(row.key)} {', '.join(row.columns)}")
+            if not result.equal and repair:
+                repaired = open_handoff.repair(lakehouse.lakehouse.spark, served()[name])
+                again = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
+                print(
+                    f"  repaired: {repaired.rows} rows in {len(repaired.slices)} slices; now {'equal' if again.equal else 'still DIFFERENT'}"
+                )
+                different |= not again.equal
+            else:
+                different |= not result.equal
+    if different:
+        raise typer.Exit(1)
+
+
+# -- landing zone -----------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def withdraw(
+    path: Annotated[str, typer.Argument(help="A drop, as its path below the landing zone.")], landing: Landing = None, home: Home = None
+) -> None:
+    """Take a drop back: the next run removes the lines that no other drop supports.
+
+    Example: `lakehouse withdraw orders/orders_2010-12-01.csv.gz`
+    """
+    from lakehouse_assets.sources.cleanse import supported_elsewhere
+    from lakehouse_assets.sources.ingest import withdraw as take_back
+
+    lakehouse, _ = _resources(_settings(landing=landing, home=home))
+    entry = take_back(lakehouse.lakehouse, path)
+    print(f"Withdrawn: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this; `lakehouse land {path}` undoes it.")
+    for other, rows in supported_elsewhere(lakehouse.lakehouse, entry):
+        print(f"  {rows} of its rows also stand in {other}")
+
+
+@app.command()
+def land(
+    path: Annotated[str, typer.Argument(help="A withdrawn drop, as its path below the landing zone.")],
+    landing: Landing = None,
+    home: Home = None,
+) -> None:
+    """Undo a withdrawal.
+
+    Example: `lakehouse land orders/orders_2010-12-01.csv.gz`
+    """
+    from lakehouse_assets.sources.ingest import land_again
+
+    lakehouse, _ = _resources(_settings(landing=landing, home=home))
+    entry = land_again(lakehouse.lakehouse, path)
+    print(f"Landed again: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this.")
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option(help="The landing zone to write.")],
+    start: Annotated[str, typer.Option(help="First day, YYYY-MM-DD.")],
+    days: Annotated[int, typer.Option(min=1)] = 30,
+    lines_per_day: Annotated[int, typer.Option(min=1)] = 400,
+    seed: int = 7,
+    dirt: Annotated[str | None, typer.Option(help="Kinds of dirt, comma-separated; default every kind, 'none' for none.")] = None,
+) -> None:
+    """Write sample drops, with a ledger of the dirt put in beside the landing zone.
+
+    Example: `lakehouse generate --out drops --start 2026-09-01 --days 30 --lines-per-day 400 --seed 7`
+    """
+    from lakehouse_assets.sample.generate import generate as write
+
+    kinds = None if dirt is None else [] if dirt == "none" else [k.strip() for k in dirt.split(",")]
+    day = _day(start, "--start")
+    assert day is not None
+    ledger = write(out, day, days, lines_per_day, seed, kinds)
+    rows = sum(ledger.landed().values())
+    print(
+        f"Wrote {len(ledger.drops)} drops with {rows:,} rows below {out}, {len(ledger.dirty)} of them bad; the ledger of dirt lies beside it."
+    )
+
+
+fetch_app = typer.Typer(help="Bring a published data set into a landing zone.", no_args_is_help=True)
+app.add_typer(fetch_app, name="fetch")
+
+
+@fetch_app.callback()
+def _fetch() -> None:
+    """Bring a published data set into a landing zone."""
+
+
+@fetch_app.command("online-retail")
+def fetch_online_retail(
+    out: Annotated[Path, typer.Option(help="The landing zone to write.")],
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="The downloaded file (.csv, .xlsx or .zip); default: download it.")
+    ] = None,
+) -> None:
+    """The Online Retail data set (Chen 2015, UCI Machine Learning Repository, CC BY 4.0) as daily drops.
+
+    Example: `lakehouse fetch online-retail --out drops --from online_retail.csv`
+    """
+    from lakehouse_assets.sources.fetch import fetch_online_retail as fetch
+
+    print(f"Wrote {fetch(out, from_file)} drops below {out}.")
+
+
+# -- quality ----------------------------------------------------------------------------------------------------------------------------
+
+quarantine_app = typer.Typer(help="Look at, export and replay rejected rows.", no_args_is_help=True)
+app.add_typer(quarantine_app, name="quarantine")
+_QUARANTINED = ("silver.order_lines", "silver.customers", "silver.fx_rates")
+
+
+def _quarantined(settings: Settings, table: str | None, drop: str | None, rule: str | None) -> list[dict[str, Any]]:
+    """Rejected rows, each with the table it was kept out of."""
+    if table is not None and table not in _QUARANTINED:
+        raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_QUARANTINED)}.")
+    store = _resources(settings)[0].lakehouse.store
+    rows = []
+    for name in [table] if table else _QUARANTINED:
+        if store.exists(f"{name}_quarantine"):
+            rows += [{"table": name, **r} for r in store.read(f"{name}_quarantine").to_pylist()]
+    found = [r for r in rows if (drop is None or r["path"] == drop) and (rule is None or rule in r["rules"])]
+    return sorted(found, key=lambda r: (r["table"], r["path"], r["row_number"]))
+
+
+TableName = Annotated[str | None, typer.Option("--table", help="silver.order_lines, silver.customers or silver.fx_rates; default all.")]
+DropPath = Annotated[str | None, typer.Option("--drop", help="Only rows of this drop, a path below the landing zone.")]
+RuleName = Annotated[str | None, typer.Option("--rule", help="Only rows that break this rule.")]
+
+
+@quarantine_app.command("list")
+def quarantine_list(table: TableName = None, drop: DropPath = None, rule: RuleName = None, home: Home = None) -> None:
+    """How many rows are rejected, by table, rule and drop.
+
+    Example: `lakehouse quarantine list --table silver.order_lines`
+    """
+    counts: dict[tuple[str, str, str], int] = {}
+    rows = _quarantined(_settings(home=home), table, drop, rule)
+    for row in rows:
+        for name in row["rules"]:
+            counts[row["table"], name, row["path"]] = counts.get((row["table"], name, row["path"]), 0) + 1
+    shown = RichTable("table", "rule", "drop", "rows")
+    for key, count in sorted(counts.items()):
+        shown.add_row(*key, str(count))
+    _wide().print(shown)
+    print(f"{len(rows)} rows are rejected.")
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    table: TableName = None,
+    drop: DropPath = None,
+    rule: RuleName = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 20,
+    raw: Annotated[bool, typer.Option(help="Show the rows as landed; they may hold personal data.")] = False,
+    home: Home = None,
+) -> None:
+    """Rejected rows with the rules they break.
+
+    Example: `lakehouse quarantine show --rule quantity.type --raw`
+    """
+    shown = RichTable("drop", "row", "rules", "what is wrong", *(["raw"] if raw else []))
+    rows = _quarantined(_settings(home=home), table, drop, rule)
+    for row in rows[:limit]:
+        cells = [row["path"], str(row["row_number"]), ", ".join(row["rules"]), row["detail"] or ""]
+        shown.add_row(*cells, *([(row["raw"] or "")[:500]] if raw else []))
+    _wide().print(shown)
+    if len(rows) > limit:
+        print(f"{limit} of {len(rows)} rows; more with --limit.")
+
+
+@quarantine_app.command("export")
+def quarantine_export(
+    out: Annotated[Path, typer.Option(help="The file to write: .csv, .json (lines) or .parquet.")],
+    table: TableName = None,
+    drop: DropPath = None,
+    rule: RuleName = None,
+    home: Home = None,
+) -> None:
+    """Write rejected rows to a file, as landed; it may hold personal data.
+
+    Example: `lakehouse quarantine export --out rejected.csv --table silver.order_lines`
+    """
+    import polars as pl
+
+    rows = _quarantined(_settings(home=home), table, drop, rule)
+    frame = pl.DataFrame([{**r, "rules": ", ".join(r["rules"])} for r in rows], infer_schema_length=None)
+    writers = {".csv": frame.write_csv, ".json": frame.write_ndjson, ".parquet": frame.write_parquet}
+    if out.suffix not in writers:
+        raise LakehouseError(f"{out} ends in {out.suffix or 'nothing'}; give the file the ending .csv, .json or .parquet.")
+    writers[out.suffix](out)
+    print(f"Wrote {len(rows)} rows to {out}.")
+
+
+@quarantine_app.command("preview")
+def quarantine_preview(
+    table: Annotated[str, typer.Argument(help="silver.order_lines, silver.customers or silver.fx_rates.")], home: Home = None
+) -> None:
+    """What judging everything again by today's contract would change: rows that would enter or leave quarantine. Writes nothing.
+
+    Example: `lakehouse quarantine preview silver.order_lines`
+    """
+    settings = _settings(home=home)
+    from lakehouse_assets.definitions import email_key
+    from lakehouse_assets.sources.cleanse import preview
+    from lakehouse_assets.sources.tables import source_tables
+
+    source = next((s for s in source_tables(email_key(settings), settings.keep_email) if s.name == table), None)
+    if source is None:
+        raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_QUARANTINED)}.")
+    entering, leaving = preview(_resources(settings)[0].lakehouse, source)
+    print(f"{table}: {entering} rows would enter quarantine, {leaving} would leave it.")
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(home: Home = None) -> None:
+    """Judge everything that landed again and publish what has become good, as after a contract was mended.
+
+    Example: `lakehouse quarantine replay`
+    """
+    settings = _settings(home=home)
+    before = len(_quarantined(settings, None, None, None))
+    with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
+        _runner(settings, instance, Console(file=terminal), None, None, None).run(force=_QUARANTINED)
+    print(f"{before} rows were rejected before, {len(_quarantined(settings, None, None, None))} are now.")
+
+
+@app.command()
+def contracts(
+    table: Annotated[str | None, typer.Argument(help="One table, as gold.daily_sales; default all.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write Markdown to this file instead.")] = None,
+) -> None:
+    """Print or export what each table promises.
+
+    Example: `lakehouse contracts gold.daily_sales`
+    """
+    from rich.markdown import Markdown
+
+    from lakehouse_assets.contracts import CONTRACTS, contract
+    from lakehouse_assets.contracts.describe import markdown, page
+
+    text = markdown(contract(table)) if table else page(CONTRACTS)
+    if export:
+        export.write_text(text, encoding="utf-8")
+        print(f"Wrote {export}.")
+    else:
+        Console().print(Markdown(text))
+
+
+# -- account and state ------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def plan(home: Home = None) -> None:
+    """Pending DDL and its class, before anything runs.
+
+    Example: `lakehouse plan`
+    """
+    _, handoff = _resources(_settings(home=home))
+    from lakehouse_assets.resources.handoff import served
+
+    with handoff.open() as open_handoff:
+        planned = open_handoff.plan(list(served().values()))
+    for statement in planned:
+        print(f"-- {statement.kind}: {statement.object}: {statement.reason}\n{statement.sql.strip()};\n")
+    if not planned:
+        print("Nothing to deploy.")
+
+
+@app.command()
+def deploy(
+    allow_breaking: Annotated[bool, typer.Option(help="Also do what takes something away from readers.")] = False,
+    roles: Annotated[bool, typer.Option(help="Print the script of the least-privilege roles instead.")] = False,
+    home: Home = None,
+) -> None:
+    """Apply pending DDL: database, schemas, stage, file format, tables, views.
+
+    Example: `lakehouse deploy`
+    """
+    _, handoff = _resources(_settings(home=home))
+    from lakehouse_assets.resources.handoff import served
+
+    with handoff.open() as open_handoff:
+        if roles:
+            from lakehouse_assets.handoff import roles_script
+
+            print(roles_script(open_handoff.names))
+            return
+        done = open_handoff.deploy(list(served().values()), allow_breaking=allow_breaking)
+    print(f"Deployed {len(done)} objects." if done else "Nothing to deploy.")
+
+
+@app.command()
+def down(home: Home = None) -> None:
+    """Stop the embedded Snowflake account.
+
+    Example: `lakehouse down`
+    """
+    from lakehouse_assets.resources.embedded_account import stop
+
+    print("Stopped." if stop(_settings(home=home).home) else "The embedded account was not running.")
+
+
+@app.command()
+def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, home: Home = None) -> None:
+    """Delete local state: Dagster's storage, Delta tables, staged slices, the embedded account. Never objects of a real account.
+
+    Example: `lakehouse reset --yes`
+    """
+    from lakehouse_assets.resources.embedded_account import stop
+
+    folder = _settings(home=home).home
+    if not yes and not typer.confirm(f"Delete everything below {folder}?"):
+        raise typer.Exit(1)
+    stop(folder)
+    if folder.exists() and not _looks_like_home(folder):
+        raise LakehouseError(f"{folder} does not look like a state folder of this application, so it was left alone; delete it by hand.")
+    shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
+    print(f"Deleted {folder}.")
+
+
+def _looks_like_home(folder: Path) -> bool:
+    return {p.name for p in folder.iterdir()} <= {"tables", "staging", "cache", "dagster", "account", "logs"}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Reads a pandera model into a `Contract`: columns, types, keys, rules, hand-off slice, fingerprint.
+
+Belongs here: everything that can be said of a table from its model alone (Arrow and Spark schema, Delta and Snowflake types).
+Does not belong here: the SQL of a rule and the judging of rows (`quality/rules.py`), DDL statements (`delta/`, `handoff/`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import pandera.polars as pa
+import polars as pl
+import pyarrow as arrow
+
+from lakehouse_assets.errors import LakehouseError
+
+Severity = Literal["quarantine", "block", "warn"]
+Kind = Literal["string", "bigint", "boolean", "date", "timestamp", "timestamp_ntz", "decimal", "list"]
+
+SHORT_NAMES = {
+    "equal_to": "eq",
+    "not_equal_to": "ne",
+    "greater_than": "gt",
+    "greater_than_or_equal_to": "ge",
+    "less_than": "lt",
+    "less_than_or_equal_to": "le",
+}
+"""pandera's long check names and the short ones by which `Field` takes them; rules are named by the short ones."""
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """A logical column type; `precision` and `scale` are set for decimals only. `list` is a list of strings."""
+
+    kind: Kind
+    precision: int = 0
+    scale: int = 0
+
+    @property
+    def arrow(self) -> arrow.DataType:
+        return {
+            "string": arrow.string(),
+            "bigint": arrow.int64(),
+            "boolean": arrow.bool_(),
+            "date": arrow.date32(),
+            "timestamp": arrow.timestamp("us", "UTC"),
+            "timestamp_ntz": arrow.timestamp("us"),
+            "list": arrow.list_(arrow.string()),
+        }.get(self.kind) or arrow.decimal128(self.precision, self.scale)
+
+    @property
+    def spark(self) -> str:
+        """The type in Spark SQL, as used by `cast`."""
+        return {"decimal": f"decimal({self.precision},{self.scale})", "list": "array<string>"}.get(self.kind, self.kind)
+
+    @property
+    def snowflake(self) -> str:
+        """The type in Snowflake DDL."""
+        return {
+            "string": "VARCHAR",
+            "bigint": "NUMBER(38,0)",
+            "boolean": "BOOLEAN",
+            "date": "DATE",
+            "timestamp": "TIMESTAMP_TZ",
+            "timestamp_ntz": "TIMESTAMP_NTZ",
+            "decimal": f"NUMBER({self.precision},{self.scale})",
+            "list": "ARRAY",
+        }[self.kind]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row rule of a contract.
+
+    `name` is `<column>.<check>` (or `row.<check>` for a rule over the whole row); `check` and `statistics` are pandera's own.
+    """
+
+    name: str
+    column: str | None
+    check: str
+    statistics: tuple[tuple[str, Any], ...]
+    severity: Severity
+    description: str
+    derived: bool = False
+    """The column is computed from others, so the rule is judged only on rows that break no rule of a landed column."""
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: ColumnType
+    nullable: bool
+    description: str
+    personal: bool = False
+    derived: bool = False
+
+
+@dataclass(frozen=True)
+class HandoffSlice:
+    """The unit in which a table travels to Snowflake.
+
+    `kind`: `column` (one slice a value of `column`, a date), `hash` (`hash(key) mod buckets`), `whole` (the table is one slice).
+    """
+
+    kind: Literal["column", "hash", "whole"]
+    column: str | None = None
+    buckets: int = 0
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """A drop is refused when its bad rows are more than `rows` and more than `share` of its rows."""
+
+    rows: int
+    share: float
+
+
+class Contract:
+    """What one table promises, read from its pandera model.
+
+    The model's `Config.metadata` may hold `key`, `partition_by`, `handoff`, `blocking`, `owner` and `severity` (rule name to severity).
+    Raises `LakehouseError` when the model says something that cannot be kept.
+    """
+
+    def __init__(self, name: str, model: type[pa.DataFrameModel]):
+        self.name = name
+        self.layer, self.table = name.split(".")
+        self.model = model
+        schema = model.to_schema()
+        config = dict(model.__config__.metadata or {})  # type: ignore[union-attr]
+        self.description = (model.__doc__ or "").strip()
+        self.owner: str = config.get("owner", "team:data-platform")
+        self.key: tuple[str, ...] = tuple(config.get("key", ()))
+        self.partition_by: tuple[str, ...] = tuple(config.get("partition_by", ()))
+        self.handoff: HandoffSlice | None = HandoffSlice(**config["handoff"]) if "handoff" in config else None
+        self.blocking: Blocking | None = Blocking(**config["blocking"]) if "blocking" in config else None
+        self.columns: tuple[Column, ...] = tuple(
+            Column(
+                name=column_name,
+                type=_column_type(f"{name}.{column_name}", column.dtype.type),
+                nullable=bool(column.nullable),
+                description=column.description or "",
+                personal=bool((column.metadata or {}).get("personal")),
+                derived=bool((column.metadata or {}).get("derived")),
+            )
+            for column_name, column in schema.columns.items()
+        )
+        self.rules: tuple[Rule, ...] = _rules(name, schema, config.get("severity", {}))
+        unknown = [k for k in (*self.key, *self.partition_by) if k not in self.names]
+        if unknown:
+            raise LakehouseError(
+                f"The contract of {name} names {unknown} as key or partition, but has no such column; add it to the model."
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns)
+
+    def column(self, name: str) -> Column:
+        return next(c for c in self.columns if c.name == name)
+
+    @cached_property
+    def arrow_schema(self) -> arrow.Schema:
+        """The Arrow schema, in the order of the model; nullability as promised."""
+        return arrow.schema([arrow.field(c.name, c.type.arrow, c.nullable) for c in self.columns])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """12 hex digits that change whenever the promise changes."""
+        said = {
+            "columns": [[c.name, c.type.spark, c.nullable, c.personal, c.derived] for c in self.columns],
+            "key": self.key,
+            "partition_by": self.partition_by,
+            "handoff": vars(self.handoff) if self.handoff else None,
+            "blocking": vars(self.blocking) if self.blocking else None,
+            "rules": [[r.name, r.check, r.statistics, r.severity] for r in self.rules],
+        }
+        return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()[:12]
+
+    def __repr__(self) -> str:
+        return f"Contract({self.name})"
+
+
+def _column_type(where: str, dtype: Any) -> ColumnType:
+    if isinstance(dtype, pl.Decimal):
+        return ColumnType("decimal", dtype.precision or 38, dtype.scale)
+    if isinstance(dtype, pl.Datetime):
+        return ColumnType("timestamp" if dtype.time_zone else "timestamp_ntz")
+    simple: dict[Any, Kind] = {pl.String: "string", pl.Int64: "bigint", pl.Boolean: "boolean", pl.Date: "date"}
+    for polars_type, kind in simple.items():
+        if dtype == polars_type:
+            return ColumnType(kind)
+    if isinstance(dtype, pl.List) and dtype.inner == pl.String:
+        return ColumnType("list")
+    raise LakehouseError(f"The contract column {where} has type {dtype}, which is not one of contracts/types.py; use one of those.")
+
+
+def _frozen(value: Any) -> Any:
+    """Lists and sets as tuples, sets sorted: their order differs from process to process, and the fingerprint must not."""
+    if isinstance(value, (set, frozenset)):
+        return tuple(sorted(value, key=repr))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _rules(table: str, schema: Any, severities: dict[str, Severity]) -> tuple[Rule, ...]:
+    rules: list[Rule] = []
+
+    def add(column: str | None, check: str, statistics: dict[str, Any], description: str = "", derived: bool = False) -> None:
+        name = f"{column or 'row'}.{SHORT_NAMES.get(check, check)}"
+        frozen = tuple(sorted((k, _frozen(v)) for k, v in statistics.items()))
+        rules.append(Rule(name, column, SHORT_NAMES.get(check, check), frozen, severities.get(name, "quarantine"), description, derived))
+
+    for column_name, column in schema.columns.items():
+        derived = bool((column.metadata or {}).get("derived"))
+        if not column.nullable:
+            add(column_name, "nullable", {}, f"{column_name} must not be null", derived)
+        for check in column.checks:
+            add(column_name, check.name, check.statistics or {}, check.description or "", derived)
+    for check in schema.checks or []:
+        add(None, check.name, check.statistics or {}, check.description or "")
+    unknown = set(severities) - {r.name for r in rules} - {n for n in severities if n.split(".")[-1] in ("type", "scale")}
+    if unknown:
+        raise LakehouseError(f"The contract of {table} gives a severity to {sorted(unknown)}, but has no such rule; check the spelling.")
+    return tuple(rules)

@@ -1,0 +1,121 @@
+"""Puts everything together: one pure `build_definitions(settings, **overrides)`, and `defs`, which Dagster loads."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.assets import bronze, gold, silver
+from lakehouse_assets.assets.snowflake import reconciliation, snowflake_assets
+from lakehouse_assets.assets.table import Table
+from lakehouse_assets.automation.alerts import watch_sensor
+from lakehouse_assets.automation.jobs import RECONCILE, table_jobs
+from lakehouse_assets.automation.maintenance import maintenance_job
+from lakehouse_assets.automation.pending import TableNode
+from lakehouse_assets.automation.schedules import schedules
+from lakehouse_assets.automation.sensor import landing_sensor
+from lakehouse_assets.automation.sinks import LogSink, WebhookSink
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.instance.processes import in_process_executor
+from lakehouse_assets.io_managers.delta import DeltaIOManager
+from lakehouse_assets.io_managers.snowflake_stage import SnowflakeStageIOManager
+from lakehouse_assets.partitions import daily
+from lakehouse_assets.quality import checks
+from lakehouse_assets.resources.handoff import HandoffResource, served
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.resources.snowflake import snowflake_resource
+from lakehouse_assets.settings import Settings
+from lakehouse_assets.sources.intake import TABLES as PUBLISHED
+
+SETTLE_SECONDS = 5.0
+LAPTOP_EMAIL_KEY = "no secret: for the embedded account only"
+
+
+def email_key(settings: Settings) -> str:
+    """The key of the e-mail hash. Raises `LakehouseError` where a real account lacks it."""
+    if settings.email_key is not None:
+        return settings.email_key.get_secret_value()
+    if settings.snowflake == "embedded":
+        return LAPTOP_EMAIL_KEY
+    raise LakehouseError("LAKEHOUSE_EMAIL_KEY is not set, and with a real account it has no default; set it to a long random text.")
+
+
+def tables(settings: Settings) -> list[Table]:
+    """The Delta tables of the graph in topological order."""
+    return [*bronze.TABLES, *silver.build_tables(email_key(settings), settings.keep_email), *gold.TABLES]
+
+
+def graph(settings: Settings) -> dict[str, TableNode]:
+    """What `pending` needs to know of every Delta table, in topological order."""
+    return {t.name: TableNode(t.upstreams, t.fingerprint) for t in tables(settings)}
+
+
+def resources(settings: Settings) -> dict[str, Any]:
+    """The resources by the names under which assets ask for them. Nothing is started."""
+    lakehouse = LakehouseResource.of(settings)
+    account = snowflake_resource(
+        mode=settings.snowflake, home=settings.home, query_tag="lakehouse_assets", idle_seconds=settings.account_idle_seconds
+    )
+    handoff = HandoffResource.of(settings, lakehouse, account)
+    return {
+        "lakehouse": lakehouse,
+        "snowflake": account,
+        "handoff": handoff,
+        "delta_io": DeltaIOManager(lakehouse=lakehouse),
+        "snowflake_stage_io": SnowflakeStageIOManager(handoff=handoff),
+        "alert_sink": WebhookSink(url=dg.EnvVar("LAKEHOUSE_ALERT_WEBHOOK")) if settings.alert_webhook else LogSink(),
+    }
+
+
+def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.Definitions:
+    """All definitions for the given settings (default: the environment's). overrides: resources by name."""
+    settings = settings or Settings()  # pyright: ignore[reportCallIssue] -- all fields have defaults
+    partitions = daily(settings)
+    built: Mapping[str, Any] = {**resources(settings), **overrides}
+
+    def live(model):  # type: ignore[no-untyped-def]
+        def load(context: dg.AssetCheckExecutionContext):  # type: ignore[no-untyped-def]
+            lakehouse = context.resources.lakehouse.lakehouse
+            return lakehouse.store.frame(lakehouse.spark, model.name)
+
+        return load
+
+    late = dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=settings.freshness_hours), fail_window=timedelta(hours=2 * settings.freshness_hours)
+    )
+    users_read = [
+        asset.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=late))
+        for asset in snowflake_assets(settings, partitions)
+    ]
+    reconciliations = [reconciliation(model) for model in served().values()]
+    stand_alone = [
+        *reconciliations,
+        *(checks.live_check(model, live(model), {"lakehouse"}) for model in served().values()),
+        checks.volume_check(served()["sales_lines"], live(served()["sales_lines"]), "invoice_date", {"lakehouse"}),
+    ]
+    jobs = table_jobs(list(PUBLISHED.values()), [key for r in reconciliations for key in r.check_keys])
+    nodes = graph(settings)
+    maintenance = maintenance_job([*nodes, *(f"{table}_{side}" for table in PUBLISHED.values() for side in ("quarantine", "verdicts"))])
+    return dg.Definitions(
+        assets=[*(t.build(partitions) for t in tables(settings)), *users_read],
+        asset_checks=stand_alone,
+        jobs=[*jobs, maintenance],
+        schedules=schedules(nodes, maintenance, next(j for j in jobs if j.name == RECONCILE), settings.timezone),
+        sensors=[
+            landing_sensor(nodes, settings.retry_seconds),
+            watch_sensor([key for asset in users_read for key in asset.keys], [key for check in stand_alone for key in check.check_keys]),
+        ],
+        resources=built,
+        executor=in_process_executor,
+    )
+
+
+def server_settings() -> Settings:
+    """The environment's, for Dagster's servers: they let a drop settle where nothing else is said, for nobody knows who is writing it."""
+    settings = Settings()  # pyright: ignore[reportCallIssue] -- all fields have defaults
+    said = "drop_settle_seconds" in settings.model_fields_set
+    return settings if said else settings.model_copy(update={"drop_settle_seconds": SETTLE_SECONDS})
+
+
+defs = build_definitions(server_settings())

@@ -1,0 +1,294 @@
+"""The Delta store over delta-rs: Sail or anything else computes, delta-rs commits.
+
+Every commit carries one application transaction of ours, so that of two publishers who started from the same version the second one
+is refused by the protocol itself, appends included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import ArrayType, Field, PrimitiveType
+
+from lakehouse_assets.contracts import Column, Contract
+from lakehouse_assets.delta.store import (
+    APPLICATION,
+    CHANGE,
+    OPERATION,
+    Commit,
+    Consumed,
+    DeltaStore,
+    HistoryUnavailableError,
+    doubled_key,
+    properties,
+    read_back,
+    refuse_columns,
+    refuse_nulls,
+    required,
+    written,
+)
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+METADATA = "userMetadata"
+"""The key under which Apache Spark, too, keeps what a publisher writes beside a commit."""
+
+
+_SPARK_TYPES = {"long": "bigint", "array": "array<string>"}
+_DELTA_TYPES: dict[str, PrimitiveType | ArrayType] = {
+    "bigint": PrimitiveType("long"),
+    "list": ArrayType(PrimitiveType("string"), contains_null=True),
+}
+"""Where Delta and Spark SQL differ in what they call a type."""
+
+
+class DeltaRsStore(DeltaStore):
+    """Delta tables below `root`; `scratch` is a local folder for change sets on their way to the engine."""
+
+    def __init__(self, root: str, scratch: str):
+        self.root = root.rstrip("/")
+        self.scratch = Path(scratch)
+
+    def uri(self, name: str) -> str:
+        return f"{self.root}/{name.replace('.', '/')}"
+
+    def _open(self, name: str) -> DeltaTable:
+        try:
+            return DeltaTable(self.uri(name))
+        except TableNotFoundError:
+            raise LakehouseError(f"The table {name} does not exist below {self.root}; materialise it first.") from None
+
+    def exists(self, name: str) -> bool:
+        return DeltaTable.is_deltatable(self.uri(name))
+
+    def version(self, name: str) -> int:
+        return self._open(name).version() if self.exists(name) else -1
+
+    def table_id(self, name: str) -> str:
+        return str(self._open(name).metadata().id)
+
+    def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
+        if not self.exists(contract.name):
+            try:
+                DeltaTable.create(
+                    self.uri(contract.name),
+                    # What MERGE rewrites has Utf8View texts, which Sail 0.7.2 cannot read into columns that are NOT NULL: every read of the
+                    # table fails from then on. That nothing is null where the contract says so is the audit's business, before a commit.
+                    schema=pa.schema([f.with_nullable(True) for f in contract.arrow_schema]),
+                    partition_by=list(contract.partition_by),
+                    name=contract.name,
+                    description=contract.description.splitlines()[0],
+                    configuration=properties(contract),
+                    commit_properties=_properties(0, consumed, None, None),
+                )
+            except DeltaError:
+                # Another process made it first; if not, opening it below says what is wrong.
+                if not self.exists(contract.name):
+                    raise
+        return self.version(contract.name)
+
+    def columns(self, name: str) -> dict[str, str]:
+        fields = self._open(name).schema().fields
+        return {f.name: _SPARK_TYPES.get(f.type.type, f.type.type) for f in fields}
+
+    def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
+        table = self._open(contract.name)
+        head = self.head(contract.name)
+        fields = [Field(c.name, _DELTA_TYPES.get(c.type.kind) or PrimitiveType(c.type.spark), nullable=True) for c in columns]
+        properties = _properties(table.version() + 1, head.consumed if head else None, None, None)
+        table.alter.add_columns(fields, commit_properties=properties)
+        return self.version(contract.name)
+
+    def frame(self, spark: SparkSession, name: str, version: int | None = None) -> DataFrame:
+        at = self.version(name) if version is None else version
+        return spark.read.format("delta").option("versionAsOf", at).load(self.uri(name))
+
+    def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+
+        table = self._open(name)
+        if version is not None:
+            table.load_as_version(version)
+        return pa.table(table.to_pyarrow_table(columns=list(columns) if columns else None))
+
+    def count(self, name: str) -> int:
+        return self._open(name).count()
+
+    def changes(self, spark: SparkSession, name: str, since: int, until: int) -> DataFrame:
+        if since == until:
+            return self.frame(spark, name, until).limit(0).selectExpr("*", f"'insert' AS {CHANGE}")
+        table = self._open(name)
+        try:
+            feed = pa.table(table.load_cdf(since + 1, until, allow_out_of_range=False))
+        except (DeltaError, OSError, pa.ArrowException) as error:  # Arrow tells of files that a vacuum took
+            raise HistoryUnavailableError(f"{name} between versions {since} and {until}: {error}") from error
+        columns = [f.name for f in pa.schema(table.schema().to_arrow())]
+        feed = feed.select([*columns, "_change_type"])
+        folder = self.scratch / f"changes-{uuid4().hex}"
+        folder.mkdir(parents=True, exist_ok=True)
+        kinds = set(feed["_change_type"].unique().to_pylist())
+        pq.write_table(feed, folder / "part-0.parquet", compression="zstd")
+        frame = spark.read.parquet(str(folder))
+        came = "CASE WHEN _change_type IN ('insert', 'update_postimage') THEN 1 ELSE -1 END"
+        quoted = ", ".join(f"`{c}`" for c in columns)
+        if len(kinds) <= 1:
+            # All came, or all went: nothing is to be netted. A single commit may do both to a row that stays: a restore, an overwrite.
+            return frame.selectExpr(*(f"`{c}`" for c in columns), f"CASE WHEN {came} > 0 THEN 'insert' ELSE 'delete' END AS {CHANGE}")
+        view = f"changes_{uuid4().hex}"
+        frame.createOrReplaceTempView(view)
+        return spark.sql(
+            f"SELECT {quoted}, CASE WHEN net > 0 THEN 'insert' ELSE 'delete' END AS {CHANGE} FROM "
+            f"(SELECT {quoted}, sum({came}) AS net FROM {view} GROUP BY {quoted}) WHERE net <> 0"
+        )
+
+    def commit(
+        self,
+        contract: Contract,
+        slice_uri: str | None,
+        *,
+        base_version: int,
+        consumed: Consumed,
+        partitions: Sequence[Any] | None = None,
+        append: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> int:
+        table = self._open(contract.name)
+        if table.version() != base_version:
+            raise StaleSliceError(f"{contract.name} has moved from version {base_version} to {table.version()} since the slice was staged.")
+        if slice_uri is not None:
+            dataset = _dataset(slice_uri)
+            if dataset.files:  # an engine may write no file for no rows
+                refuse_columns(contract, dataset.schema.names)
+                refuse_nulls(contract, {c: dataset.count_rows(filter=ds.field(c).is_null()) for c in required(contract)})
+            if not dataset.count_rows():
+                slice_uri = None
+            elif not append and contract.key and _has_doubled_key(dataset, contract):
+                raise doubled_key(contract)
+        properties = _properties(base_version + 1, consumed, extra, None)
+        try:
+            if slice_uri is None:
+                self._record(table, contract, base_version, consumed, extra)
+            elif append:
+                data = _reader(slice_uri, contract, with_operation=False)
+                write_deltalake(table, data, mode="append", commit_properties=properties)
+            else:
+                self._merge(table, contract, slice_uri, partitions, properties)
+                if table.version() == base_version:  # delta-rs makes no commit where the merge finds nothing to do
+                    self._record(table, contract, base_version, consumed, extra)
+        except CommitFailedError as error:
+            raise StaleSliceError(f"{contract.name} was published by somebody else at the same time: {error}") from error
+        return self.version(contract.name)
+
+    @staticmethod
+    def _merge(
+        table: DeltaTable, contract: Contract, slice_uri: str, partitions: Sequence[Any] | None, properties: CommitProperties
+    ) -> None:
+        on = [f"t.`{k}` = s.`{k}`" for k in contract.key]
+        if partitions is not None and contract.partition_by:
+            column = contract.partition_by[0]
+            on.append(f"t.`{column}` IN ({', '.join(_literal(p) for p in partitions)})")
+        values = {c: f"s.`{c}`" for c in contract.names}
+        (
+            table.merge(
+                source=_reader(slice_uri, contract, with_operation=True),
+                predicate=" AND ".join(on),
+                source_alias="s",
+                target_alias="t",
+                commit_properties=properties,
+                streamed_exec=False,
+            )
+            .when_matched_delete(f"s.{OPERATION} = 'D'")
+            .when_matched_update(values)
+            .when_not_matched_insert(values, predicate=f"s.{OPERATION} <> 'D'")
+            .execute()
+        )
+
+    def _record(
+        self, table: DeltaTable, contract: Contract, base_version: int, consumed: Consumed, extra: Mapping[str, Any] | None
+    ) -> None:
+        """A commit without rows: only what was consumed."""
+        properties = _properties(base_version + 1, consumed, extra, self._data_version(contract.name))
+        table.create_write_transaction([], "append", table.schema(), commit_properties=properties)
+
+    def _data_version(self, name: str) -> int:
+        head = self.head(name)
+        return head.data_version if head else 0
+
+    def history(self, name: str, limit: int | None = None) -> list[Commit]:
+        commits = []
+        for entry in self._open(name).history(limit):
+            commits.append(
+                Commit(
+                    version=entry["version"],
+                    timestamp_ms=entry["timestamp"],
+                    operation=entry["operation"],
+                    metadata=read_back(entry.get(METADATA)),
+                    metrics=entry.get("operationMetrics", {}),
+                )
+            )
+        return commits
+
+    def optimize(self, name: str) -> int:
+        table = self._open(name)
+        head = self.head(name)
+        properties = _properties(table.version() + 1, head.consumed if head else None, None, self._data_version(name))
+        metrics = table.optimize.compact(commit_properties=properties)
+        return int(metrics["numFilesRemoved"])
+
+    def vacuum(self, name: str, retention_hours: int) -> int:
+        removed = self._open(name).vacuum(retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False, full=False)
+        return len(removed)
+
+    def restore(self, name: str, version: int) -> int:
+        table = self._open(name)
+        earlier = next((c for c in self.history(name) if c.version <= version and "consumed" in c.metadata), None)
+        consumed = Consumed(**earlier.metadata["consumed"]) if earlier else None
+        table.restore(version, commit_properties=_properties(table.version() + 1, consumed, None, None))
+        return self.version(name)
+
+
+def _properties(number: int, consumed: Consumed | None, extra: Mapping[str, Any] | None, data_version: int | None) -> CommitProperties:
+    """What goes beside a commit. data_version: given where no row changes."""
+    return CommitProperties(
+        custom_metadata={METADATA: written(consumed, extra, data_version)},
+        app_transactions=[Transaction(APPLICATION, number)],
+    )
+
+
+def _dataset(slice_uri: str) -> ds.FileSystemDataset:
+    return ds.dataset(slice_uri, format="parquet", exclude_invalid_files=False)
+
+
+def _has_doubled_key(dataset: ds.Dataset, contract: Contract) -> bool:
+    """delta-rs refuses a key that updates a row twice, but inserts one that is new as often as it comes."""
+    keys = dataset.to_table(columns=list(contract.key))
+    return keys.group_by(list(contract.key)).aggregate([]).num_rows < keys.num_rows
+
+
+def _reader(slice_uri: str, contract: Contract, *, with_operation: bool) -> pa.RecordBatchReader:
+    """The staged slice as a stream in the contract's own types; the engine may have written other nullability and order."""
+    fields = [pa.field(f.name, f.type) for f in contract.arrow_schema]
+    if with_operation:
+        fields.append(pa.field(OPERATION, pa.string()))
+    schema = pa.schema(fields)
+    scanner = _dataset(slice_uri).scanner(columns=schema.names)
+    batches = (pa.RecordBatch.from_arrays([b.column(f.name).cast(f.type) for f in schema], schema=schema) for b in scanner.to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, date):
+        return f"DATE '{value.isoformat()}'"
+    if isinstance(value, int):
+        return str(value)
+    return "'" + str(value).replace("'", "''") + "'"

@@ -1,0 +1,277 @@
+"""The interface of the Delta store, and the words it speaks in. The implementations stand beside it.
+
+A table is known by its name `layer.table`; where it lies follows from the store's root.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lakehouse_assets.contracts import Column, Contract
+from lakehouse_assets.errors import LakehouseError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+OPERATION = "_op"
+"""The column of a staged slice that says what becomes of the row: `I` insert, `U` update, `D` delete."""
+
+CHANGE = "_change"
+"""The column of `changes` that says whether the row came (`insert`) or went (`delete`)."""
+
+APPLICATION = "lakehouse_assets"
+"""The application whose transaction number every commit carries, so that the protocol refuses the second of two publishers."""
+
+_PRUNING = ("string", "bigint", "date")
+
+TIDYING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
+"""Operations that change no row, whoever ran them."""
+
+
+class HistoryUnavailableError(Exception):
+    """The rows that differ between two versions can no longer be told from the table's history."""
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """A snapshot: a table at a version. What travels between assets."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """What a commit was computed from; travels in the commit's metadata.
+
+    `upstreams`: version of each upstream table; `ids`: table id of each; `contract`, `transform`: fingerprints; `through`: the version of the
+    journal that the state includes.
+    """
+
+    upstreams: Mapping[str, int] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=dict)
+    contract: str = ""
+    transform: str = ""
+    through: int = -1
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One entry of a table's history. `metadata` is what the publisher wrote, `{}` for a foreign commit."""
+
+    version: int
+    timestamp_ms: int
+    operation: str
+    metadata: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a table stands. `data_version` is the newest version whose rows differ from the one before; later commits only tidied up or
+    recorded what was consumed. `consumed` is None for a table without a commit of ours."""
+
+    name: str
+    version: int
+    data_version: int
+    table_id: str
+    consumed: Consumed | None
+
+
+def written(consumed: Consumed | None, extra: Mapping[str, Any] | None = None, data_version: int | None = None) -> str:
+    """What a publisher writes beside a commit: the text under `userMetadata`, the same from every store.
+
+    data_version: given where no row changes.
+    """
+    metadata = dict(extra or {})
+    if consumed is not None:
+        metadata["consumed"] = asdict(consumed)
+        if data_version is not None:
+            metadata["data_version"] = data_version
+    return json.dumps(metadata, sort_keys=True)
+
+
+def read_back(text: str | None) -> Mapping[str, Any]:
+    """What `written` gave; `{}` for the text of a foreign commit, which may be anything."""
+    try:
+        metadata = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def properties(contract: Contract) -> dict[str, str]:
+    """The table properties that a table is created with, by whichever store."""
+    columns = [c.name for c in contract.columns if c.type.kind in _PRUNING and c.name not in contract.partition_by]
+    return {
+        "delta.enableChangeDataFeed": "true",
+        # A platform may turn them on by itself, and not every reader knows them.
+        "delta.enableDeletionVectors": "false",
+        # delta-rs writes the least and greatest decimal as a float, and Sail 0.7.2 answers from them where they are equal: wrong beyond 15
+        # digits, without an error. Times and lists are left out because no read is pruned by them.
+        "delta.dataSkippingStatsColumns": ",".join(columns),
+    }
+
+
+def refuse_columns(contract: Contract, found: Iterable[str]) -> None:
+    """Raise `LakehouseError` where a slice has other columns than its contract and `_op`."""
+    wanted, have = {*contract.names, OPERATION}, set(found)
+    if wanted != have:
+        said = [f"lacks {', '.join(sorted(wanted - have))}"] if wanted - have else []
+        said += [f"also has {', '.join(sorted(have - wanted))}"] if have - wanted else []
+        raise LakehouseError(f"The slice for {contract.name} {' and '.join(said)}; stage exactly the columns of its contract.")
+
+
+def doubled_key(contract: Contract) -> LakehouseError:
+    """The error for a slice in which a key stands more than once."""
+    return LakehouseError(
+        f"The slice for {contract.name} holds a key ({', '.join(contract.key)}) more than once; nothing was published, mend its transform."
+    )
+
+
+def refuse_nulls(contract: Contract, nulls: Mapping[str, int]) -> None:
+    """Raise `LakehouseError` where a slice has nulls in columns that may have none.
+
+    nulls: how many there are in each column that its contract says is never null. The table itself does not refuse them: Sail 0.7.2 cannot
+    read a column that is NOT NULL once delta-rs has merged into it.
+    """
+    broken = [f"{n} in {c}" for c, n in nulls.items() if n]
+    if broken:
+        raise LakehouseError(
+            f"The slice for {contract.name} holds nulls that its contract does not allow ({', '.join(broken)}); nothing was published, "
+            "mend its transform."
+        )
+
+
+def required(contract: Contract) -> list[str]:
+    """The columns that are never null."""
+    return [c.name for c in contract.columns if not c.nullable]
+
+
+class DeltaStore(ABC):
+    """One Delta lakehouse: tables below a root, written one commit at a time."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether the table has been created."""
+
+    @abstractmethod
+    def uri(self, name: str) -> str:
+        """Where the table lies."""
+
+    @abstractmethod
+    def version(self, name: str) -> int:
+        """The current version. -1 where the table does not exist."""
+
+    @abstractmethod
+    def table_id(self, name: str) -> str:
+        """The id that a table keeps for life and that a re-created one does not share."""
+
+    @abstractmethod
+    def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
+        """Create the table from its contract where it does not exist; returns the current version."""
+
+    @abstractmethod
+    def columns(self, name: str) -> dict[str, str]:
+        """The columns of the table as it is, each with its type in Spark SQL."""
+
+    @abstractmethod
+    def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
+        """Add nullable columns at the end, in one commit; returns the new version, which counts as one that changed rows: they have a column more."""
+
+    def evolve(self, contract: Contract) -> None:
+        """Give the table the columns that its contract has gained.
+
+        Raises `LakehouseError` where the contract has lost a column or says another type: rows that are there cannot follow.
+        """
+        present = self.columns(contract.name)
+        gained = [c for c in contract.columns if c.name not in present]
+        lost = sorted(set(present) - set(contract.names))
+        retyped = [
+            f"{c.name} {present[c.name]} → {c.type.spark}" for c in contract.columns if present.get(c.name, c.type.spark) != c.type.spark
+        ]
+        if lost or retyped:
+            said = "; ".join(filter(None, [f"without {', '.join(lost)}" if lost else "", f"with {', '.join(retyped)}" if retyped else ""]))
+            raise LakehouseError(
+                f"The contract of {contract.name} is now {said}, which its rows cannot follow; put that back, or move {self.uri(contract.name)} "
+                f"away and run `lakehouse rebuild {contract.name}` to make the table anew from its upstreams."
+            )
+        if gained:
+            self.add_columns(contract, gained)
+
+    @abstractmethod
+    def frame(self, spark: SparkSession, name: str, version: int | None = None) -> DataFrame:
+        """The rows of the table at a version (default: current)."""
+
+    @abstractmethod
+    def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """The table at a version as Arrow, without starting an engine where that is possible; for small tables."""
+
+    @abstractmethod
+    def count(self, name: str) -> int:
+        """How many rows the table has now, from its log where that says so."""
+
+    @abstractmethod
+    def changes(self, spark: SparkSession, name: str, since: int, until: int) -> DataFrame:
+        """The rows that differ between two versions, netted: all columns and `_change` (`insert` for rows that came, `delete` for rows
+        that went; an update is one of each). Raises `HistoryUnavailableError` where that cannot be told any more."""
+
+    @abstractmethod
+    def commit(
+        self,
+        contract: Contract,
+        slice_uri: str | None,
+        *,
+        base_version: int,
+        consumed: Consumed,
+        partitions: Sequence[Any] | None = None,
+        append: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Publish a staged slice in one commit and return the new version.
+
+        slice_uri: a folder of Parquet files with the contract's columns and `_op`; None where no row changes, then only what was consumed
+        is recorded and the data version stays; a slice without rows is the same. base_version: the version the slice was computed
+        against; when the table has moved on, `StaleSliceError` is raised and
+        nothing is written, by the protocol itself where that happens meanwhile. partitions: the values of the partition column that the slice touches, to prune the merge. append: every row is
+        new, and whoever says so has seen that no key stands twice; in any other slice that is a `LakehouseError`, and so are columns that
+        are not the contract's.
+        """
+
+    def head(self, name: str) -> Head | None:
+        """Where the table stands; None where it does not exist.
+
+        A commit by anybody else counts as one that changed rows, unless its operation cannot.
+        """
+        return self._head(name, self.history(name, 1)) if self.exists(name) else None
+
+    def _head(self, name: str, newest: list[Commit]) -> Head:
+        for limit in (1, 20, None):
+            history = newest if limit == 1 else self.history(name, limit)
+            ours = next((c for c in history if "consumed" in c.metadata), None)
+            if ours is not None:
+                foreign = max((c.version for c in history if c.version > ours.version and c.operation not in TIDYING), default=-1)
+                data_version = max(foreign, ours.metadata.get("data_version", ours.version))
+                return Head(name, history[0].version, data_version, self.table_id(name), Consumed(**ours.metadata["consumed"]))
+        return Head(name, newest[0].version, newest[0].version, self.table_id(name), None)
+
+    @abstractmethod
+    def history(self, name: str, limit: int | None = None) -> list[Commit]:
+        """Commits, newest first."""
+
+    @abstractmethod
+    def optimize(self, name: str) -> int:
+        """Compact small files; returns the number of files removed. Rows do not change."""
+
+    @abstractmethod
+    def vacuum(self, name: str, retention_hours: int) -> int:
+        """Delete files no version younger than `retention_hours` needs; returns how many."""
+
+    @abstractmethod
+    def restore(self, name: str, version: int) -> int:
+        """Make an earlier version the current one; returns the new version."""

@@ -1,0 +1,12 @@
+"""The errors that are meant for the user. What belongs here: exception classes only; no I/O, no Dagster.
+
+A `LakehouseError` carries one sentence that says what is wrong, where, and what to do; the command line prints it without a traceback.
+"""
+
+
+class LakehouseError(Exception):
+    """Something the user can act on. The message is one sentence: what is wrong, where, what to do."""
+
+
+class StaleSliceError(LakehouseError):
+    """A publish found that its table has moved on since the slice was staged; the caller stages again."""

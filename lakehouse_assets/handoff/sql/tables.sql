@@ -1,0 +1,47 @@
+-- Definition and evolution of a served table, generated from its contract.
+
+-- name: create
+CREATE TABLE {table} (
+    {columns}
+)
+COMMENT = {comment}
+
+-- name: rebuild
+CREATE OR REPLACE TABLE {table} (
+    {columns}
+)
+COPY GRANTS
+COMMENT = {comment}
+
+-- name: add_column
+ALTER TABLE {table} ADD COLUMN {column} {type} COMMENT {comment}
+
+-- name: widen_column
+ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {type}
+
+-- name: drop_not_null
+ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL
+
+-- name: drop_column
+ALTER TABLE {table} DROP COLUMN {column}
+
+-- name: comment_table
+COMMENT ON TABLE {table} IS {comment}
+
+-- name: comment_column
+COMMENT ON COLUMN {table}.{column} IS {comment}
+
+-- name: read_columns
+SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE, IS_NULLABLE, COMMENT
+FROM {database}.INFORMATION_SCHEMA.COLUMNS
+WHERE TABLE_SCHEMA = %s
+
+-- name: read_fingerprints
+SELECT OBJECT_NAME, FINGERPRINT FROM {ops}.DEPLOYED_OBJECTS
+
+-- name: forget_fingerprints
+DELETE FROM {ops}.DEPLOYED_OBJECTS WHERE OBJECT_NAME IN ({objects})
+
+-- name: record_fingerprints
+INSERT INTO {ops}.DEPLOYED_OBJECTS (OBJECT_NAME, FINGERPRINT, DEPLOYED_AT)
+SELECT COLUMN1, COLUMN2, SYSDATE() FROM VALUES {rows}

@@ -1,0 +1,62 @@
+"""The internal stage: what lies on it, sending files, removing old ones. Does not belong here: which hand-offs the files are of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.handoff.session import Session
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """A file on the stage: its path below the stage, its size as the stage keeps it (padded on a real account), when it came."""
+
+    path: str
+    bytes: int
+    modified: datetime
+
+    @property
+    def directory(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+def list_files(session: Session, path: str) -> list[StageEntry]:
+    """The files below a stage path that begins with @."""
+    # LIST answers `<stage>/<table>/<directory>/<file>`, the stage in lower case.
+    return [StageEntry(row[0].partition("/")[2], int(row[1]), parsedate_to_datetime(row[3])) for row in session.run(f"LIST {path}")]
+
+
+def put_files(session: Session, folder: Path, target: str, expected: int) -> None:
+    """Send the Parquet files of a local folder. Raises `LakehouseError` unless `expected` files arrive."""
+    # One statement: the connector sends the files of a wildcard in parallel. OVERWRITE is not needed, for names hold the content's hash.
+    rows = session.run(f"PUT 'file://{folder.as_posix()}/*.parquet' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
+    failed = [row for row in rows if str(row[6]).upper() not in ("UPLOADED", "SKIPPED")]
+    if failed or len(rows) != expected:
+        said = f" ({failed[0][-1]})" if failed else ""
+        raise LakehouseError(
+            f"Of {expected} files, {len(rows) - len(failed)} reached the stage directory {target}{said}; look at the role's right to write and run again."
+        )
+
+
+def outlived(entries: Iterable[StageEntry], retention: timedelta) -> list[str]:
+    """The directories whose newest file is older than `retention`."""
+    newest: dict[str, datetime] = {}
+    for entry in entries:
+        newest[entry.directory] = max(entry.modified, newest.get(entry.directory, entry.modified))
+    limit = datetime.now(UTC) - retention
+    return sorted(d for d, modified in newest.items() if modified <= limit)
+
+
+def remove(session: Session, stage_path: str, directories: Iterable[str]) -> None:
+    """Remove directories from the stage; one that is not there is none to remove."""
+    for directory in sorted(directories):
+        session.run(f"REMOVE {stage_path}/{directory}/")

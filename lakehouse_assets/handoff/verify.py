@@ -1,0 +1,167 @@
+"""Reconciliation: is the Snowflake table what the ledger says and what the Delta snapshot holds, and where not, in which rows?
+
+Does not belong here: mending it (`handoff.Handoff.repair`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+import pyarrow as pa
+
+from lakehouse_assets.contracts import Contract
+from lakehouse_assets.delta.store import DeltaStore
+from lakehouse_assets.handoff import export, slices, sql, sums
+from lakehouse_assets.handoff.names import TargetNames
+from lakehouse_assets.handoff.session import Session
+from lakehouse_assets.handoff.state import read_slices, read_state
+from lakehouse_assets.handoff.sums import NOTHING, SliceSum
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class SliceDifference:
+    """A slice that is not the same everywhere. `snapshot` is None where the snapshot cannot be read any more."""
+
+    slice: str
+    snowflake: SliceSum
+    ledger: SliceSum
+    snapshot: SliceSum | None
+
+
+@dataclass(frozen=True)
+class RowDifference:
+    """A row that differs: `missing` in Snowflake, `foreign` to the snapshot, `changed` in `columns`, or there more or less `often`."""
+
+    kind: Literal["missing", "foreign", "changed", "often"]
+    key: Mapping[str, Any]
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What a reconciliation found.
+
+    version: the acknowledged Delta version, -1 where the table was never handed off. rows: rows in Snowflake. slices: those that differ.
+    row_differences: up to the limit asked for, empty where the snapshot is gone. snapshot_readable: whether the snapshot took part.
+    """
+
+    table: str
+    version: int
+    rows: int
+    slices_compared: int
+    snapshot_readable: bool
+    slices: tuple[SliceDifference, ...] = ()
+    row_differences: tuple[RowDifference, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        return not self.slices
+
+
+def verify(
+    session: Session, names: TargetNames, store: DeltaStore, spark: SparkSession, contract: Contract, limit: int = 20
+) -> VerifyResult:
+    """Compare every slice of the Snowflake table with the ledger and, while readable, with the acknowledged Delta snapshot."""
+    table = contract.table.upper()
+    known = read_state(session, names).tables.get(table)
+    ledger = read_slices(session, names, table)
+    found = sums.snowflake_sums(session, sums.snowflake_query(names, contract))
+    snapshot: dict[str, SliceSum] | None = None
+    if known is not None and known.version >= 0 and known.fingerprint == sums.schema_fingerprint(contract):
+        snapshot = _snapshot_sums(store, spark, contract, known.version, known.delta_table_id)
+    compared: set[str] = {*found, *ledger, *(snapshot or {})}
+    differing = tuple(
+        SliceDifference(
+            name, found.get(name, NOTHING), ledger.get(name, NOTHING), None if snapshot is None else snapshot.get(name, NOTHING)
+        )
+        for name in sorted(compared, key=slices.order(contract))
+        if found.get(name, NOTHING) != ledger.get(name, NOTHING)
+        or (snapshot is not None and snapshot.get(name, NOTHING) != found.get(name, NOTHING))
+    )
+    rows: tuple[RowDifference, ...] = ()
+    if limit and known is not None and snapshot is not None:
+        wrong = [d.slice for d in differing if d.snapshot != d.snowflake]
+        if wrong:
+            rows = _row_differences(session, names, store, spark, contract, known.version, wrong, limit)
+    return VerifyResult(
+        contract.name,
+        known.version if known else -1,
+        sum(s.rows for s in found.values()),
+        len(compared),
+        snapshot is not None,
+        differing,
+        rows,
+    )
+
+
+def _snapshot_sums(store: DeltaStore, spark: SparkSession, contract: Contract, version: int, table_id: str) -> dict[str, SliceSum] | None:
+    if not store.exists(contract.name) or store.table_id(contract.name) != table_id:
+        return None
+    try:
+        return sums.spark_sums(store.frame(spark, contract.name, version), contract)
+    except Exception:
+        # Engines and stores have each their own error for a file that VACUUM took. If the current version cannot be read either, the
+        # trouble is another one, and this raises it.
+        if store.version(contract.name) == version:
+            raise
+        sums.spark_sums(store.frame(spark, contract.name), contract)
+        return None
+
+
+def _row_differences(
+    session: Session,
+    names: TargetNames,
+    store: DeltaStore,
+    spark: SparkSession,
+    contract: Contract,
+    version: int,
+    wrong: list[str],
+    limit: int,
+) -> tuple[RowDifference, ...]:
+    columns = ", ".join(c.upper() for c in contract.names)
+    predicate = slices.snowflake_predicate(contract, wrong)
+    arrived = session.arrow(sql.statement("publish", "rows", columns=columns, table=names.table(contract), predicate=predicate))
+    held = export.rows_of(store.frame(spark, contract.name, version), contract, wrong)
+    return compare_rows(contract, held, arrived.rename_columns(list(contract.names)).cast(_plain(contract)), limit)
+
+
+def _plain(contract: Contract) -> pa.Schema:
+    """The contract's types with every column nullable: in Snowflake a null may stand where none was promised."""
+    return pa.schema([pa.field(c.name, c.type.arrow) for c in contract.columns])
+
+
+def compare_rows(contract: Contract, held: pa.Table, arrived: pa.Table, limit: int) -> tuple[RowDifference, ...]:
+    """The rows in which two tables with the contract's columns differ, by key; at most `limit`, in the order of keys."""
+    key = list(contract.key or contract.names)
+    values = [c for c in contract.names if c not in key]
+    left, right = pl.DataFrame(held), pl.DataFrame(arrived)
+
+    def counted(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.group_by(list(contract.names)).agg(pl.len().alias("_n"))
+
+    def often(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.group_by(key).agg(pl.len().alias("_n"), *(pl.col(c).first() for c in values))
+
+    # Rows that are the same on both sides, as often, are out of the question.
+    same = counted(left).join(counted(right), on=[*contract.names, "_n"], how="semi", nulls_equal=True).drop("_n")
+    left = left.join(same, on=list(contract.names), how="anti", nulls_equal=True)
+    right = right.join(same, on=list(contract.names), how="anti", nulls_equal=True)
+    both = often(left).join(often(right), on=key, how="full", suffix="_arrived", nulls_equal=True, coalesce=True)
+    differences: list[RowDifference] = []
+    for row in both.sort(key, nulls_last=False).head(limit).iter_rows(named=True):
+        changed = tuple(c for c in values if row[c] != row[f"{c}_arrived"])
+        kind: Literal["missing", "foreign", "changed", "often"]
+        if row["_n_arrived"] is None:
+            kind, changed = "missing", ()
+        elif row["_n"] is None:
+            kind, changed = "foreign", ()
+        else:
+            kind = "changed" if row["_n"] == row["_n_arrived"] else "often"
+        differences.append(RowDifference(kind, {k: row[k] for k in key}, changed))
+    return tuple(differences)

@@ -1,0 +1,101 @@
+"""The one Dagster instance of this machine, and the `.env` by which Dagster's own commands find it.
+
+What belongs here: writing these two files. What does not: what the instance is made of, which stands in `deploy/dagster.local.yaml`, and reading the
+environment, which `settings.py` does.
+
+As a command, for `make`: `python -m lakehouse_assets.instance.local --home .lakehouse --env-file .env`.
+"""
+
+import argparse
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from lakehouse_assets.errors import LakehouseError
+
+TEMPLATE = Path(__file__).parents[2] / "deploy" / "dagster.local.yaml"
+
+# Larger batches gain nothing measurable and hold the events of a step in memory for longer.
+EVENT_BATCH_SIZE = 1000
+
+_BEGIN = "# >>> written by make; all other lines are yours, and win"
+_END = "# <<< written by make"
+_BLOCK = re.compile(f"^{re.escape(_BEGIN)}$.*?^{re.escape(_END)}$\n?", re.MULTILINE | re.DOTALL)
+
+
+def ensure_instance(home: Path) -> Path:
+    """Write `<home>/dagster/dagster.yaml` from `deploy/dagster.local.yaml`, unless it says that already, and return the folder: the DAGSTER_HOME of this machine.
+
+    Any number of processes may do so at once, and it is cheap enough for every start.
+
+    Raises:
+        LakehouseError: the template is missing, as where the package was installed without its project folder.
+    """
+    if not TEMPLATE.is_file():
+        raise LakehouseError(
+            f"{TEMPLATE} is missing: install from the project's folder with `make`, or set DAGSTER_HOME to an instance of your own."
+        )
+    instance = Path(home).resolve() / "dagster"
+    instance.mkdir(parents=True, exist_ok=True)
+    in_quotes = json.dumps(instance.as_posix())[1:-1]
+    _write_if_different(instance / "dagster.yaml", TEMPLATE.read_text(encoding="utf-8").replace("{instance}", in_quotes))
+    return instance
+
+
+def environment(instance: Path) -> dict[str, str]:
+    """What every process on the local instance needs in its environment, whoever starts it: where the instance is, and that events are stored in batches."""
+    return {"DAGSTER_HOME": str(instance), "DAGSTER_EVENT_BATCH_SIZE": str(EVENT_BATCH_SIZE)}
+
+
+def write_env_file(path: Path, values: Mapping[str, str]) -> None:
+    """Put `values` into the `.env` file at `path`, in a block of their own at its end. All other lines stay, and a variable set in one of them is left out."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    theirs = _BLOCK.sub("", text)
+    if theirs and not theirs.endswith("\n"):
+        theirs += "\n"
+    set_by_user = dotenv_values(stream=io.StringIO(theirs))
+    ours = "".join(f"{name}={_quoted(value)}\n" for name, value in values.items() if name not in set_by_user)
+    _write_if_different(path, f"{theirs}{_BEGIN}\n{ours}{_END}\n")
+
+
+def _quoted(value: str) -> str:
+    if re.fullmatch(r"[\w./:@+-]+", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _write_if_different(path: Path, text: str) -> None:
+    """Replace the file in one step, so that a process that starts meanwhile never reads half of it; its permissions stay, for `.env` may hold secrets."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    if path.exists():
+        Path(temporary).chmod(path.stat().st_mode)
+    Path(temporary).replace(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the instance and the `.env` file; returns the exit code of the command."""
+    parser = argparse.ArgumentParser(description="Write the local Dagster instance and the .env file that names it.")
+    parser.add_argument("--home", type=Path, default=Path(".lakehouse"), help="where local state lives (LAKEHOUSE_HOME)")
+    parser.add_argument("--env-file", type=Path, default=Path(".env"), help="the file that dagster and the lakehouse command load")
+    options = parser.parse_args(arguments)
+    try:
+        write_env_file(options.env_file, environment(ensure_instance(options.home)))
+    except LakehouseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

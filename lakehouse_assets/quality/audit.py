@@ -1,0 +1,255 @@
+"""What judged rows mean for drops and slices: verdicts, counts and samples. Pure functions of frames; few, bounded queries.
+
+Does not belong here: the SQL of a rule (`rules.py`), Dagster (`checks.py`), writing quarantine or verdict tables.
+
+Every function runs one aggregation over the frame, and a second query for samples only where something is broken: hand in staged or cached
+rows. Samples show key and offending columns only, personal data masked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyspark.sql import functions as F
+
+from lakehouse_assets.contracts import Contract
+from lakehouse_assets.contracts.checks import sql_name
+from lakehouse_assets.contracts.contract import Severity
+from lakehouse_assets.quality.rules import VIOLATIONS, WARNINGS, offending_columns, sql_text, violations
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+Verdict = Literal["accepted", "refused", "unreadable"]
+Sample = Mapping[str, Any]
+"""One row as it is shown: `rules` (the rules it breaks), then the columns worth looking at."""
+
+MASK = "•••"
+SAMPLED_GROUPS = 20
+"""Of how many drops, or combinations of broken rules, sample rows are fetched."""
+_LONGEST_TEXT = 120
+_SEPARATOR = "\n"
+
+
+@dataclass(frozen=True)
+class DropVerdict:
+    """What the contract says of one content that landed under a path.
+
+    landed: rows of the drop. bad_rows: rows that break a rule of severity `quarantine` or `block`. warned_rows: rows that break one of
+    severity `warn`. reason: one sentence where the verdict is not `accepted`. rules: how many rows break each rule, warnings included.
+    """
+
+    path: str
+    content_hash: str
+    batch_date: date
+    landed: int
+    bad_rows: int
+    warned_rows: int
+    verdict: Verdict
+    reason: str | None
+    rules: Mapping[str, int]
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A broken rule: by how many rows (for `key.unique`: by how many keys), some of them, and what follows."""
+
+    count: int
+    samples: tuple[Sample, ...]
+    severity: Severity
+
+
+UNIQUE = "key.unique"
+"""The name of the rule that a key occurs once."""
+
+
+def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdict]:
+    """The verdict on every drop in the frame, sorted by (batch date, path, content hash).
+
+    df: rows with the columns of `violations` and `path`, `content_hash`, `batch_date`, `row_number`. A drop is refused when its bad rows
+    are more than `blocking.rows` and more than `blocking.share` of its rows, or when any row breaks a rule of severity `block`; it is
+    unreadable when it is the single row with the number 0. samples: at most so many rows for each of at most `SAMPLED_GROUPS` drops,
+    refused ones first.
+    """
+    verdicts = [_verdict(contract, *drop) for drop in _tallies(df).items()]
+    shown = sorted((v for v in verdicts if v.bad_rows or v.warned_rows), key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path))
+    wanted = shown[:SAMPLED_GROUPS] if samples else []
+    found = _drop_samples(df, contract, wanted, samples) if wanted else {}
+    sampled = [replace(v, samples=tuple(found.get((v.path, v.content_hash), ()))) for v in verdicts]
+    return sorted(sampled, key=lambda v: (v.batch_date, v.path, v.content_hash))
+
+
+@dataclass
+class _Tally:
+    rows: int = 0
+    bad: int = 0
+    warned: int = 0
+    first_row: int | None = None
+    rules: Counter[str] = field(default_factory=Counter)
+
+
+def _tallies(df: DataFrame) -> dict[tuple[str, str, date], _Tally]:
+    drop = ("path", "content_hash", "batch_date")
+    sets = df.selectExpr(*drop, "row_number", f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
+    # Rows of a drop break few distinct combinations of rules, so that counting these brings every count home in one small result.
+    counted = sets.groupBy(*drop, "_broken", "_warned").agg(F.expr("count(*)").alias("_rows"), F.expr("min(row_number)").alias("_first"))
+    tallies: dict[tuple[str, str, date], _Tally] = {}
+    for path, content_hash, batch_date, broken, warned, rows, first in counted.collect():
+        tally = tallies.setdefault((path, content_hash, batch_date), _Tally())
+        tally.rows += rows
+        tally.bad += rows if broken else 0
+        tally.warned += rows if warned else 0
+        tally.first_row = first if tally.first_row is None else min(tally.first_row, first)
+        for name in (*_split(broken), *_split(warned)):
+            tally.rules[name] += rows
+    return tallies
+
+
+def _verdict(contract: Contract, drop: tuple[str, str, date], tally: _Tally) -> DropVerdict:
+    path, content_hash, batch_date = drop
+    verdict, reason = _judgement(contract, path, tally)
+    rules = dict(sorted(tally.rules.items()))
+    return DropVerdict(path, content_hash, batch_date, tally.rows, tally.bad, tally.warned, verdict, reason, rules)
+
+
+def _judgement(contract: Contract, path: str, tally: _Tally) -> tuple[Verdict, str | None]:
+    if tally.rows == 1 and tally.first_row == 0:
+        return "unreadable", f"Drop {path} cannot be read: it breaks {', '.join(sorted(tally.rules))}."
+    severities = severity_of(contract, tally.rules)
+    blocking = {name: count for name, count in tally.rules.items() if severities[name] == "block"}
+    if blocking:
+        name, count = _most(blocking)
+        return "refused", f"Drop {path} is refused: {count} of {tally.rows} rows break {name}, which none may."
+    allowed = contract.blocking
+    if allowed and tally.bad > allowed.rows and tally.bad > Fraction(str(allowed.share)) * tally.rows:
+        name, count = _most({n: c for n, c in tally.rules.items() if severities[n] != "warn"})
+        return (
+            "refused",
+            f"Drop {path} is refused: {tally.bad} of {tally.rows} rows break a rule where {allowed.rows} rows or {allowed.share:.0%} may,"
+            f" most often {name} ({count} rows).",
+        )
+    return "accepted", None
+
+
+def severity_of(contract: Contract, rules: Iterable[str]) -> dict[str, Severity]:
+    """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does not say."""
+    said: dict[str, Severity] = {**contract.model.__config__.metadata.get("severity", {}), **{r.name: r.severity for r in contract.rules}}  # type: ignore[union-attr]
+    return {name: said.get(name, "quarantine") for name in rules}
+
+
+def _most(rules: Mapping[str, int]) -> tuple[str, int]:
+    return min(rules.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _joined(column: str) -> str:
+    return f"array_join({column}, {sql_text(_SEPARATOR)})"
+
+
+def _split(joined: str) -> list[str]:
+    return joined.split(_SEPARATOR) if joined else []
+
+
+def _drop_samples(df: DataFrame, contract: Contract, drops: Sequence[DropVerdict], samples: int) -> dict[tuple[str, str], list[Sample]]:
+    paths = ", ".join(sorted({sql_text(v.path) for v in drops}))
+    hashes = ", ".join(sorted({sql_text(v.content_hash) for v in drops}))
+    rows = df.where(f"path IN ({paths}) AND content_hash IN ({hashes})")
+    names = {name for v in drops for name in v.rules}
+    wanted = {(v.path, v.content_hash) for v in drops}
+    found: dict[tuple[str, str], list[Sample]] = {}
+    for row, sample in _sample(rows, contract, names, "path, content_hash", samples, ("row_number",)):
+        if (row["path"], row["content_hash"]) in wanted:
+            found.setdefault((row["path"], row["content_hash"]), []).append(sample)
+    return found
+
+
+def _sample(
+    df: DataFrame, contract: Contract, rules: Iterable[str], group: str, samples: int, identity: Sequence[str]
+) -> list[tuple[Any, Sample]]:
+    """Up to `samples` broken rows of every group, bad ones before warned ones: the raw row beside what may be shown of it."""
+    offending = [c for c in offending_columns(contract, set(rules)) if c.name in df.columns]
+    carried = dict.fromkeys(
+        [*identity, *(n for n in ("path", "content_hash", "row_number") if n in df.columns), *(c.name for c in offending)]
+    )
+    order = ", ".join(sql_name(name) for name in identity) or VIOLATIONS
+    ranked = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0").selectExpr(
+        *map(sql_name, carried),
+        f"{VIOLATIONS}",
+        f"{WARNINGS}",
+        f"row_number() OVER (PARTITION BY {group} ORDER BY size({VIOLATIONS}) = 0, {order}) AS _rank",
+    )
+    rows = ranked.where(f"_rank <= {samples}").collect()
+    shown = []
+    for row in sorted(rows, key=lambda r: r["_rank"]):
+        broken = {*row[VIOLATIONS], *row[WARNINGS]}
+        columns = [*identity, *(c.name for c in offending_columns(contract, broken))]
+        shown.append((row, _shown(row.asDict(), contract, broken, columns)))
+    return shown
+
+
+def _shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], columns: Iterable[str]) -> Sample:
+    personal = {c.name for c in contract.columns if c.personal}
+    sample: dict[str, Any] = {"rules": ", ".join(sorted(broken))}
+    for name in dict.fromkeys(columns):
+        value = values.get(name)
+        if value is not None and name in personal:
+            value = MASK
+        elif isinstance(value, str) and len(value) > _LONGEST_TEXT:
+            value = value[:_LONGEST_TEXT] + "…"
+        sample[name] = value
+    return sample
+
+
+def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dict[str, Broken]:
+    """Which rules the rows of a slice break, by rule name; empty where every row keeps the contract.
+
+    df: rows with all columns of the contract; judged here unless they carry the columns of `violations` already. samples: at most so many
+    rows a rule.
+    """
+    judged = df if VIOLATIONS in df.columns else violations(df, contract)
+    sets = judged.selectExpr(f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
+    combinations = (
+        sets.where("_broken <> '' OR _warned <> ''").groupBy("_broken", "_warned").agg(F.expr("count(*)").alias("_rows")).collect()
+    )
+    counts: Counter[str] = Counter()
+    for broken, warned, rows in combinations:
+        for name in (*_split(broken), *_split(warned)):
+            counts[name] += rows
+    if not counts:
+        return {}
+    found: dict[str, list[Sample]] = {name: [] for name in counts}
+    if samples:
+        shown = _covering([{*_split(b), *_split(w)} for b, w, _ in sorted(combinations, key=lambda c: -c[2])])
+        group = f"concat({_joined(VIOLATIONS)}, {sql_text(_SEPARATOR * 2)}, {_joined(WARNINGS)})"
+        chosen = ", ".join(sql_text(_SEPARATOR.join(sorted(names))) for names in shown)
+        together = f"array_join(sort_array(concat({VIOLATIONS}, {WARNINGS})), {sql_text(_SEPARATOR)})"
+        for row, sample in _sample(judged.where(f"{together} IN ({chosen})"), contract, counts, group, samples, contract.key):
+            for name in (*row[VIOLATIONS], *row[WARNINGS]):
+                found[name].append(sample)
+    severities = severity_of(contract, counts)
+    return {name: Broken(counts[name], tuple(found[name][:samples]), severities[name]) for name in sorted(counts)}
+
+
+def _covering(combinations: Sequence[set[str]]) -> list[set[str]]:
+    """Combinations that together hold every rule, the most frequent first; a bounded number more to look at."""
+    seen: set[str] = set()
+    needed = [names for names in combinations if names - seen and not seen.update(names)]
+    return [*needed, *(names for names in combinations if names not in needed)][: max(SAMPLED_GROUPS, len(needed))]
+
+
+def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -> Broken | None:
+    """The keys that occur more than once, null counting as a value; None where there are none, or the contract has no key."""
+    if not contract.key:
+        return None
+    doubled = df.groupBy(*(F.expr(sql_name(k)) for k in contract.key)).agg(F.expr("count(*)").alias("_times")).where("_times > 1")
+    count = doubled.count()
+    if not count:
+        return None
+    rows = doubled.orderBy(*(F.expr(sql_name(k)) for k in contract.key)).limit(samples).collect()
+    shown = tuple({**_shown(row.asDict(), contract, [UNIQUE], contract.key), "times": row["_times"]} for row in rows)
+    return Broken(count, shown, "block")

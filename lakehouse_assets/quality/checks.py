@@ -1,0 +1,341 @@
+"""Contracts and audit results as Dagster shows them: check specs, check results, column schemas. The only module of this room that imports Dagster.
+
+Belongs here: the gates of a table (judged in its step, see `Gates`) and the checks that stand alone. Does not belong here: judging (`audit.py`),
+deciding whether a slice is published.
+
+A table has at most four gates, because each costs an event for every partition: `complete` (nothing missing), `readable` (read and converted),
+`valid` (values and rows), `unique` (keys).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from lakehouse_assets.contracts import Contract
+from lakehouse_assets.contracts.checks import sql_name
+from lakehouse_assets.contracts.describe import column_rules, row_rules, rule_text
+from lakehouse_assets.quality.audit import UNIQUE, Broken, DropVerdict, Sample, severity_of, slice_violations, unique_key_violations
+from lakehouse_assets.quality.rules import refuse_unreadable
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+LoadFrame = Callable[[dg.AssetCheckExecutionContext], "DataFrame"]
+"""Loads the rows that a stand-alone check looks at."""
+
+COMPLETE, READABLE, VALID, UNIQUE_GATE = "complete", "readable", "valid", "unique"
+_SHOWN_ROWS = 20
+
+
+def asset_key(contract: Contract) -> dg.AssetKey:
+    """The asset of the contract's table: `[layer, table]`."""
+    return dg.AssetKey([contract.layer, contract.table])
+
+
+def gate_of(contract: Contract, rule: str) -> str:
+    """The gate under which a rule or a problem is shown."""
+    if rule == UNIQUE:
+        return UNIQUE_GATE
+    if rule not in {r.name for r in contract.rules}:
+        return READABLE
+    return COMPLETE if rule.endswith(".nullable") else VALID
+
+
+def gate_names(contract: Contract) -> list[str]:
+    """The gates that a table has."""
+    return list(_gate_texts(contract))
+
+
+def gate_specs(contract: Contract, partitions_def: dg.PartitionsDefinition | None = None) -> list[dg.AssetCheckSpec]:
+    """The blocking checks of a table's step, described by the rules they stand for.
+
+    Raises `LakehouseError` where the contract says something of its rows that the audit does not judge.
+    """
+    refuse_unreadable(contract)
+    return [
+        dg.AssetCheckSpec(name, asset=asset_key(contract), description=text, blocking=True, partitions_def=partitions_def)
+        for name, text in _gate_texts(contract).items()
+    ]
+
+
+def _gate_texts(contract: Contract) -> dict[str, str]:
+    required = [c.name for c in contract.columns if not c.nullable]
+    values = [text for column in contract.columns for text in column_rules(contract, column)] + row_rules(contract)
+    texts: dict[str, str] = {}
+    if required:
+        texts[COMPLETE] = f"Never null: {', '.join(required)}."
+    if contract.blocking:
+        texts[READABLE] = "Every row can be read, and every value is converted to its type without loss."
+    if values:
+        texts[VALID] = "\n".join(f"- {text}" for text in values)
+    if contract.blocking:
+        allowed = f"more than {contract.blocking.rows} rows and more than {contract.blocking.share:.0%} of its rows"
+        texts = {gate: f"{text}\n\nBad rows go to quarantine; a drop with {allowed} bad is refused." for gate, text in texts.items()}
+    if contract.key:
+        texts[UNIQUE_GATE] = f"One row for each {', '.join(contract.key)}."
+    return texts
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What a table's gates say of one run.
+
+    results: one aggregate a gate, to be yielded. evaluations: one a gate and partition, to be logged with `context.log_event`; without
+    them Dagster shows the partitions of a range as skipped. refused: the partitions with a drop that may not enter.
+    """
+
+    results: tuple[dg.AssetCheckResult, ...]
+    evaluations: tuple[dg.AssetCheckEvaluation, ...]
+    refused: tuple[str, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether some gate has failed for good, so that something must not be published."""
+        return any(not r.passed and r.severity == dg.AssetCheckSeverity.ERROR for r in self.results)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    passed: bool
+    severity: dg.AssetCheckSeverity
+    description: str
+    metadata: Mapping[str, Any]
+
+
+def drop_gates(contract: Contract, verdicts: Sequence[DropVerdict], partition_keys: Iterable[str], doubled: Broken | None = None) -> Gates:
+    """The gates of a table that takes in drops, from the verdicts on them; each partition shows the drops of its batch date.
+
+    A gate fails with severity ERROR where a refused drop breaks one of its rules, and with WARN where rows, or a drop that cannot be read,
+    went to quarantine or were warned of. doubled: what `unique_key_violations` says of the slice; it stops the whole slice, so every partition shows it.
+    """
+    by_day: dict[str, list[DropVerdict]] = {key: [] for key in partition_keys}
+    for verdict in verdicts:
+        by_day.setdefault(verdict.batch_date.isoformat(), []).append(verdict)
+    names = gate_names(contract)
+
+    def outcome(gate: str, drops: Sequence[DropVerdict]) -> _Outcome:
+        if gate == UNIQUE_GATE:
+            return _slice_outcome(contract, gate, sum(d.landed for d in drops), {UNIQUE: doubled} if doubled else {})
+        return _drop_outcome(contract, gate, drops)
+
+    return Gates(
+        results=tuple(_result(contract, gate, outcome(gate, verdicts)) for gate in names),
+        evaluations=tuple(_evaluation(contract, gate, outcome(gate, drops), day) for day, drops in by_day.items() for gate in names),
+        refused=tuple(sorted({v.batch_date.isoformat() for v in verdicts if v.verdict == "refused"})),
+    )
+
+
+def slice_gates(
+    contract: Contract, rows: int, broken: Mapping[str, Broken], doubled: Broken | None, partition_keys: Iterable[str]
+) -> Gates:
+    """The gates of a table computed from others: judged once for the slice, recorded for every partition of the run.
+
+    broken, doubled: from `slice_violations` and `unique_key_violations`. Here every rule blocks unless its severity is `warn`: there is
+    no drop that a row could be sent back to.
+    """
+    found = {**broken, **({UNIQUE: doubled} if doubled else {})}
+    outcomes = {gate: _slice_outcome(contract, gate, rows, found) for gate in gate_names(contract)}
+    return Gates(
+        results=tuple(_result(contract, gate, outcome) for gate, outcome in outcomes.items()),
+        evaluations=tuple(_evaluation(contract, gate, outcome, key) for key in partition_keys for gate, outcome in outcomes.items()),
+    )
+
+
+def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -> _Outcome:
+    counts: Counter[str] = Counter()
+    for drop in drops:
+        counts.update({name: count for name, count in drop.rules.items() if gate_of(contract, name) == gate})
+    severities = severity_of(contract, counts)
+    bad = {name for name in counts if severities[name] != "warn"}
+    # A drop that is refused without saying by which rule must still be red somewhere.
+    stopped = [d for d in drops if d.verdict == "refused" and (bad & set(d.rules) or (gate == READABLE and not d.rules))]
+    landed, bad_rows = sum(d.landed for d in drops), sum(d.bad_rows for d in drops)
+    metadata: dict[str, Any] = {
+        "drops": len(drops),
+        "rows": landed,
+        "bad_rows": bad_rows,
+        "bad_share": bad_rows / landed if landed else 0.0,
+    }
+    if counts:
+        metadata["rules"] = _rule_table(contract, counts)
+        samples = [{"drop": d.path, **s} for d in drops for s in d.samples if any(gate_of(contract, r) == gate for r in _names(s))]
+        metadata["samples"] = markdown_table(samples)
+    if stopped:
+        reasons = " ".join(d.reason or "" for d in stopped[:_SHOWN_ROWS])
+        more = f" And {len(stopped) - _SHOWN_ROWS} more drops." if len(stopped) > _SHOWN_ROWS else ""
+        return _Outcome(False, dg.AssetCheckSeverity.ERROR, reasons + more, metadata)
+    return _Outcome(not counts, dg.AssetCheckSeverity.WARN, _summary(counts, "rows"), metadata)
+
+
+def _slice_outcome(contract: Contract, gate: str, rows: int, found: Mapping[str, Broken]) -> _Outcome:
+    mine = {name: broken for name, broken in found.items() if gate_of(contract, name) == gate}
+    counts = Counter({name: broken.count for name, broken in mine.items()})
+    metadata: dict[str, Any] = {"rows": rows}
+    if counts:
+        metadata["rules"] = _rule_table(contract, counts)
+        metadata["samples"] = markdown_table([sample for broken in mine.values() for sample in broken.samples])
+    stops = any(broken.severity != "warn" for broken in mine.values())
+    severity = dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN
+    return _Outcome(not counts, severity, _summary(counts, "keys" if gate == UNIQUE_GATE else "rows"), metadata)
+
+
+def _summary(counts: Mapping[str, int], what: str) -> str:
+    if not counts:
+        return "Nothing is broken."
+    return "; ".join(f"{name}: {count} {what}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))) + "."
+
+
+def _names(sample: Sample) -> list[str]:
+    return str(sample["rules"]).split(", ")
+
+
+def _rule_table(contract: Contract, counts: Mapping[str, int]) -> dg.MetadataValue:
+    texts = {r.name: r.description or rule_text(r) for r in contract.rules}
+    severities = severity_of(contract, counts)
+    rows = [
+        {"rule": name, "count": count, "severity": severities[name], "what must hold": texts.get(name, "")}
+        for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return markdown_table(rows)
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+    """At most `_SHOWN_ROWS` rows as Markdown; columns in the order in which they first appear."""
+    columns = list(dict.fromkeys(name for row in rows[:_SHOWN_ROWS] for name in row))
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"] if columns else []
+    lines += [f"| {' | '.join(_cell(row.get(name, '')) for name in columns)} |" for row in rows[:_SHOWN_ROWS]]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\r", " ").replace("\n", " ")
+
+
+def _result(contract: Contract, gate: str, outcome: _Outcome) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset_key(contract),
+        check_name=gate,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        description=outcome.description,
+        metadata=dict(outcome.metadata),
+    )
+
+
+def _evaluation(contract: Contract, gate: str, outcome: _Outcome, partition: str) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(contract),
+        check_name=gate,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        description=outcome.description,
+        metadata=dict(outcome.metadata),
+        blocking=True,
+        partition=partition,
+    )
+
+
+def dagster_schema(contract: Contract) -> dg.TableSchema:
+    """The columns for the metadata key `dagster/column_schema`: types, descriptions, constraints; personal data as a tag."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type.spark,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, unique=contract.key == (column.name,), other=column_rules(contract, column)
+                ),
+                tags={"personal": "true"} if column.personal else {},
+            )
+            for column in contract.columns
+        ],
+        constraints=dg.TableConstraints(other=row_rules(contract)),
+    )
+
+
+def live_check(contract: Contract, load: LoadFrame, required_resource_keys: set[str] | None = None) -> dg.AssetChecksDefinition:
+    """Stand-alone check: the whole live table against its contract, keys included. `load` gives all rows of the table."""
+
+    @dg.asset_check(
+        asset=asset_key(contract),
+        name="live_table_keeps_contract",
+        description="Every row of the live table keeps the contract, and every key is there once. Reads the whole table.",
+        required_resource_keys=required_resource_keys,
+    )
+    def live_table_keeps_contract(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        frame = load(context)
+        doubled = unique_key_violations(frame, contract)
+        found = {**slice_violations(frame, contract), **({UNIQUE: doubled} if doubled else {})}
+        samples = [sample for broken in found.values() for sample in broken.samples]
+        counts = {name: broken.count for name, broken in found.items()}
+        warns = all(broken.severity == "warn" for broken in found.values())
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN if found and warns else dg.AssetCheckSeverity.ERROR,
+            description=_summary(counts, "times"),
+            metadata={
+                "rows": frame.count(),
+                **({"rules": _rule_table(contract, counts), "samples": markdown_table(samples)} if found else {}),
+            },
+        )
+
+    return live_table_keeps_contract
+
+
+@dataclass(frozen=True)
+class Band:
+    """The range in which a day's number of rows is no news."""
+
+    low: float
+    high: float
+
+
+def volume_band(earlier: Sequence[int]) -> Band | None:
+    """The band around the median of earlier days; None for fewer than seven of them, which say nothing.
+
+    Half its width is the greater of six scaled median deviations and half the median, so that neither one odd day widens it nor a run of
+    equal days narrows it to nothing.
+    """
+    if len(earlier) < 7:
+        return None
+    middle = median(earlier)
+    reach = max(6 * 1.4826 * median(abs(n - middle) for n in earlier), middle / 2)
+    return Band(max(0.0, middle - reach), middle + reach)
+
+
+def volume_check(
+    contract: Contract, load: LoadFrame, day: str, required_resource_keys: set[str] | None = None, days: int = 60
+) -> dg.AssetChecksDefinition:
+    """Stand-alone check, warns only: the rows of the last day against a robust band of up to `days` days before it.
+
+    `load` gives the rows of the table; `day` is the date column that is counted. Days without rows are not counted, for shops close.
+    """
+
+    @dg.asset_check(
+        asset=asset_key(contract),
+        name="volume_is_usual",
+        description=f"The last {day} has about as many rows as the {days} before it. A warning, never a gate.",
+        required_resource_keys=required_resource_keys,
+    )
+    def volume_is_usual(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        name = sql_name(day)
+        counted = load(context).selectExpr(f"{name} AS day").where("day IS NOT NULL").groupBy("day").count()
+        newest = counted.orderBy("day", ascending=False).limit(days + 1).collect()
+        band = volume_band([row["count"] for row in newest[1:]])
+        if band is None:
+            return dg.AssetCheckResult(passed=True, description="Too few days for a comparison.", metadata={"days": len(newest)})
+        last, rows = newest[0]["day"], newest[0]["count"]
+        return dg.AssetCheckResult(
+            passed=band.low <= rows <= band.high,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{last} has {rows} rows; usual are {band.low:.0f} to {band.high:.0f}.",
+            metadata={"rows": rows, "low": band.low, "high": band.high, "days": len(newest) - 1},
+        )
+
+    return volume_is_usual

@@ -1,0 +1,168 @@
+"""The persistent catalogue of the embedded account: fakesnow's instance on DuckDB files instead of memory.
+
+What belongs here: which files make up the account, attaching and dropping databases, opening sessions. What does not: statements (`session.py`).
+"""
+
+import re
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fakesnow.copy_into
+import fakesnow.transforms.stage
+from fakesnow import info_schema, macros
+from fakesnow.instance import GLOBAL_DATABASE_NAME, FakeSnow
+from fakesnow.transforms import show
+
+from lakehouse_assets.resources.embedded_account import rewrites, stage
+from lakehouse_assets.resources.embedded_account.errors import compilation_error, does_not_exist
+from lakehouse_assets.resources.embedded_account.session import Session, Shared
+
+RESULTS_KEPT = 16
+
+# fakesnow keeps table comments apart from the tables, so that they outlive a replaced table; here they are the table's own.
+_COMMENT = """coalesce((SELECT comment FROM (
+  SELECT database_name AS d, schema_name AS s, table_name AS t, comment FROM duckdb_tables()
+  UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()
+) WHERE d = table_catalog AND s = table_schema AND t = table_name), '') as comment"""
+
+_TABLES = """
+CREATE OR REPLACE VIEW {catalog}._fs_information_schema._fs_tables AS
+SELECT database_name AS "TABLE_CATALOG", schema_name AS "TABLE_SCHEMA", table_name AS "TABLE_NAME", 'SYSADMIN' AS "TABLE_OWNER", kind AS "TABLE_TYPE",
+  'NO' AS "IS_TRANSIENT", NULL::VARCHAR AS "CLUSTERING_KEY", size AS "ROW_COUNT", 0 AS "BYTES", 1 AS "RETENTION_TIME",
+  to_timestamp(0)::TIMESTAMPTZ AS "CREATED", to_timestamp(0)::TIMESTAMPTZ AS "LAST_ALTERED", comment AS "COMMENT"
+FROM (
+  SELECT database_name, schema_name, table_name, 'BASE TABLE' AS kind, estimated_size AS size, comment FROM duckdb_tables()
+  UNION ALL SELECT database_name, schema_name, view_name, 'VIEW', NULL, comment FROM duckdb_views() WHERE NOT internal
+) WHERE database_name = '{catalog}' AND schema_name != '_fs_information_schema'
+"""
+
+# A view over a stage is stored with the statement that created it (`stage.stored_view`), which is what a reader of the catalogue wants to see.
+_STATEMENT = """CASE WHEN contains({sql}, 'stage_view:')
+  THEN json_extract_string(decode(from_base64(regexp_extract({sql}, 'stage_view:([A-Za-z0-9+/=]+)', 1))), '$.statement') ELSE {sql} END"""
+
+# INTEGER and its like are NUMBER(38,0) too, not types of their own.
+_INTEGERS = "('BIGINT', 'INTEGER', 'SMALLINT', 'TINYINT', 'HUGEINT', 'UBIGINT')"
+
+
+class _Results(OrderedDict):
+    """The last results, for RESULT_SCAN: fakesnow keeps every result for ever, which a server that lives for days cannot."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        while len(self) > RESULTS_KEPT:
+            self.popitem(last=False)
+
+
+class Catalogue(FakeSnow):
+    """The databases, stages and file formats below one directory. Holds DuckDB's lock on the files until closed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.databases = directory / "databases"
+        self.stages = directory / "stages"
+        for folder in (self.databases, self.stages, directory / "temporary"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.create_database_on_connect = self.create_schema_on_connect = True
+        self.db_path = self.databases
+        self.nop_regexes = None
+        self.results_cache = _Results()
+        rewrites.install()
+        fakesnow.transforms.stage.LOCAL_BUCKET_PATH = str(self.stages)
+        self.shared = Shared(self.create_database, self.drop_database)
+        self._attaching = threading.Lock()
+        self.duck_conn = duckdb.connect(
+            ":memory:",
+            config={
+                "lambda_syntax": "ENABLE_SINGLE_ARROW",  # as fakesnow sets it: its SQL writes lambdas with arrows
+                "temp_directory": str(directory / "temporary"),
+                "autoinstall_known_extensions": False,
+            },
+        )
+        self.duck_conn.execute(f"ATTACH {_literal(self.databases / f'{GLOBAL_DATABASE_NAME}.db')} AS {GLOBAL_DATABASE_NAME}")
+        self.duck_conn.execute(info_schema.fs_global_creation_sql())
+        self.duck_conn.execute(show.fs_global_creation_sql())
+        comment = ("'' as comment", _COMMENT)
+        self._replace_view(show.SQL_CREATE_VIEW_SHOW_TABLES, comment)
+        self._replace_view(show.SQL_CREATE_VIEW_SHOW_OBJECTS, comment)
+        self._replace_view(
+            show.SQL_CREATE_VIEW_SHOW_VIEWS, comment, ("view_definition as text", f"{_STATEMENT.format(sql='view_definition')} as text")
+        )
+        self._replace_view(
+            info_schema.SQL_CREATE_GLOBAL_INFORMATION_SCHEMA_COLUMNS_VIEW,
+            ("columns.data_type='BIGINT'", f"columns.data_type IN {_INTEGERS}"),
+        )
+        self.duck_conn.execute("SET GLOBAL TimeZone = 'UTC'")
+        self.duck_conn.execute("SET GLOBAL ieee_floating_point_ops = false")  # a division by zero is an error, as in Snowflake
+        for file in sorted(self.databases.glob("*.db")):
+            if file.stem != GLOBAL_DATABASE_NAME:
+                self.attach(self.duck_conn, file.stem)
+
+    def attach(self, duck: duckdb.DuckDBPyConnection, database: str) -> None:
+        """Attach a database, created if it does not exist, with fakesnow's information schema and macros in it."""
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*", database):
+            raise does_not_exist("Database", database)
+        duck.execute(f"ATTACH IF NOT EXISTS {_literal(self.databases / f'{database}.db')} AS {database}")
+        duck.execute(info_schema.per_db_creation_sql(database))
+        duck.execute(macros.creation_sql(database))
+        duck.execute(_TABLES.format(catalog=database))
+        views = info_schema.SQL_CREATE_INFORMATION_SCHEMA_VIEWS_VIEW.substitute(catalog=database)
+        self._replace_view(views, ("sql as VIEW_DEFINITION", f"{_STATEMENT.format(sql='sql')} as VIEW_DEFINITION"))
+
+    def create_database(self, duck: duckdb.DuckDBPyConnection, database: str, exists: bool) -> bool:
+        """Create a database; False if it exists already and `exists` allows that. Raises ProgrammingError when it does not."""
+        with self._attaching:
+            if self._attached(duck, database):
+                if exists:
+                    return False
+                raise compilation_error(f"Object '{database}' already exists.", errno=2002, sqlstate="42710")
+            self.attach(duck, database)
+            duck.execute(f"CREATE SCHEMA {database}.PUBLIC")
+        return True
+
+    @staticmethod
+    def _attached(duck: duckdb.DuckDBPyConnection, database: str) -> bool:
+        return duck.execute("SELECT 1 FROM duckdb_databases() WHERE upper(database_name) = upper(?)", [database]).fetchone() is not None
+
+    def drop_database(self, duck: duckdb.DuckDBPyConnection, database: str, exists: bool) -> None:
+        """Drop a database and its file. Raises ProgrammingError when it does not exist, unless `exists` allows that."""
+        file = self.databases / f"{database}.db"
+        if not file.is_file():
+            if exists:
+                return
+            raise does_not_exist("Database", database)
+        if duck.execute("SELECT current_database()").fetchone() == (database,):
+            duck.execute("USE memory")
+        duck.execute(f'DETACH "{database}"')
+        for part in self.databases.glob(f"{database}.db*"):
+            part.unlink()
+        for table in ("_fs_stages", "_fs_file_formats"):
+            duck.execute(f"DELETE FROM {GLOBAL_DATABASE_NAME}._fs_information_schema.{table} WHERE database_name = ?", [database])
+        stage.clear(database)
+
+    def connect(
+        self, database: str | None = None, schema: str | None = None, nop_regexes: list[str] | None = None, **keywords: Any
+    ) -> Session:
+        """Open a session; its database and schema are created when they do not exist."""
+        with self._attaching:  # two sessions that create the same schema at once would fail each other
+            duck = self.duck_conn.cursor()
+            if database and not self._attached(duck, database):
+                self.attach(duck, database.upper())
+            return Session(duck, self.results_cache, database, schema, db_path=self.db_path, shared=self.shared, **keywords)
+
+    def close(self) -> None:
+        """Write everything into the database files and let go of them."""
+        self.duck_conn.close()
+
+    def _replace_view(self, definition: str, *changes: tuple[str, str]) -> None:
+        """Create one of fakesnow's views with changes to its definition, each of which must find what it changes."""
+        for old, new in (("create view if not exists", "create or replace view"), *changes):
+            if old not in definition:
+                raise RuntimeError(f"fakesnow's view no longer has {old!r}: {definition}")
+            definition = definition.replace(old, new)
+        self.duck_conn.execute(definition)
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

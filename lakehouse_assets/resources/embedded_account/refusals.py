@@ -1,0 +1,131 @@
+"""What the embedded account answers with "rendered only": statements that it can neither execute nor enforce.
+
+What belongs here: the list of what is executed; everything else is refused, so that a statement nobody thought of is never answered with success.
+"""
+
+import re
+from collections.abc import Iterator
+
+from sqlglot import Expr, exp
+
+from lakehouse_assets.resources.embedded_account.errors import rendered_only
+
+_QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
+_CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Copy, exp.TruncateTable)
+_SESSION = (exp.Transaction, exp.Commit, exp.Rollback, exp.Use, exp.Set, exp.Describe, exp.Show, exp.Comment)
+_KINDS = {"TABLE", "VIEW", "SCHEMA", "DATABASE", "STAGE", "FILE FORMAT", "SEQUENCE"}
+# Properties that change what the object is or protects, and that nothing here would honour.
+_PROPERTIES = (
+    exp.DynamicProperty, exp.ExternalProperty, exp.MaterializedProperty, exp.SecureProperty, exp.IcebergProperty, exp.HybridProperty,
+    exp.RowAccessProperty, exp.MaskingProperty, exp.Tags, exp.LikeProperty, exp.UsingTemplateProperty,
+)  # fmt: skip
+_ACTIONS = (exp.ColumnDef, exp.AlterColumn, exp.Drop, exp.RenameColumn, exp.AlterRename, exp.AlterSet)
+_SHOWN = {
+    "TABLES", "VIEWS", "OBJECTS", "COLUMNS", "SCHEMAS", "DATABASES", "STAGES", "SEQUENCES", "FILE FORMATS", "PRIMARY KEYS", "UNIQUE KEYS", "IMPORTED KEYS",
+}  # fmt: skip
+SESSION_PARAMETERS = {
+    "QUERY_TAG", "TIMEZONE", "LOCK_TIMEOUT", "AUTOCOMMIT", "STATEMENT_TIMEOUT_IN_SECONDS", "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS",
+    "QUOTED_IDENTIFIERS_IGNORE_CASE", "CLIENT_SESSION_KEEP_ALIVE", "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT", "JDBC_QUERY_RESULT_FORMAT",
+    "ABORT_DETACHED_QUERY", "TRANSACTION_ABORT_ON_ERROR", "MULTI_STATEMENT_COUNT",
+}  # fmt: skip
+
+
+def check(expression: Expr, text: str) -> None:
+    """Raise ProgrammingError ("rendered only …") unless the embedded account executes the statement with the effect that Snowflake gives it."""
+    for reason in _reasons(expression, text):
+        raise rendered_only(reason)
+
+
+def check_unparsed(text: str) -> None:
+    """The same for a statement that the parser cannot read, as far as its first words tell that it is about something this account does not have."""
+    match = re.match(
+        r"(?:CREATE|ALTER|DROP|SHOW|DESCRIBE|DESC)\s+(?:OR\s+(?:REPLACE|ALTER)\s+)?(?:(?:LOCAL|GLOBAL|TEMP|TEMPORARY|VOLATILE|TRANSIENT)\s+)*"
+        r"(?P<kind>\w+\s+\w+)",
+        text,
+        re.IGNORECASE,
+    )
+    kind = " ".join(match["kind"].upper().split()) if match else ""
+    if re.match(r"(GRANT|REVOKE|CALL|EXECUTE|UNDROP)\b", text, re.IGNORECASE) or (
+        kind and kind not in _KINDS and kind.split()[0] not in _KINDS | _SHOWN | {"SESSION"}
+    ):
+        raise rendered_only(" ".join(text.split()[:4]))
+
+
+def _reasons(expression: Expr, text: str) -> Iterator[str]:
+    beginning = " ".join(text.split()[:4])
+    if isinstance(expression, (exp.Create, exp.Drop)):
+        kind = str(expression.args.get("kind") or "").upper()
+        if kind not in _KINDS:
+            yield beginning
+        properties = expression.args.get("properties")
+        for property_ in properties.expressions if properties else []:
+            if isinstance(property_, _PROPERTIES):
+                yield f"{beginning} with {type(property_).__name__.removesuffix('Property').upper()}"
+            if isinstance(property_, exp.Property) and property_.name.upper() in (
+                "DATA_RETENTION_TIME_IN_DAYS",
+                "CHANGE_TRACKING",
+                "URL",
+                "STORAGE_INTEGRATION",
+            ):
+                yield f"{beginning} with {property_.name.upper()}"
+        if isinstance(expression, exp.Create):
+            for constraint in expression.find_all(exp.ColumnConstraint):
+                if isinstance(constraint.args.get("kind"), (exp.MaskingProperty, exp.Tags, exp.ComputedColumnConstraint)):
+                    yield f"{beginning} with a {type(constraint.kind).__name__}"
+            if re.search(r"\bMASKING\s+POLICY\b|\bROW\s+ACCESS\s+POLICY\b|\bWITH\s+TAG\b", _without_strings(text), re.IGNORECASE):
+                yield f"{beginning} with a policy or tag"
+    elif isinstance(expression, exp.Alter):
+        if expression.args.get("kind") == "SESSION":
+            yield from _session_parameters(expression)
+        elif expression.args.get("kind") not in ("TABLE", "VIEW"):
+            yield beginning
+        else:
+            for action in expression.args.get("actions") or [None]:
+                if not isinstance(action, _ACTIONS) or (isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() != "COLUMN"):
+                    yield beginning
+                if isinstance(action, exp.AlterSet) and [type(p) for s in action.expressions for p in s.expressions] != [
+                    exp.SchemaCommentProperty
+                ]:
+                    yield f"{beginning} SET"
+    elif isinstance(expression, exp.Show):
+        if expression.name.upper() not in _SHOWN:
+            yield beginning
+    elif isinstance(expression, exp.Command):
+        # SHOW PARAMETERS is the one command without a node of its own that is answered truly.
+        if not re.match(r"SHOW\s+PARAMETERS\b", text, re.IGNORECASE):
+            yield beginning
+    elif not isinstance(expression, (*_QUERIES, *_CHANGES, *_SESSION)) and not _unset(expression):
+        yield beginning
+    if isinstance(expression, exp.Copy) and re.match(r"COPY\s+INTO\s+'?(@|\w+://)", text, re.IGNORECASE):
+        yield "COPY INTO a location"
+    yield from _in_queries(expression)
+
+
+def _in_queries(expression: Expr) -> Iterator[str]:
+    for table in expression.find_all(exp.Table):
+        if table.args.get("when") or table.args.get("version") or table.args.get("changes"):
+            yield "time travel"
+        if table.db.upper() in ("ACCOUNT_USAGE", "ORGANIZATION_USAGE", "READER_ACCOUNT_USAGE"):
+            yield table.db.upper()
+    for function in expression.find_all(exp.Anonymous):
+        if function.name.upper().startswith("SYSTEM$"):
+            yield function.name.upper()
+
+
+def _session_parameters(expression: Expr) -> Iterator[str]:
+    for item in expression.find_all(exp.SetItem):
+        assignment = item.this
+        name = (assignment.this if isinstance(assignment, exp.EQ) else assignment).name.upper()
+        if name not in SESSION_PARAMETERS:
+            yield f"ALTER SESSION {name}"
+        if name == "TIMEZONE" and isinstance(assignment, exp.EQ) and assignment.expression.name.upper() not in ("UTC", "ETC/UTC"):
+            yield "ALTER SESSION SET TIMEZONE to another zone than UTC"
+
+
+def _unset(expression: Expr) -> bool:
+    """UNSET variable, which the parser reads as an alias."""
+    return isinstance(expression, exp.Alias) and isinstance(expression.this, exp.Column) and expression.this.name.upper() == "UNSET"
+
+
+def _without_strings(text: str) -> str:
+    return re.sub(r"'(?:[^']|'')*'", "''", text)

@@ -1,0 +1,99 @@
+"""The hand-off as a Dagster resource: a Snowflake connection and the lakehouse, joined from settings.
+
+Does not belong here: the protocol (`handoff/`), connecting (`snowflake.py`).
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import dagster as dg
+from snowflake.connector.errors import ProgrammingError
+
+from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.handoff.handoff import Handoff
+from lakehouse_assets.handoff.names import TargetNames
+from lakehouse_assets.handoff.state import State
+from lakehouse_assets.handoff.sums import schema_fingerprint
+from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.resources.snowflake import SnowflakeAccount
+from lakehouse_assets.settings import Settings
+
+_MISSING = (2003, 2043)
+"""Error numbers by which Snowflake says that an object does not exist or may not be seen."""
+
+
+def served() -> dict[str, Contract]:
+    """The tables that travel: Snowflake table name in lower case → contract."""
+    return {c.table: c for c in CONTRACTS.values() if c.handoff}
+
+
+class HandoffResource(dg.ConfigurableResource):
+    """Opens hand-offs against the account of the settings. Names only; secrets stay with the account resource."""
+
+    lakehouse: dg.ResourceDependency[LakehouseResource]
+    account: dg.ResourceDependency[SnowflakeAccount]
+    database: str
+    analytics_schema: str
+    ops_schema: str
+    staging_schema: str
+    file_mb: int
+    retention_hours: int
+
+    @classmethod
+    def of(cls, settings: Settings, lakehouse: LakehouseResource, account: SnowflakeAccount) -> "HandoffResource":
+        return cls(
+            lakehouse=lakehouse,
+            account=account,
+            database=settings.database,
+            analytics_schema=settings.analytics_schema,
+            ops_schema=settings.ops_schema,
+            staging_schema=settings.staging_schema,
+            file_mb=settings.handoff_file_mb,
+            retention_hours=settings.stage_retention_hours,
+        )
+
+    @contextmanager
+    def open(self) -> Iterator[Handoff]:
+        """A hand-off with a session of its own, closed at the end."""
+        with ExitStack() as stack:
+            handoff = Handoff(
+                lambda: stack.enter_context(self.account.get_connection()),
+                self.lakehouse.lakehouse.store,
+                TargetNames(self.database, self.analytics_schema, self.ops_schema, self.staging_schema),
+                f"{self.lakehouse.staging}/handoff",
+                file_bytes=self.file_mb * 1024 * 1024,
+                retention_hours=self.retention_hours,
+            )
+            stack.callback(handoff.close)
+            yield handoff
+
+    def state(self, handoff: Handoff) -> State | None:
+        """What Snowflake has acknowledged; None where nothing is deployed yet."""
+        try:
+            return handoff.read_state()
+        except ProgrammingError as error:
+            if error.errno in _MISSING:
+                return None
+            raise
+
+    def ready(self, handoff: Handoff) -> State:
+        """The state, with everything deployed that the contracts ask for. Where the deployed objects fit, nothing is created."""
+        contracts = list(served().values())
+        state = self.state(handoff)
+        known = state.tables if state else {}
+        fits = all((t := known.get(c.table.upper())) and t.fingerprint in ("", schema_fingerprint(c)) for c in contracts)
+        if state is None or not fits:
+            if state is None or not handoff.deployed(contracts):
+                handoff.deploy(contracts)
+            state = handoff.read_state()
+        return state
+
+    def behind(self, handoff: Handoff) -> dict[str, str]:
+        """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over."""
+        state = self.state(handoff) or State()
+        found = {}
+        for name, contract in served().items():
+            head = self.lakehouse.lakehouse.store.head(contract.name)
+            if head is not None and (acknowledged := handoff.acknowledged(contract, state)) < head.data_version:
+                found[name] = f"at version {acknowledged} of {head.data_version}" if acknowledged >= 0 else "not yet handed off"
+        return found

@@ -1,0 +1,87 @@
+"""The lakehouse as a Dagster resource: the Delta store and the engine that computes for it.
+
+Belongs here: choosing the store that goes with the engine. Does not belong here: what the tables mean.
+"""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from lakehouse_assets.delta.staging import Lakehouse
+from lakehouse_assets.delta.store import DeltaStore
+from lakehouse_assets.resources.spark import SparkEngine, refuse_token
+from lakehouse_assets.settings import Settings
+from lakehouse_assets.sources.landing import LandingZone
+
+
+class LakehouseResource(dg.ConfigurableResource):
+    """Where the tables, the staged slices and the landing zone lie, and what computes. Holds no secret."""
+
+    engine: str
+    spark_jars: str = ""
+    spark_packages_mirror: str = ""
+    spark_memory: str = "2g"
+    tables: str
+    staging: str
+    landing: str
+    timezone: str
+    partitions_start: str
+    home: str
+    settle_seconds: float = 0.0
+    _lakehouse: Any = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "LakehouseResource":
+        refuse_token(settings.engine)
+        return cls(
+            engine=settings.engine,
+            spark_jars=str(settings.spark_jars or ""),
+            spark_packages_mirror=settings.spark_packages_mirror or "",
+            spark_memory=settings.spark_memory,
+            tables=settings.tables_root,
+            staging=settings.staging_root,
+            landing=str(settings.landing),
+            timezone=settings.timezone,
+            partitions_start=settings.partitions_start.isoformat(),
+            home=str(settings.home),
+            settle_seconds=settings.drop_settle_seconds,
+        )
+
+    @property
+    def lakehouse(self) -> Lakehouse:
+        """The store and the engine; neither is touched before it is needed."""
+        if self._lakehouse is None:
+            engine = SparkEngine(
+                engine=self.engine,
+                jars=self.spark_jars,
+                mirror=self.spark_packages_mirror,
+                memory=self.spark_memory,
+                log=f"{self.home}/logs/spark.log",
+            )
+            self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging)
+        return self._lakehouse
+
+    def _store(self, engine: SparkEngine) -> DeltaStore:
+        """Sail's own Delta writer loses data without a word, so delta-rs commits what it computed; Apache Spark commits by itself."""
+        changes = f"{self.staging}/changes"
+        if self.engine == "embedded":
+            from lakehouse_assets.delta.rs import DeltaRsStore
+
+            return DeltaRsStore(self.tables, changes)
+        from lakehouse_assets.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
+
+        shared = self.engine == "local" and "://" not in self.tables
+        return (SharedDeltaSparkStore if shared else DeltaSparkStore)(self.tables, changes, lambda: engine.session)
+
+    @property
+    def zone(self) -> LandingZone:
+        return LandingZone(
+            Path(self.landing),
+            self.timezone,
+            date.fromisoformat(self.partitions_start),
+            Path(self.home) / "cache" / "landing.json",
+            self.settle_seconds,
+        )

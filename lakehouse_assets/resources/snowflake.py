@@ -1,0 +1,201 @@
+"""Connections to the Snowflake account, embedded or real, for Dagster and for everything else.
+
+What belongs here: how a connection is made, in one place for both accounts. What does not: SQL, and the embedded account's server
+(`embedded_account/`).
+
+Importing this module is cheap on purpose, and so is building the resource: the connector takes seconds to import, dagster-snowflake several more, and
+every process that loads the definitions would pay for them. They are imported with the first connection, which also starts the embedded account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dagster import ConfigurableResource, EnvVar
+from pydantic import Field
+
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running
+
+if TYPE_CHECKING:
+    from dagster_snowflake import SnowflakeResource
+    from snowflake.connector import SnowflakeConnection
+
+Mode = Literal["embedded", "account"]
+
+# The variable that each field of a real account is read from; Dagster resolves them when a run needs them, so that no secret enters the definitions.
+VARIABLES = {
+    "account": "SNOWFLAKE_ACCOUNT",
+    "user": "SNOWFLAKE_USER",
+    "private_key_path": "SNOWFLAKE_PRIVATE_KEY_PATH",
+    "private_key_passphrase": "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+    "password": "SNOWFLAKE_PASSWORD",
+    "role": "SNOWFLAKE_ROLE",
+    "warehouse": "SNOWFLAKE_WAREHOUSE",
+    "authenticator": "SNOWFLAKE_AUTHENTICATOR",
+}
+
+
+def session_parameters(query_tag: str | None, lock_timeout_seconds: int) -> dict[str, Any]:
+    """The session parameters of every connection: UTC, so that both sides read a timestamp alike, and a bounded wait for locks."""
+    parameters: dict[str, Any] = {"TIMEZONE": "UTC", "LOCK_TIMEOUT": lock_timeout_seconds}
+    if query_tag:
+        parameters["QUERY_TAG"] = query_tag
+    return parameters
+
+
+@contextmanager
+def connect(
+    *,
+    mode: Mode = "embedded",
+    home: Path | None = None,
+    database: str | None = None,
+    schema: str | None = None,
+    query_tag: str | None = None,
+    lock_timeout_seconds: int = 120,
+    idle_seconds: int = 1800,
+    account: str | None = None,
+    user: str | None = None,
+    private_key_path: str | None = None,
+    private_key_passphrase: str | None = None,
+    password: str | None = None,
+    role: str | None = None,
+    warehouse: str | None = None,
+    authenticator: str | None = None,
+) -> Iterator[SnowflakeConnection]:
+    """A connection of the Snowflake connector, closed at the end; what was not committed is then rolled back.
+
+    `mode="embedded"` needs `home` and starts the embedded account if it does not run; `mode="account"` needs `account`, `user` and a key, password or
+    authenticator. `lock_timeout_seconds` bounds how long a statement waits for a lock of another session.
+    Raises LakehouseError when the embedded account does not start or a value is missing, and the connector's errors when an account refuses.
+    """
+    parameters = session_parameters(query_tag, lock_timeout_seconds)
+    if mode == "embedded":
+        if home is None:
+            raise LakehouseError("The embedded Snowflake account needs the home directory it lives in: pass home.")
+        arguments = connection_arguments(ensure_running(home, idle_seconds), database, schema)
+        arguments["session_parameters"] |= parameters
+    else:
+        _check_credentials(account, user, private_key_path or password or authenticator)
+        given = {
+            "account": account,
+            "user": user,
+            "private_key_file": private_key_path,
+            "private_key_file_pwd": private_key_passphrase,
+            "password": password,
+            "role": role,
+            "warehouse": warehouse,
+            "authenticator": authenticator or ("SNOWFLAKE_JWT" if private_key_path else None),
+            "database": database,
+            "schema": schema,
+        }
+        arguments = {name: value for name, value in given.items() if value is not None} | {
+            "session_parameters": parameters,
+            "login_timeout": 60,
+        }
+
+    import snowflake.connector
+
+    connection = snowflake.connector.connect(**arguments)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+class SnowflakeAccount(ConfigurableResource):
+    """The Snowflake account of a run: the embedded one, or a real one through dagster-snowflake. `get_connection` is the way in."""
+
+    mode: str = Field("embedded", description="embedded, or account for a real one")
+    home: str | None = Field(None, description="directory below which the embedded account lives")
+    idle_seconds: int = Field(1800, description="after how long without a request the embedded account stops")
+    database: str | None = Field(None, description="current database of a connection")
+    schema_name: str | None = Field(None, description="current schema of a connection")
+    query_tag: str | None = Field(None, description="QUERY_TAG of a connection")
+    lock_timeout_seconds: int = Field(120, description="how long a statement waits for a lock of another session")
+    account: str | None = Field(None, description="account identifier")
+    user: str | None = Field(None, description="login name")
+    private_key_path: str | None = Field(None, description="path of the PEM file with the private key")
+    private_key_passphrase: str | None = Field(None, description="passphrase of the private key, if it has one")
+    password: str | None = Field(None, description="password or programmatic access token")
+    role: str | None = Field(None, description="role of a connection")
+    warehouse: str | None = Field(None, description="warehouse of a connection")
+    authenticator: str | None = Field(None, description="authenticator of the connector, if not implied")
+
+    @contextmanager
+    def get_connection(self) -> Iterator[SnowflakeConnection]:
+        """A connection, closed at the end; what was not committed is then rolled back. Raises LakehouseError as `connect` does."""
+        if self.mode == "embedded":
+            with connect(
+                home=Path(self.home) if self.home else None,
+                database=self.database,
+                schema=self.schema_name,
+                query_tag=self.query_tag,
+                lock_timeout_seconds=self.lock_timeout_seconds,
+                idle_seconds=self.idle_seconds,
+            ) as connection:
+                yield connection
+            return
+        with self.dagster_resource().get_connection() as connection:
+            # dagster-snowflake closes a connection only when nothing was raised; an open one keeps its locks.
+            try:
+                yield connection  # type: ignore[misc]
+            finally:
+                connection.close()
+
+    def dagster_resource(self) -> SnowflakeResource:
+        """dagster-snowflake's own resource for a real account, for Snowpark and the like. Raises LakehouseError when a value is missing."""
+        _check_credentials(self.account, self.user, self.private_key_path or self.password or self.authenticator)
+        from dagster_snowflake import SnowflakeResource
+
+        return SnowflakeResource(
+            account=self.account,
+            user=self.user,  # type: ignore[arg-type]
+            password=self.password,
+            private_key_path=self.private_key_path,
+            private_key_password=self.private_key_passphrase,
+            role=self.role,
+            warehouse=self.warehouse,
+            authenticator=self.authenticator,
+            database=self.database,
+            schema=self.schema_name,
+            autocommit=True,
+            login_timeout=60,
+            additional_snowflake_connection_args={"session_parameters": session_parameters(self.query_tag, self.lock_timeout_seconds)},
+        )
+
+
+def snowflake_resource(
+    *,
+    mode: Mode = "embedded",
+    home: Path | None = None,
+    database: str | None = None,
+    schema: str | None = None,
+    query_tag: str | None = None,
+    lock_timeout_seconds: int = 120,
+    idle_seconds: int = 1800,
+) -> SnowflakeAccount:
+    """The resource for `mode`. Starts nothing and connects to nothing; values of a real account stay environment variables until a run needs them."""
+    common: dict[str, Any] = {
+        "mode": mode,
+        "database": database,
+        "schema_name": schema,
+        "query_tag": query_tag,
+        "lock_timeout_seconds": lock_timeout_seconds,
+    }
+    if mode == "embedded":
+        return SnowflakeAccount(home=str(home) if home else None, idle_seconds=idle_seconds, **common)
+    # An EnvVar whose variable is not set fails every run, so only those are named that are set; which ones a login lacks is said when it is made.
+    present = {field: EnvVar(name) for field, name in VARIABLES.items() if EnvVar(name).get_value() is not None}
+    return SnowflakeAccount(**{**common, **present})
+
+
+def _check_credentials(account: str | None, user: str | None, secret: str | None) -> None:
+    missing = [name for name, value in ((VARIABLES["account"], account), (VARIABLES["user"], user)) if not value]
+    if not secret:
+        missing.append(f"{VARIABLES['private_key_path']} (or {VARIABLES['password']}, {VARIABLES['authenticator']})")
+    if missing:
+        raise LakehouseError(f"A real Snowflake account needs {', '.join(missing)}: set it in the environment or in .env.")

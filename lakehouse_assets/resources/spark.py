@@ -1,0 +1,233 @@
+"""The engine that computes: Sail in this process (embedded), Apache Spark in this process (local), or any Spark Connect endpoint.
+
+Belongs here: starting, sharing and stopping one session a process, and what a machine must have for it. Does not belong here: what is
+computed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.settings import Settings
+
+JAVA = 17
+"""The least Java that Apache Spark 4.2 runs on."""
+
+DELTA_SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+"""What makes a Spark session speak Delta; a Connect server needs them as well."""
+
+SMALL_MACHINE = {
+    # The defaults are made for clusters: 200 tasks a shuffle, 50 a table's log, 10,000 to look for files that may go.
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+}
+"""What makes Spark bearable on one machine."""
+
+FEW_SECONDS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
+"""Java options for work of minutes on few cores, where the second compiler costs more than it gains."""
+
+SESSION_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+}
+"""What results depend on: set on every session, whatever its server's own defaults are."""
+
+_lock = threading.Lock()
+_sessions: dict[str, Any] = {}
+_servers: list[Any] = []
+
+
+class SparkEngine(dg.ConfigurableResource):
+    """Hands out the one Spark session of this process.
+
+    engine: `embedded`, `local` or `sc://…`. jars: a folder with the Delta jars, empty to bring them from Maven; mirror: the URL of a Maven
+    repository to use in place of Maven Central; memory: of a local Spark, as `2g`; log: the file into which a local Spark speaks.
+    """
+
+    engine: str = "embedded"
+    jars: str = ""
+    mirror: str = ""
+    memory: str = "2g"
+    log: str = ""
+
+    @property
+    def session(self) -> Any:
+        """The `pyspark.sql.SparkSession`; started when first asked for. Raises `LakehouseError` where it cannot be."""
+        with _lock:
+            if self.engine not in _sessions:
+                _sessions[self.engine] = self._start()
+            return _sessions[self.engine]
+
+    def _start(self) -> Any:
+        # pyspark 4.2 imports its pandas layer and warns of pandas 3, which nothing here uses.
+        warnings.filterwarnings("ignore", message=".*pandas.*", category=FutureWarning, module="pyspark.*")
+        if self.engine == "local":
+            session = self._local()
+        elif self.engine == "embedded":
+            session = _connect(_start_sail())
+        elif self.engine.startswith("sc://"):
+            session = _connect(remote_url(self.engine))
+            _send_parsers(session)
+        else:
+            raise LakehouseError(f"LAKEHOUSE_ENGINE is {self.engine!r}; set it to embedded, local, or a Spark Connect URL sc://….")
+        for key, value in SESSION_SETTINGS.items():
+            session.conf.set(key, value)
+        atexit.register(session.stop)
+        return session
+
+    def _local(self) -> Any:
+        if _sessions:
+            raise LakehouseError(
+                "This process computes on a Spark Connect session already; run what needs LAKEHOUSE_ENGINE=local in one of its own."
+            )
+        java()
+        from delta import configure_spark_with_delta_pip
+        from pyspark.sql import SparkSession
+
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        if self.mirror:
+            os.environ["DEFAULT_ARTIFACT_REPOSITORY"] = self.mirror
+        builder = SparkSession.builder.master("local[*]").appName("lakehouse_assets").config("spark.driver.memory", self.memory)
+        builder = builder.config("spark.driver.extraJavaOptions", FEW_SECONDS)
+        for key, value in {**DELTA_SETTINGS, **SMALL_MACHINE}.items():
+            builder = builder.config(key, value)
+        if self.jars:
+            builder = builder.config("spark.jars", ",".join(map(str, delta_jars(Path(self.jars)))))
+        else:
+            builder = configure_spark_with_delta_pip(builder)
+        log = Path(self.log or Path(tempfile.gettempdir()) / "lakehouse-spark.log")
+        try:
+            with _speaking_to(log):
+                return builder.getOrCreate()
+        except Exception as error:
+            raise LakehouseError(_why_not(log)) from error
+
+
+def java() -> str:
+    """The Java that Spark will start. Raises `LakehouseError` where there is none that is new enough."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+    remedy = (
+        f"install Java {JAVA} or later (Debian, Ubuntu: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
+        " and set JAVA_HOME, or set LAKEHOUSE_ENGINE=embedded, which needs none"
+    )
+    if not found:
+        raise LakehouseError(
+            f"LAKEHOUSE_ENGINE=local needs Java, and {f'JAVA_HOME ({home}) holds none' if home else 'none was found'}; {remedy}."
+        )
+    said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(\d+)', said)
+    if not match or int(match[1]) < JAVA:
+        raise LakehouseError(
+            f"LAKEHOUSE_ENGINE=local needs Java {JAVA}, and {found} is {match[1] if match else 'none that runs'}; {remedy}."
+        )
+    return found
+
+
+def delta_artifact() -> str:
+    """The jar of the installed delta-spark for the installed pyspark, as `group:artifact:version`."""
+    spark = ".".join(version("pyspark").split(".")[:2])
+    return f"io.delta:delta-spark_{spark}_2.13:{version('delta-spark')}"
+
+
+def delta_jars(folder: Path) -> list[Path]:
+    """The jars in a folder. Raises `LakehouseError` where the one of the installed delta-spark, or its delta-storage, is not among them."""
+    found = sorted(folder.glob("*.jar"))
+    _, artifact, number = delta_artifact().split(":")
+    missing = [jar for jar in (f"{artifact}-{number}.jar", f"delta-storage-{number}.jar") if not any(f.name.endswith(jar) for f in found)]
+    if missing:
+        raise LakehouseError(
+            f"LAKEHOUSE_SPARK_JARS ({folder}) lacks {' and '.join(missing)}; put it there, or unset it to have Maven asked."
+        )
+    return found
+
+
+@contextmanager
+def _speaking_to(log: Path) -> Iterator[None]:
+    """What is started within writes its errors to that file, for as long as it lives: a JVM says much that concerns nobody."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def _why_not(log: Path) -> str:
+    if "unresolved dependency" in log.read_text(errors="replace"):
+        return (
+            f"The jars of {delta_artifact()} could not be brought from Maven ({log} says why); set LAKEHOUSE_SPARK_PACKAGES_MIRROR to a "
+            "repository that can be reached, or LAKEHOUSE_SPARK_JARS to a folder that holds them."
+        )
+    return f"Apache Spark did not start; see {log} for what it said, or set LAKEHOUSE_ENGINE=embedded."
+
+
+def refuse_token(engine: str) -> None:
+    """Raise `LakehouseError` where the URL of an engine holds a token: it is shown in places where no secret may be."""
+    if re.search(r";\s*token=", engine, re.IGNORECASE):
+        raise LakehouseError("LAKEHOUSE_ENGINE holds a token, and is shown in the UI; take it out and set LAKEHOUSE_SPARK_TOKEN instead.")
+
+
+def remote_url(engine: str) -> str:
+    """The Connect URL with the token of LAKEHOUSE_SPARK_TOKEN, where there is one."""
+    refuse_token(engine)
+    token = Settings.model_validate({}).spark_token
+    if token is None:
+        return engine
+    where, slash, options = engine.removeprefix("sc://").partition("/")
+    return f"sc://{where}/{options if slash else ''};token={token.get_secret_value()}"
+
+
+def _connect(url: str) -> Any:
+    return LazyPySparkResource(spark_config={"spark.remote": url}).spark_session
+
+
+def _send_parsers(session: Any) -> None:
+    """Send our modules to the workers of a cluster, which map the parsers over drops: they need no more than Python and pyarrow."""
+    package = Path(__file__).resolve().parent.parent
+    with tempfile.TemporaryDirectory() as folder:
+        archive = shutil.make_archive(f"{folder}/lakehouse_assets", "zip", package.parent, package.name)
+        session.addArtifacts(archive, pyfile=True)
+
+
+def _start_sail() -> str:
+    os.environ.setdefault("RUST_LOG", "error")
+    from pysail.spark import SparkConnectServer
+
+    server = SparkConnectServer(port=0)
+    server.start(background=True)
+    _servers.append(server)
+    address = server.listening_address
+    if address is None:
+        raise LakehouseError("The embedded engine has started without an address; run the command again.")
+    host, port = address
+    return f"sc://{host}:{port}"

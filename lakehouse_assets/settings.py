@@ -1,0 +1,66 @@
+"""The one place that reads the environment: paths, engine, account. Secrets are named here and read where they are used.
+
+Does not belong here: anything that opens a table, a session or a connection.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings of the application, each read from `LAKEHOUSE_<NAME>` or `.env`, each with a default that works on a laptop."""
+
+    model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".lakehouse"), description="where state lives: Dagster's storage, tables, staged slices, the embedded account")
+    landing: Path = Field(PROJECT / "data" / "landing", description="the landing zone, with one folder a source")
+    tables: str | None = Field(None, description="root of the Delta tables: a path or URI; default HOME/tables")
+    staging: str | None = Field(None, description="where slices are staged: a path or URI; default HOME/staging")
+    engine: str = Field("embedded", description="embedded, local, or a Spark Connect URL sc://…")
+    spark_jars: Path | None = Field(None, description="local engine: a folder with the Delta jars; default: Maven, cached by Ivy")
+    spark_packages_mirror: str | None = Field(None, description="local engine: URL of a Maven repository in place of Maven Central")
+    spark_memory: str = Field("2g", description="local engine: memory of its JVM")
+    spark_token: SecretStr | None = Field(None, description="remote engine: the token of the Spark Connect endpoint")
+    snowflake: Literal["embedded", "account"] = Field("embedded", description="embedded, or account with the usual SNOWFLAKE_* values")
+    database: str = Field("LAKEHOUSE", description="Snowflake database")
+    analytics_schema: str = Field("ANALYTICS", description="Snowflake schema of the served tables")
+    ops_schema: str = Field("OPS", description="Snowflake schema of hand-off state and ledger")
+    staging_schema: str = Field("STAGING", description="Snowflake schema of the stage and its views")
+    partitions_start: date = Field(date(2009, 11, 1), description="the first batch date")
+    timezone: str = Field("UTC", description="time zone in which an undated drop gets its batch date")
+    drop_settle_seconds: float = Field(
+        0.0, ge=0, description="a drop younger than this is taken to be still written; 5 for Dagster's servers"
+    )
+    retry_seconds: float = Field(
+        60.0, ge=0, description="how long the landing sensor waits after a failed run; 5 and 30 times that after several"
+    )
+    freshness_hours: int = Field(36, ge=1, description="a served table that was not materialised for so long is shown and told as late")
+    alert_webhook: SecretStr | None = Field(
+        None, description="where alerts are posted as JSON; without it they go to the log of the sensor `watch`"
+    )
+    keep_email: bool = Field(False, description="keep e-mail addresses in clear beside their keyed hash")
+    email_key: SecretStr | None = Field(None, description="key of the e-mail hash; has a default on the embedded account only")
+    handoff_file_mb: int = Field(128, ge=1, description="target size of a hand-off file, MB")
+    stage_retention_hours: int = Field(24, ge=0, description="how long files of done hand-offs stay on the stage")
+    account_idle_seconds: int = Field(1800, ge=1, description="after how long without a request the embedded account stops")
+
+    @field_validator("home", "landing", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @property
+    def tables_root(self) -> str:
+        return self.tables or str(self.home / "tables")
+
+    @property
+    def staging_root(self) -> str:
+        return self.staging or str(self.home / "staging")

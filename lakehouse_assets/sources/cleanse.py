@@ -1,0 +1,333 @@
+"""From bronze to the silver table of a source: judge drops, set bad rows aside, let each key stand on the right drop.
+
+Belongs here: which contents live, their verdicts, quarantine, and the supporters of a key. Does not belong here: what a landed row means
+(`transforms/`), the rules (`contracts/`, `quality/`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lakehouse_assets.contracts import Contract, contract
+from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
+from lakehouse_assets.delta.store import CHANGE, OPERATION, Head, HistoryUnavailableError
+from lakehouse_assets.quality.audit import DropVerdict, judge
+from lakehouse_assets.quality.rules import violations
+from lakehouse_assets.sources.ingest import entries
+from lakehouse_assets.sources.journal import ACCEPTED, REFUSED, Content, Entry, by_path, standing
+from lakehouse_assets.sources.landing import SOURCES
+from lakehouse_assets.sources.parse import BRONZE_VALUES
+from lakehouse_assets.transforms.frames import Recomputed, from_arrow, least_by
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+REFUSED_RULE = "drop.bad_rows"
+"""The reason that stands on every row of a refused drop."""
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A silver table that is fed by drops. typed: landed rows → contract's columns and `_problems`; order: which supporter wins, as SQL."""
+
+    name: str
+    source: str
+    bronze: str
+    typed: Callable[[DataFrame], DataFrame]
+    order: Sequence[str]
+
+    @property
+    def contract(self) -> Contract:
+        return contract(self.name)
+
+    @property
+    def quarantine(self) -> Contract:
+        return contract(f"{self.name}_quarantine")
+
+    @property
+    def verdicts(self) -> Contract:
+        return contract(f"{self.name}_verdicts")
+
+
+@dataclass
+class Cleansed:
+    """What a run makes of the drops of a source. `judged`: the verdicts on what each affected path says now, live or refused."""
+
+    slice: StagedSlice
+    judged: list[DropVerdict] = field(default_factory=list)
+    refused: list[DropVerdict] = field(default_factory=list)
+
+
+def cleanse(lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force: bool = False) -> Cleansed | None:
+    """Stage the silver table of a source with its side tables. None where the journal says nothing new and `force` is not set."""
+    model = table.contract
+    head = lakehouse.head(model)
+    sides = {side.name: lakehouse.head(side) for side in (table.quarantine, table.verdicts)}
+    journal_head = lakehouse.upstream_heads([JOURNAL])[JOURNAL]
+    reading = lakehouse.reading(model, fingerprint, {JOURNAL: journal_head})
+    if not force and not any(lakehouse.is_behind(h, reading) for h in (head, *sides.values())):
+        return None
+    journal = [e for e in entries(lakehouse, journal_head.version) if e.source == table.source]
+    paths = by_path(journal)
+    affected = _affected(lakehouse, [head, *sides.values()], reading, journal_head, set(paths), force)
+    contents = {e.content: e.batch_date for p in affected for e in paths[p]}
+    everything = len(contents) == len({e.content for e in journal})
+
+    candidates_uri = lakehouse.scratch(f"{model.name}-candidates")
+    landed = _bronze(lakehouse, table, None if everything else contents)
+    typed = violations(table.typed(landed), model, problems_column="_problems")
+    typed.write.mode("overwrite").parquet(candidates_uri)
+    candidates = lakehouse.spark.read.schema(typed.schema).parquet(candidates_uri)
+    found = {(v.path, v.content_hash): v for v in judge(candidates, model)}
+    judged = {c: found.get(c) or _empty(c, day) for c, day in contents.items()}
+
+    verdict_of = {c: v.verdict for c, v in judged.items()}
+    live: set[Content] = set()
+    rejected: set[Content] = set()
+    for path in affected:
+        lives, newer = standing(paths[path], verdict_of)
+        live |= {lives} if lives else set()
+        rejected |= {newer} if newer else set()
+
+    slice_ = _silver_slice(lakehouse, table, head, reading, candidates, contents, live, everything, paths)
+    slice_.side = (
+        _verdict_slice(lakehouse, table, sides[table.verdicts.name], reading, affected, judged.values()),
+        _quarantine_slice(lakehouse, table, sides[table.quarantine.name], reading, affected, candidates, landed, judged, live, rejected),
+    )
+    lakehouse.discard(candidates_uri)
+    current = [judged[c] for c in sorted(live | rejected)]
+    return Cleansed(slice_, current, [judged[c] for c in sorted(rejected) if judged[c].verdict == REFUSED])
+
+
+def preview(lakehouse: Lakehouse, table: SourceTable) -> tuple[int, int]:
+    """How many rows would enter and leave quarantine, were everything judged again; nothing is published.
+
+    Rows are told by drop and number, so a row that stays rejected under a changed contract counts as neither.
+    """
+    cleansed = cleanse(lakehouse, table, fingerprint="", force=True)
+    assert cleansed is not None
+    slices = (*cleansed.slice.side, cleansed.slice)
+    quarantine = next(s for s in slices if s.contract.name == table.quarantine.name)
+    entering = leaving = 0
+    if quarantine.uri:
+        rows = lakehouse.staged_frame(quarantine.contract, quarantine.uri).selectExpr(
+            "path", "content_hash", "row_number", f"{OPERATION} AS op"
+        )
+        per_row = rows.groupBy("path", "content_hash", "row_number").agg({"op": "min", "*": "count"}).collect()
+        for row in per_row:
+            operation, times = row["min(op)"], row["count(1)"]
+            entering += times == 1 and operation == "I"
+            leaving += times == 1 and operation == "D"
+    for staged in slices:
+        lakehouse.discard(staged.uri)
+    return entering, leaving
+
+
+def refused_now(lakehouse: Lakehouse, table: str, source: str) -> list[DropVerdict]:
+    """The drops of a source that are refused as things stand, each the last word of its path; from the tables, without an engine."""
+    return [_recorded(r, {REFUSED_RULE: r["landed"]}) for r in _standing_rows(lakehouse, table, source) if r["verdict"] == REFUSED]
+
+
+def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Collection[date]) -> list[DropVerdict]:
+    """What has been recorded of the drops of those batch dates, as far as they count as things stand; from the tables, without an engine.
+
+    The rules are counted in quarantine, so those that only warn are not among them.
+    """
+    rows = [r for r in _standing_rows(lakehouse, table, source) if r["batch_date"] in days]
+    broken: dict[Content, Counter[str]] = {(r["path"], r["content_hash"]): Counter() for r in rows}
+    if any(r["bad_rows"] for r in rows) and lakehouse.store.exists(f"{table}_quarantine"):
+        for r in lakehouse.store.read(f"{table}_quarantine", columns=["path", "content_hash", "rules"]).to_pylist():
+            if (r["path"], r["content_hash"]) in broken:
+                broken[r["path"], r["content_hash"]].update(r["rules"])
+    return [_recorded(r, dict(broken[r["path"], r["content_hash"]])) for r in rows]
+
+
+def _standing_rows(lakehouse: Lakehouse, table: str, source: str) -> list[dict[str, Any]]:
+    """The recorded verdicts on the live content of each path and on a newer one that is refused or unreadable."""
+    side = f"{table}_verdicts"
+    if not lakehouse.store.exists(side):
+        return []
+    rows = {(r["path"], r["content_hash"]): r for r in lakehouse.store.read(side).to_pylist()}
+    verdict_of = {content: r["verdict"] for content, r in rows.items()}
+    journal = by_path(e for e in entries(lakehouse) if e.source == source and e.content in rows)
+    last = {content for of_path in journal.values() for content in standing(of_path, verdict_of)}
+    return [r for content, r in rows.items() if content in last]
+
+
+def _recorded(row: Mapping[str, Any], rules: Mapping[str, int]) -> DropVerdict:
+    names = ("path", "content_hash", "batch_date", "landed", "bad_rows", "warned_rows", "verdict", "reason")
+    return DropVerdict(**{k: row[k] for k in names}, rules=rules)
+
+
+def _affected(lakehouse: Lakehouse, heads: Iterable[Head], reading, journal_head: Head, paths: set[str], force: bool) -> set[str]:  # type: ignore[no-untyped-def]
+    """The paths of which the journal says something that the table or one of its side tables has not consumed."""
+    since: int | None = journal_head.data_version
+    for head in heads:
+        was = head.consumed
+        if (
+            force
+            or was is None
+            or (was.contract, was.transform) != (reading.contract, reading.transform)
+            or dict(was.ids) != dict(reading.ids)
+        ):
+            return paths
+        since = min(since, was.upstreams[JOURNAL])  # type: ignore[type-var]
+    try:
+        changed = lakehouse.store.changes(lakehouse.spark, JOURNAL, since, journal_head.version)  # type: ignore[arg-type]
+    except HistoryUnavailableError:
+        return paths
+    return {r["path"] for r in changed.where(f"{CHANGE} = 'insert'").select("path").distinct().collect()} & paths
+
+
+def _bronze(lakehouse: Lakehouse, table: SourceTable, contents: dict[Content, date] | None) -> DataFrame:
+    """The landed rows of those contents (None: of all)."""
+    frame = lakehouse.store.frame(lakehouse.spark, table.bronze)
+    if contents is None:
+        return frame
+    if not contents:
+        return frame.limit(0)
+    days = contents.values()
+    return frame.where(f"batch_date >= DATE '{min(days)}' AND batch_date <= DATE '{max(days)}'").join(
+        _content_frame(lakehouse, contents), ["path", "content_hash"], "left_semi"
+    )
+
+
+def _content_frame(lakehouse: Lakehouse, contents: Iterable[Content]) -> DataFrame:
+    listed = sorted(contents)
+    schema = pa.schema([pa.field("path", pa.string()), pa.field("content_hash", pa.string())])
+    return from_arrow(lakehouse.spark, pa.table({"path": [c[0] for c in listed], "content_hash": [c[1] for c in listed]}, schema=schema))
+
+
+def _empty(content: Content, day: date) -> DropVerdict:
+    """A drop without rows has nothing wrong with it."""
+    return DropVerdict(content[0], content[1], day, 0, 0, 0, ACCEPTED, None, {}, ())
+
+
+def _silver_slice(
+    lakehouse: Lakehouse,
+    table: SourceTable,
+    head: Head,
+    reading,  # type: ignore[no-untyped-def]
+    candidates: DataFrame,
+    contents: dict[Content, date],
+    live: set[Content],
+    everything: bool,
+    paths: dict[str, list[Entry]],
+) -> StagedSlice:
+    model = table.contract
+    key = list(model.key)
+    good = candidates.where("size(_violations) = 0").select(*model.names)
+    came = good if live == set(contents) else good.join(_content_frame(lakehouse, live), ["path", "content_hash"], "left_semi")
+    target = lakehouse.store.frame(lakehouse.spark, model.name, head.version)
+    if everything:
+        # All supporters of all keys are at hand. What else the table holds was published under a contract or transform that is no more.
+        return lakehouse.stage_difference(model, head, reading, Recomputed(least_by(came, key, table.order), target))
+
+    gone = _content_frame(lakehouse, set(contents) - live)
+    touched = [came.select(*key, *model.partition_by)]
+    supporters = [came]
+    if set(contents) - live:
+        orphaned = target.join(gone, ["path", "content_hash"], "left_semi").select(*key, *model.partition_by)
+        touched.append(orphaned)
+        if orphaned.limit(1).count():
+            supporters.append(_other_supporters(lakehouse, table, orphaned.select(*key), live, set(contents), paths))
+    keys = reduce(lambda a, b: a.unionByName(b), touched)
+    if model.partition_by:
+        column = model.partition_by[0]
+        parts = [r[0] for r in keys.select(column).distinct().collect()]
+        target = target.where(f"{column} IN ({', '.join(f'DATE {str(p)!r}' for p in parts)})" if parts else "false")
+    replaced = target.join(keys.select(*key).distinct(), key, "left_semi").select(*model.names)
+    standing_rows = replaced.join(gone, ["path", "content_hash"], "left_anti").select(*model.names)
+    rows = reduce(lambda a, b: a.unionByName(b), [*supporters, standing_rows])
+    return lakehouse.stage_difference(model, head, reading, Recomputed(least_by(rows, key, table.order), replaced))
+
+
+def _other_supporters(
+    lakehouse: Lakehouse,
+    table: SourceTable,
+    keys: DataFrame,
+    live: set[Content],
+    judged: set[Content],
+    paths: dict[str, list[Entry]],
+) -> DataFrame:
+    """The good rows of all other live drops that say one of the keys. Only corrections and withdrawals come here: it reads all of bronze."""
+    verdicts = {
+        (r["path"], r["content_hash"]): r["verdict"]
+        for r in lakehouse.store.frame(lakehouse.spark, table.verdicts.name).select("path", "content_hash", "verdict").collect()
+    }
+    done = {p for p, _ in judged}
+    others = {content for p, of_path in paths.items() if p not in done and (content := standing(of_path, verdicts)[0])}
+    landed = lakehouse.store.frame(lakehouse.spark, table.bronze).join(
+        _content_frame(lakehouse, others), ["path", "content_hash"], "left_semi"
+    )
+    model = table.contract
+    good = violations(table.typed(landed), model, problems_column="_problems").where("size(_violations) = 0")
+    return good.select(*model.names).join(keys.distinct(), list(model.key), "left_semi").select(*model.names)
+
+
+def _verdict_slice(
+    lakehouse: Lakehouse, table: SourceTable, head: Head, reading, affected: set[str], judged: Iterable[DropVerdict]
+) -> StagedSlice:  # type: ignore[no-untyped-def]
+    model = table.verdicts
+    fields = pa.schema([pa.field(f.name, f.type) for f in model.arrow_schema])
+    rows = [{n: getattr(v, n) for n in model.names} for v in judged]
+    frame = from_arrow(lakehouse.spark, pa.Table.from_pylist(rows, schema=fields))
+    target = lakehouse.store.frame(lakehouse.spark, model.name, head.version)
+    return lakehouse.stage_difference(model, head, reading, Recomputed(frame, _of_paths(lakehouse, target, affected)))
+
+
+def _of_paths(lakehouse: Lakehouse, frame: DataFrame, affected: set[str]) -> DataFrame:
+    listed = from_arrow(lakehouse.spark, pa.table({"path": pa.array(sorted(affected), pa.string())}))
+    return frame.join(listed, ["path"], "left_semi").select(*frame.columns)
+
+
+def _quarantine_slice(
+    lakehouse: Lakehouse,
+    table: SourceTable,
+    head: Head,
+    reading,  # type: ignore[no-untyped-def]
+    affected: set[str],
+    candidates: DataFrame,
+    landed: DataFrame,
+    judged: dict[Content, DropVerdict],
+    live: set[Content],
+    rejected: set[Content],
+) -> StagedSlice:
+    """Bad rows of what the paths say now, and every row of a refused drop."""
+    model = table.quarantine
+    target = _of_paths(lakehouse, lakehouse.store.frame(lakehouse.spark, model.name, head.version), affected)
+    whole = {c for c in rejected if judged[c].verdict == REFUSED}
+    partly = {c for c in live | rejected if judged[c].bad_rows} - whole
+    if not whole and not partly:
+        return lakehouse.stage_difference(model, head, reading, Recomputed(target.limit(0), target))
+    identity = ["path", "content_hash", "row_number"]
+    bad = candidates.where("size(_violations) > 0").join(_content_frame(lakehouse, partly), ["path", "content_hash"], "left_semi")
+    reasons = bad.selectExpr(*identity, "_violations AS rules")
+    if whole:
+        refused = candidates.join(_content_frame(lakehouse, whole), ["path", "content_hash"], "left_semi")
+        reasons = reasons.unionByName(refused.selectExpr(*identity, f"sort_array(array_append(_violations, '{REFUSED_RULE}')) AS rules"))
+    values = ", ".join(f"'{c}', `{c}`" for c in BRONZE_VALUES[table.source])
+    raw = landed.join(_content_frame(lakehouse, partly | whole), ["path", "content_hash"], "left_semi").selectExpr(
+        *identity, "batch_date", "_detail AS detail", f"coalesce(_raw, to_json(named_struct({values}))) AS raw"
+    )
+    rows = raw.join(reasons, identity).selectExpr("*", f"'{reading.contract}' AS contract_fingerprint")
+    return lakehouse.stage_difference(model, head, reading, Recomputed(rows, target))
+
+
+def supported_elsewhere(lakehouse: Lakehouse, entry: Entry) -> list[tuple[str, int]]:
+    """The other drops that hold rows of this content too, with how many, judged by the values as landed; most first."""
+    table = SOURCES[entry.source]
+    frame = lakehouse.store.frame(lakehouse.spark, f"bronze.{table}").where("_malformed IS NULL")
+    listed = ", ".join(f"'{c}', `{c}`" for c in BRONZE_VALUES[entry.source])
+    text = f"md5(to_json(named_struct({listed})))"
+    marked = frame.selectExpr("path", "content_hash", f"{text} AS mark")
+    own = marked.join(_content_frame(lakehouse, [entry.content]), ["path", "content_hash"], "left_semi").select("mark").distinct()
+    others = marked.join(own, ["mark"], "left_semi").groupBy("path").count().collect()
+    return sorted(((r[0], r[1]) for r in others if r[0] != entry.path), key=lambda o: (-o[1], o[0]))

@@ -1,0 +1,91 @@
+"""The account of every drop: landed = published + quarantined + duplicates."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.sources.journal import REFUSED, UNREADABLE, Content, Entry, by_path, effective, standing
+from lakehouse_assets.transforms.frames import Inputs, Recomputed, from_arrow
+
+TABLES = {"orders": "silver.order_lines", "customers": "silver.customers", "fx": "silver.fx_rates"}
+"""Source → the silver table its rows are published in."""
+
+
+def intake(inputs: Inputs) -> Recomputed:
+    """The accounts of the drops that something was said of, or whose lines moved to or from another drop."""
+    journal = [
+        Entry(r["path"], r["sequence"], r["content_hash"], r["batch_date"], r["state"], r["source"])
+        for r in inputs.snapshots["bronze.landings"].collect()
+    ]
+    verdicts: dict[Content, Any] = {}
+    for table in TABLES.values():
+        for r in inputs.snapshots[f"{table}_verdicts"].collect():
+            verdicts[r["path"], r["content_hash"]] = r
+    journal = [e for e in journal if e.content in verdicts]
+
+    if inputs.everything:
+        published = _published(inputs, None)
+        paths = {e.path for e in journal}
+        replaced = inputs.target
+    else:
+        moved = _published(inputs, inputs.changes)
+        paths = {p for p, _ in moved}
+        for name, changes in inputs.changes.items():
+            if changes is not None and (name == "bronze.landings" or name.endswith("_verdicts")):
+                paths |= {r[0] for r in changes.select("path").distinct().collect()}
+        replaced = inputs.target.where(f"path IN ({', '.join(_text(p) for p in sorted(paths))})" if paths else "false")
+        published = defaultdict(int, {(r["path"], r["content_hash"]): r["published"] for r in replaced.collect()})
+        for content, n in moved.items():
+            published[content] += n
+
+    rows = []
+    for path, entries in by_path(e for e in journal if e.path in paths).items():
+        live, rejected = standing(entries, {c: v["verdict"] for c, v in verdicts.items()})
+        withdrawn = effective(entries)[-1].state == "withdrawn"
+        days: dict[Content, tuple[date, str]] = {e.content: (e.batch_date, e.source) for e in entries}
+        for content, (day, source) in days.items():
+            verdict = verdicts[content]
+            state = "live" if content == live else verdict["verdict"] if content == rejected else "withdrawn" if withdrawn else "superseded"
+            landed = verdict["landed"] if content in (live, rejected) else 0
+            quarantined = landed if state in (REFUSED, UNREADABLE) else verdict["bad_rows"] if state == "live" else 0
+            stands = published[content] if state == "live" else 0
+            if landed < stands + quarantined or stands != published[content]:
+                raise LakehouseError(
+                    f"The account of {path} does not add up: {landed} landed, {published[content]} published, {quarantined} quarantined "
+                    f"({state}); run `lakehouse rebuild silver.intake`, and if it stays, `lakehouse rebuild {TABLES[source]}`."
+                )
+            rows.append((source, path, content[1], day, state, landed, stands, quarantined, landed - stands - quarantined))
+    schema = pa.schema(
+        [
+            ("source", pa.string()),
+            ("path", pa.string()),
+            ("content_hash", pa.string()),
+            ("batch_date", pa.date32()),
+            ("standing", pa.string()),
+        ]
+        + [(n, pa.int64()) for n in ("landed", "published", "quarantined", "duplicates")]
+    )
+    columns = list(zip(*rows, strict=True)) or [[] for _ in schema]
+    frame = pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    return Recomputed(from_arrow(replaced.sparkSession, frame), replaced)
+
+
+def _published(inputs: Inputs, changes: Any) -> dict[Content, int]:
+    """Rows that stand on each drop; with changes: by how many that has moved."""
+    counts: dict[Content, int] = defaultdict(int)
+    for table in TABLES.values():
+        frame = inputs.snapshots[table] if changes is None else changes[table]
+        weight = "1" if changes is None else "CASE WHEN _change = 'insert' THEN 1 ELSE -1 END"
+        sums = frame.selectExpr("path", "content_hash", f"{weight} AS n").groupBy("path", "content_hash").agg({"n": "sum"})
+        for r in sums.collect():
+            counts[r[0], r[1]] += r[2]
+    return counts
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,123 @@
+"""The landing zone: which files are drops, what they contain by hash, and to which batch date they belong.
+
+Belongs here: looking at files. Does not belong here: what is in them (`parse.py`), what has landed before (`journal.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from lakehouse_assets.errors import LakehouseError
+
+SOURCES = {"orders": "orders", "customers": "customers", "fx": "fx_rates"}
+"""Folder of the landing zone → bronze and journal name of the table it feeds."""
+
+_PARTIAL = (".tmp", ".part", ".crdownload")
+_DATE = re.compile(r"(?<![0-9])([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A file in the landing zone. `path` is below the landing zone; `modified_at` in seconds since 1970."""
+
+    source: str
+    path: str
+    content_hash: str
+    batch_date: date
+    modified_at: float
+
+
+@dataclass(frozen=True)
+class LandingZone:
+    """`root` holds one folder a source. `cache` remembers hashes by size and time of change; it may be deleted at any time."""
+
+    root: Path
+    timezone: str
+    partitions_start: date
+    cache: Path
+    settle_seconds: float = 0.0
+    """A file younger than this is taken to be still written."""
+
+    def today(self) -> date:
+        return datetime.now(ZoneInfo(self.timezone)).date()
+
+    def scan(self, source: str | None = None) -> tuple[list[Drop], dict[str, str]]:
+        """The drops that lie there now, and the files that are refused by name with the reason, in a sentence.
+
+        Files that have not settled, hidden files and those that end in .tmp, .part or .crdownload are taken to be still written, and so is
+        what lies in a folder of such a name.
+        Raises `LakehouseError` where the landing zone is no folder.
+        """
+        if not self.root.is_dir():
+            raise LakehouseError(f"The landing zone {self.root} is not a folder; create it or set LAKEHOUSE_LANDING.")
+        known = self._load_cache()
+        seen: dict[str, list] = {}
+        drops: list[Drop] = []
+        refused: dict[str, str] = {}
+        now = datetime.now().timestamp()
+        for folder in [source] if source else list(SOURCES):
+            for file in self._files(folder):
+                stat = file.stat()
+                if now - stat.st_mtime < self.settle_seconds:
+                    continue
+                path = file.relative_to(self.root).as_posix()
+                if (spelled := path.encode(errors="backslashreplace").decode()) != path:
+                    refused[spelled] = f"{spelled} has a name that is not UTF-8; rename it."
+                    continue
+                mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+                entry = known.get(path)
+                if entry and entry[:3] == mark:
+                    content_hash = entry[3]
+                else:
+                    with file.open("rb") as stream:
+                        content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
+                seen[path] = [*mark, content_hash]
+                batch_date = self.batch_date(path)
+                if batch_date < self.partitions_start:
+                    refused[path] = (
+                        f"{path} is dated {batch_date}, before the first partition {self.partitions_start}; set LAKEHOUSE_PARTITIONS_START or rename it."
+                    )
+                elif batch_date > self.today():
+                    refused[path] = f"{path} is dated {batch_date}, in the future; rename it or wait for that day."
+                else:
+                    drops.append(Drop(folder, path, content_hash, batch_date, stat.st_mtime))
+        self._save_cache({**known, **seen} if source else seen)
+        return drops, refused
+
+    def batch_date(self, path: str) -> date:
+        """The date in the drop's name, else today."""
+        for match in _DATE.finditer(path.rsplit("/", 1)[-1]):
+            try:
+                return date(int(match[1]), int(match[2]), int(match[3]))
+            except ValueError:
+                continue  # digits that are no day of the calendar are no date
+        return self.today()
+
+    def _files(self, folder: str) -> Iterator[Path]:
+        base = self.root / folder
+        if not base.is_dir():
+            return
+        for file in sorted(base.rglob("*")):
+            partial = any(part.startswith((".", "_")) or part.endswith(_PARTIAL) for part in file.relative_to(base).parts)
+            if file.is_file() and not partial:
+                yield file
+
+    def _load_cache(self) -> dict[str, list]:
+        try:
+            content = json.loads(self.cache.read_text())
+        except (OSError, ValueError):
+            return {}  # a lost or torn cache only costs hashing again
+        return content.get(str(self.root), {}) if isinstance(content, dict) else {}
+
+    def _save_cache(self, seen: dict[str, list]) -> None:
+        self.cache.parent.mkdir(parents=True, exist_ok=True)
+        torn = self.cache.with_suffix(f".{datetime.now().timestamp()}.tmp")
+        torn.write_text(json.dumps({str(self.root): seen}))
+        torn.replace(self.cache)

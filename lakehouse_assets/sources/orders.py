@@ -1,0 +1,124 @@
+"""Order drops: CSV in either of the two published header dialects. Reads values as they landed; converts and judges none.
+
+Columns may stand in any order; upper and lower case and blanks around a name make no difference. A clean drop takes a fast path (`fast_table`) through Arrow's
+CSV reader; wherever anything is odd the careful path of `lines.csv_records` reads the drop. Both give the same answer for every drop that the fast one accepts.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from lakehouse_assets.sources.lines import BYTE_ORDER_MARK, BadLine, csv_records, split_header, truncated_line, unpack
+from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, RowBuilder, drop_schema, rescued_json, unused_key
+
+_SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
+    "invoice": ("InvoiceNo", "Invoice"),
+    "stock_code": ("StockCode",),
+    "description": ("Description",),
+    "quantity": ("Quantity",),
+    "invoice_date": ("InvoiceDate",),
+    "unit_price": ("UnitPrice", "Price"),
+    "customer_id": ("CustomerID", "Customer ID"),
+    "country": ("Country",),
+}
+_COLUMN_OF: Final = {spelling.lower(): column for column, spellings in _SPELLINGS.items() for spelling in spellings}
+_FIELD: Final = rb'(?:"(?:[^"]++|"")*+"|(?!")[^,]*+)'
+_WELL_QUOTED_LINE: Final = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+")
+
+
+class Header(NamedTuple):
+    """Where the columns of a drop stand: the position of each value column, and (key, position) of each unexpected one."""
+
+    width: int
+    expected: tuple[int, ...]
+    unexpected: tuple[tuple[str, int], ...]
+
+
+def parse_orders(content: bytes) -> pa.Table:
+    """The rows of an order drop; raises `DropProblem` where no row can be read."""
+    body, remainder = unpack(content)
+    names, body = split_header(body)
+    header = read_header(names)
+    if remainder is None:
+        table = fast_table(body, header)
+        if table is not None:
+            return table
+    return careful_table(body, header, remainder)
+
+
+def read_header(names: Sequence[str]) -> Header:
+    """Find the columns by their names; raises `DropProblem` (`drop.missing_column`, `drop.duplicate_column`)."""
+    positions: dict[str, list[int]] = {column: [] for column in _SPELLINGS}
+    unexpected: dict[str, int] = {}
+    for position, name in enumerate(names):
+        column = _COLUMN_OF.get(name.lower())
+        if column is not None:
+            positions[column].append(position)
+        else:
+            unexpected[unused_key(name, position, unexpected)] = position
+    missing = [" or ".join(_SPELLINGS[column]) for column, found in positions.items() if not found]
+    if missing:
+        raise DropProblem("drop.missing_column", f"The header lacks {', '.join(missing)}; send the drop with all its columns.")
+    twice = [" or ".join(_SPELLINGS[column]) for column, found in positions.items() if len(found) > 1]
+    if twice:
+        raise DropProblem(
+            "drop.duplicate_column", f"The header names {', '.join(twice)} more than once; send the drop with each column once."
+        )
+    return Header(len(names), tuple(positions[column][0] for column in BRONZE_VALUES["orders"]), tuple(unexpected.items()))
+
+
+def fast_table(body: bytes, header: Header) -> pa.Table | None:
+    """The rows of a clean body (after the header), or None where anything is odd: quotes, line ends, encoding, number of fields."""
+    # Arrow takes a byte order mark off, but here it is part of a value: the drop's own is gone.
+    if b"\0" in body or body.startswith(BYTE_ORDER_MARK) or body.count(b"\r") != body.count(b"\r\n"):
+        return None
+    body = body.rstrip(b"\r\n")
+    if not body:
+        return drop_schema("orders").empty_table()
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return None
+    # Arrow reads text behind a closing quote, and goes over the end of a line inside quotes: the former is looked for here, the latter shows in the number of rows.
+    if b'"' in body and not all(_WELL_QUOTED_LINE.fullmatch(line.rstrip(b"\r")) for line in body.split(b"\n") if b'"' in line):
+        return None
+    names = [str(position) for position in range(header.width)]
+    try:
+        read = pa_csv.read_csv(
+            io.BytesIO(body),
+            read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=min(len(body) + 1, 1 << 30)),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True, check_utf8=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if read.num_rows != body.count(b"\n") + 1:
+        return None
+    nothing = pa.nulls(read.num_rows, pa.string())
+    rescued: pa.Array = nothing
+    if header.unexpected:
+        keys = [key for key, _ in header.unexpected]
+        values = zip(*[read.column(position).to_pylist() for _, position in header.unexpected], strict=True)
+        rescued = pa.array([rescued_json(dict(zip(keys, row, strict=True))) for row in values], pa.string())
+    columns = [read.column(position) for position in header.expected]
+    return pa.table([*columns, rescued, pa.arange(1, read.num_rows + 1), nothing, nothing, nothing], schema=drop_schema("orders"))
+
+
+def careful_table(body: bytes, header: Header, remainder: bytes | None = None) -> pa.Table:
+    """The rows of any body (after the header), each bad line a row of its own; `remainder` is what a broken gzip stream left over."""
+    rows = RowBuilder("orders")
+    for record in csv_records(body, header.width):
+        if isinstance(record, BadLine):
+            rows.bad(record.rule, record.detail, record.raw)
+            continue
+        rescued = rescued_json({key: record[position] or None for key, position in header.unexpected})
+        rows.good([record[position] or None for position in header.expected], rescued)
+    if remainder is not None:
+        lost = truncated_line(remainder)
+        rows.bad(lost.rule, lost.detail, lost.raw)
+    return rows.table()

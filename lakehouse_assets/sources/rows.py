@@ -1,0 +1,92 @@
+"""The rows of a parsed drop: their columns and how they are collected. No format, no I/O.
+
+Every landed row is one row here, in the order of the drop, numbered from 1. A row that cannot be read has only nulls for values, and says why; a drop that cannot
+be read is a single such row with the number 0.
+"""
+
+import json
+from collections.abc import Container, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+BRONZE_VALUES: Final[dict[str, tuple[str, ...]]] = {
+    "orders": ("invoice", "stock_code", "description", "quantity", "invoice_date", "unit_price", "customer_id", "country"),
+    "customers": ("customer_id", "name", "email", "city", "country", "segment", "updated_at", "deleted"),
+    "fx": ("rate_date", "currency", "rate"),
+}
+"""The value columns of each source, as landed, all strings; the keys are the names of the sources."""
+
+_AFTER_VALUES: Final = (
+    pa.field("_rescued", pa.string()),
+    pa.field("row_number", pa.int64()),
+    pa.field("_malformed", pa.string()),
+    pa.field("_detail", pa.string()),
+    pa.field("_raw", pa.string()),
+)
+
+
+class DropProblem(Exception):
+    """A drop of which no row can be read: the rule it breaks, and one sentence for the person who must mend it."""
+
+    def __init__(self, rule: str, detail: str):
+        super().__init__(detail)
+        self.rule = rule
+        self.detail = detail
+
+
+def drop_schema(source: str) -> pa.Schema:
+    """The Arrow schema of a parsed drop: the value columns of `source`, then `_rescued`, `row_number`, `_malformed`, `_detail` and `_raw`."""
+    return pa.schema([pa.field(name, pa.string()) for name in BRONZE_VALUES[source]] + list(_AFTER_VALUES))
+
+
+def rescued_json(unexpected: dict[str, Any]) -> str | None:
+    """Unexpected columns that hold a value as a JSON object with sorted keys; None where no such column holds one."""
+    held = {name: value for name, value in unexpected.items() if value is not None}
+    return as_json(held) if held else None
+
+
+def unused_key(name: str, position: int, used: Container[str]) -> str:
+    """The key of an unexpected column in `_rescued`: its name, told apart by its position where it has none or another column took it."""
+    key = name or f"column_{position + 1}"
+    while key in used:
+        key = f"{key}_{position + 1}"
+    return key
+
+
+class NumberText(str):
+    """A JSON number kept as the text it landed as, so that 1.10 stays 1.10."""
+
+
+def as_json(value: Any) -> str:
+    """JSON text of a value made of str, `NumberText`, bool, None, list and dict; compact, keys sorted, numbers as they landed."""
+    if isinstance(value, NumberText):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{as_json(key)}:{as_json(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(as_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+class RowBuilder:
+    """Collects the rows of one drop, in order, and hands them out as a table."""
+
+    def __init__(self, source: str):
+        self._schema = drop_schema(source)
+        self._width = len(BRONZE_VALUES[source])
+        self._rows: list[tuple[Any, ...]] = []
+
+    def good(self, values: Sequence[str | None], rescued: str | None = None) -> None:
+        """Add a row that could be read; `values` in the order of the value columns."""
+        self._rows.append((*values, rescued, len(self._rows) + 1, None, None, None))
+
+    def bad(self, rule: str, detail: str, raw: str, row_number: int | None = None) -> None:
+        """Add a row that could not be read; `row_number` only where it is not the next."""
+        number = len(self._rows) + 1 if row_number is None else row_number
+        self._rows.append((*[None] * self._width, None, number, rule, detail, raw))
+
+    def table(self) -> pa.Table:
+        """All rows added so far, in the schema of the source."""
+        columns = list(zip(*self._rows, strict=True)) or [()] * len(self._schema)
+        return pa.table([pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)], schema=self._schema)

@@ -1,0 +1,107 @@
+"""The shape every transform has: `Inputs` in, `Recomputed` out; and the few helpers that all of them share.
+
+A transform says which rows its table must hold within the scope that the changes touch, and which rows it holds there now. What becomes
+of the difference (insert, update, delete, publish) is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import reduce
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+CAME, WENT = "insert", "delete"
+FOREVER = date(9999, 12, 31)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a transform may look at.
+
+    snapshots: each upstream table as it is now. changes: the rows of each upstream that differ from what the table last consumed (column
+    `_change`: insert or delete), None where everything counts as changed. target: the table as it is now.
+    """
+
+    snapshots: Mapping[str, DataFrame]
+    changes: Mapping[str, DataFrame | None]
+    target: DataFrame
+
+    @property
+    def everything(self) -> bool:
+        """Whether some upstream cannot say what changed, so that the whole table is recomputed."""
+        return any(c is None for c in self.changes.values())
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """rows: what the table must hold within the scope; replaced: what it holds there now."""
+
+    rows: DataFrame
+    replaced: DataFrame
+
+
+Transform = Callable[[Inputs], Recomputed]
+
+
+@dataclass(frozen=True)
+class Days:
+    """A scope of whole days: sorted, disjoint intervals, first day included and last day excluded."""
+
+    intervals: tuple[tuple[date, date], ...]
+
+    @classmethod
+    def of(cls, days: Iterable[date], ranges: Iterable[tuple[date, date]] = ()) -> Days:
+        spans = sorted([(d, d + timedelta(days=1)) for d in days] + list(ranges))
+        merged: list[tuple[date, date]] = []
+        for start, end in spans:
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((start, end))
+        return cls(tuple(merged))
+
+    def where(self, day: str, month: str | None = None) -> str:
+        """A predicate on the column `day`; `month` is the column with the first day of its month, which prunes partitions."""
+        if not self.intervals:
+            return "false"
+        within = " OR ".join(f"({day} >= DATE '{a}' AND {day} < DATE '{b}')" for a, b in self.intervals)
+        if month is None:
+            return f"({within})"
+        first, last = self.intervals[0][0].replace(day=1), self.intervals[-1][1] - timedelta(days=1)
+        return f"({month} >= DATE '{first}' AND {month} <= DATE '{last.replace(day=1)}' AND ({within}))"
+
+
+def days_of(changes: DataFrame, column: str = "invoice_date") -> list[date]:
+    """The distinct days in a change set."""
+    return [r[0] for r in changes.select(column).distinct().collect() if r[0] is not None]
+
+
+def keys_of(changes: Iterable[DataFrame], *columns: str) -> DataFrame:
+    """The distinct keys in several change sets."""
+    return reduce(DataFrame.unionByName, [c.select(*columns) for c in changes]).distinct()
+
+
+def exact_sum(column: str, scale: int, when: str | None = None, precision: int = 38) -> F.Column:  # type: ignore[name-defined]
+    """A decimal sum of fixed precision and scale, 0 where there is nothing to add; engines differ in what they give by themselves."""
+    value = f"CASE WHEN {when} THEN {column} ELSE 0 END" if when else column
+    return F.expr(f"CAST(coalesce(sum(CAST({value} AS DECIMAL({precision - 10},{scale}))), 0) AS DECIMAL({precision},{scale}))")
+
+
+def from_arrow(spark: SparkSession, table: pa.Table) -> DataFrame:
+    """A frame of a small Arrow table, which may be empty: Spark Connect cannot take an empty one by itself."""
+    if table.num_rows:
+        return spark.createDataFrame(table)
+    none = pa.Table.from_pylist([dict.fromkeys(table.schema.names)], schema=pa.schema([f.with_nullable(True) for f in table.schema]))
+    return spark.createDataFrame(none).limit(0)
+
+
+def least_by(rows: DataFrame, key: Iterable[str], order: Iterable[str]) -> DataFrame:
+    """The first row of each key in an order given as SQL. `row_number` rather than an aggregate over structs: it is many times cheaper."""
+    names = rows.columns
+    ranked = rows.selectExpr("*", f"row_number() OVER (PARTITION BY {', '.join(key)} ORDER BY {', '.join(order)}) AS _rank")
+    return ranked.where("_rank = 1").select(*names)

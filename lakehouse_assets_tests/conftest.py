@@ -1,0 +1,54 @@
+"""What all tests share: one Spark session on one embedded Sail server, and one Apache Spark behind one Spark Connect server."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    """A `SparkSession` on a Sail server of its own, in UTC."""
+    os.environ.setdefault("RUST_LOG", "error")
+    from pysail.spark import SparkConnectServer
+    from pyspark.sql import SparkSession
+
+    server = SparkConnectServer(port=0)
+    server.start(background=True)
+    host, port = server.listening_address or ("", 0)
+    session = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
+    session.conf.set("spark.sql.session.timeZone", "UTC")
+    yield session
+    session.stop()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def connect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Spark Connect server of Apache Spark with Delta, which starts when the first test asks for it."""
+    from lakehouse_assets_tests import spark_servers
+
+    if reason := spark_servers.missing():
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(spark_servers.connect_server(tmp_path_factory.mktemp("spark") / "connect.log"))
+        except spark_servers.JarsMissingError as error:
+            pytest.skip(str(error))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def connect_spark(spark: Any, connect_url: str) -> Iterator[Any]:
+    """A `SparkSession` on Apache Spark, set up as the application does. Sail's stays the one that others find active."""
+    from pyspark.sql import SparkSession
+
+    from lakehouse_assets.resources.spark import SESSION_SETTINGS
+
+    session = SparkSession.builder.remote(connect_url).create()
+    for key, value in SESSION_SETTINGS.items():
+        session.conf.set(key, value)
+    yield session
+    session.stop()

@@ -1,0 +1,201 @@
+"""What every Delta store must do: one suite, run against each."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as arrow
+import pytest
+
+from lakehouse_assets.delta.staging import Lakehouse, StagedSlice
+from lakehouse_assets.delta.store import APPLICATION, OPERATION, Consumed, HistoryUnavailableError
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets_tests.delta.conftest import FEBRUARY, FULL, JANUARY, THINGS, Workbench, ordered, thing
+
+NAME = THINGS.name
+CONSUMED = Consumed({"silver.lines": 7, "bronze.landings": 3}, {"silver.lines": "it's an id"}, "c0ffee", "7ab1e", 3)
+
+
+def log_of(bench: Workbench, version: int) -> dict[str, dict]:
+    """The actions of one commit by kind, as they stand in the log."""
+    text = Path(bench.store.uri(NAME), "_delta_log", f"{version:020d}.json").read_text()
+    return {kind: action for line in text.splitlines() for kind, action in json.loads(line).items()}
+
+
+def test_a_table_is_created_once_from_its_contract(bench: Workbench):
+    """Else a second run loses the table of the first, or has columns that nobody promised."""
+    assert not bench.store.exists(NAME)
+    assert bench.store.version(NAME) == -1
+    assert bench.store.head(NAME) is None
+    with pytest.raises(LakehouseError, match=r"gold\.things does not exist"):
+        bench.store.table_id(NAME)
+
+    assert bench.store.create(THINGS) == 0
+    identity = bench.store.table_id(NAME)
+    assert bench.store.create(THINGS) == 0
+    head = bench.store.head(NAME)
+    assert head is not None
+    assert (head.version, head.data_version, head.table_id, head.consumed) == (0, 0, identity, None)
+    assert bench.store.count(NAME) == 0
+    assert bench.store.columns(NAME) == {c.name: c.type.spark for c in THINGS.columns}
+    assert bench.rows() == []
+
+
+def test_inserts_updates_and_deletes_are_one_commit_and_values_come_back_as_they_were(bench: Workbench):
+    """Else a reader sees half a run, or a value is rounded, shifted by a time zone or turned into another null."""
+    bench.store.create(THINGS)
+    kept = thing(2, month=FEBRUARY, note="kept")
+    first = bench.commit(("I", FULL), ("I", kept), ("I", thing(3, note="old")), ("I", thing(4)), append=True)
+    assert bench.rows() == ordered([FULL, kept, thing(3, note="old"), thing(4)])
+
+    updated, added = {**thing(3, note=None, rules=[]), "price": Decimal("0.001")}, {**FULL, "id": 5, "month": FEBRUARY}
+    second = bench.commit(("U", updated), ("D", thing(4)), ("I", added), partitions=[JANUARY, FEBRUARY], consumed=CONSUMED)
+    assert (first, second) == (1, 2)
+    assert bench.rows() == ordered([FULL, kept, updated, added])
+    assert ordered(r.asDict() for r in bench.store.frame(bench.spark, NAME).collect())[3]["price"] == FULL["price"]
+    assert bench.store.count(NAME) == 4
+    # Time travel, and what came and went.
+    assert [r["id"] for r in bench.rows(first)] == [1, 2, 3, 4]
+    assert bench.store.frame(bench.spark, NAME, 0).count() == 0
+    assert bench.changes(first) == [
+        {**thing(3, note="old"), "_change": "delete"},
+        {**updated, "_change": "insert"},
+        {**thing(4), "_change": "delete"},
+        {**added, "_change": "insert"},
+    ]
+    assert [c.version for c in bench.store.history(NAME)] == [2, 1, 0]
+    assert bench.store.history(NAME, 1)[0].metadata["consumed"] == asdict(CONSUMED)
+    assert abs(bench.store.history(NAME, 1)[0].timestamp_ms / 1000 - datetime.now().timestamp()) < 600
+
+
+def test_a_slice_that_is_not_the_contracts_is_refused_whole(bench: Workbench):
+    """Else a wrong transform loses a column, doubles a key or writes nulls where readers rely on none, and nobody hears of it."""
+    bench.store.create(THINGS)
+    before = bench.commit(("I", thing(1)), append=True)
+    fields = [arrow.field(f.name, f.type) for f in THINGS.arrow_schema] + [arrow.field(OPERATION, arrow.string())]
+
+    def refused(slice_uri: str, reason: str, **options: bool) -> None:
+        with pytest.raises(LakehouseError, match=reason):
+            bench.store.commit(THINGS, slice_uri, base_version=before, consumed=Consumed(), **options)
+
+    refused(bench.stage([("I", thing(2))], arrow.schema([f for f in fields if f.name != "note"])), "lacks note", append=True)
+    refused(bench.stage([("I", thing(2))], arrow.schema([*fields, arrow.field("more", arrow.int64())])), "also has more")
+    refused(bench.stage([("I", thing(2, kind=None)), ("I", thing(3))]), "1 in kind", append=True)
+    refused(bench.stage([("U", thing(1, note="b")), ("U", thing(1, note="c"))]), "more than once")
+    refused(bench.stage([("I", thing(2, note="b")), ("I", thing(2, note="c"))]), "more than once")
+    assert bench.store.version(NAME) == before
+    assert bench.rows() == [thing(1)]
+
+
+def test_what_was_consumed_stands_beside_the_commit_in_one_layout(bench: Workbench):
+    """Else another engine takes a table for one that was never loaded, and computes it all again."""
+    bench.store.create(THINGS)
+    version = bench.commit(("I", thing(1)), append=True, consumed=CONSUMED, extra={"drops": 2})
+    logged = log_of(bench, version)
+    assert json.loads(logged["commitInfo"]["userMetadata"]) == {"drops": 2, "consumed": asdict(CONSUMED)}
+    assert (logged["txn"]["appId"], logged["txn"]["version"]) == (APPLICATION, version)
+    head = bench.store.head(NAME)
+    assert head is not None
+    assert head.consumed == CONSUMED
+
+    # No row changes: the version moves, what readers take for news does not.
+    later = Consumed({"silver.lines": 8})
+    assert bench.store.commit(THINGS, None, base_version=version, consumed=later) == version + 1
+    assert bench.commit(consumed=later) == version + 2
+    head = bench.store.head(NAME)
+    assert head is not None
+    assert (head.version, head.data_version, head.consumed) == (version + 2, version, later)
+    assert bench.changes(version) == []
+
+
+def test_a_slice_on_an_old_version_is_refused_and_one_that_is_done_is_not_repeated(bench: Workbench):
+    """Else the slower of two runs undoes the faster one's work, or a retry writes everything twice."""
+    bench.store.create(THINGS)
+    base = bench.commit(("I", thing(1)), append=True, consumed=CONSUMED)
+    bench.commit(("I", thing(2)), append=True, consumed=CONSUMED)
+    for options in ({"append": True}, {}):
+        with pytest.raises(StaleSliceError):
+            bench.commit(("I", thing(3)), base=base, **options)
+    with pytest.raises(StaleSliceError):
+        bench.store.commit(THINGS, None, base_version=base, consumed=Consumed())
+
+    lakehouse = Lakehouse(bench.store, lambda: bench.spark, str(bench.folder / "staging"))
+    done = StagedSlice(THINGS, bench.store.version(NAME), CONSUMED)
+    assert lakehouse.publish(done) == base + 1
+    assert [r["id"] for r in bench.rows()] == [1, 2]
+
+
+def test_of_two_appends_at_once_on_one_version_the_protocol_refuses_one(bench: Workbench):
+    """Appends never touch the same row, so without a transaction of ours both would pass and the slices of both would stand."""
+    bench.store.create(THINGS)
+    publishers = [bench.store, bench.another()]
+    slices = [bench.stage([("I", thing(number, kind=f"{publisher}")) for number in range(50)]) for publisher in (0, 1)]
+    start, outcomes = threading.Barrier(2), {}
+
+    def publish(number: int) -> None:
+        start.wait()
+        try:
+            outcomes[number] = publishers[number].commit(THINGS, slices[number], base_version=0, consumed=Consumed(), append=True)
+        except StaleSliceError:
+            outcomes[number] = None
+
+    threads = [threading.Thread(target=publish, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes.values(), key=str) == [1, None]
+    winner = next(str(number) for number, version in outcomes.items() if version)
+    assert {r["kind"] for r in bench.rows()} == {winner}
+    assert bench.store.version(NAME) == 1
+
+
+def test_changes_between_versions_are_netted(bench: Workbench):
+    """Else what came and went between two looks is worked on downstream, or counted twice."""
+    bench.store.create(THINGS)
+    since = bench.commit(("I", thing(1, note="a")), ("I", thing(2)), ("I", thing(3)), append=True)
+    bench.commit(("U", thing(1, note="b")), ("D", thing(2)), ("I", thing(4)))
+    bench.commit(("U", thing(1, note="c")), ("I", thing(2)), ("D", thing(4)))
+    assert bench.changes(since) == [
+        {**thing(1, note="a"), "_change": "delete"},
+        {**thing(1, note="c"), "_change": "insert"},
+    ]
+    assert bench.changes(since, since) == []
+
+
+def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(bench: Workbench):
+    """Else tidying up makes everything downstream work again, or a restored table says that it has what it lacks."""
+    bench.store.create(THINGS)
+    first = bench.commit(("I", thing(1)), append=True, consumed=CONSUMED)
+    for number in (2, 3, 4):
+        bench.commit(("I", thing(number)), append=True, consumed=Consumed({"silver.lines": number}))
+    rows, head = bench.rows(), bench.store.head(NAME)
+    assert head is not None
+    assert bench.store.optimize(NAME) == 4
+    assert bench.store.optimize(NAME) == 0
+    assert bench.changes(head.version) == []
+    assert bench.rows() == rows
+
+    bench.store.restore(NAME, first)
+    restored = bench.store.head(NAME)
+    assert restored is not None
+    assert bench.rows() == [thing(1)]
+    assert restored.consumed == CONSUMED
+    assert restored.data_version == restored.version
+    assert [(r["id"], r["_change"]) for r in bench.changes(head.version)] == [(2, "delete"), (3, "delete"), (4, "delete")]
+
+    files = len(list(Path(bench.store.uri(NAME)).rglob("*.parquet")))
+    assert bench.store.vacuum(NAME, 0) > 0
+    assert len(list(Path(bench.store.uri(NAME)).rglob("*.parquet"))) < files
+    after = bench.store.head(NAME)
+    assert after is not None
+    assert (after.data_version, after.consumed, after.table_id) == (restored.data_version, CONSUMED, restored.table_id)
+    assert bench.rows() == [thing(1)]
+    # The files that said what came with these versions are gone.
+    with pytest.raises(HistoryUnavailableError):
+        bench.changes(first, first + 2)

@@ -1,0 +1,98 @@
+"""The local instance and the `.env` that names it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from dagster import DagsterInstance
+from dotenv import dotenv_values
+
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.instance import local
+from lakehouse_assets.instance.event_log import BatchingSqliteEventLogStorage
+from lakehouse_assets.instance.local import ensure_instance, environment, write_env_file
+from lakehouse_assets_tests.instance.conftest import ROOT
+
+
+@pytest.mark.parametrize("name", ["home", "a home with 'quotes\" and \\ spaces", "heimat-ü"])
+def test_the_instance_stores_everything_below_its_home(name: str, tmp_path: Path):
+    """Otherwise command, UI and daemon would not share their runs, or leave files where nobody looks for them."""
+    folder = ensure_instance(tmp_path / name)
+    with DagsterInstance.from_config(str(folder)) as instance:
+        assert type(instance.event_log_storage) is BatchingSqliteEventLogStorage
+        instance.report_engine_event("hello", job_name="job", run_id="run")
+    assert (folder / "history" / "runs" / "run.db").is_file()
+    assert (folder / "history" / "runs.db").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+
+
+def test_the_instance_survives_being_ensured_again(tmp_path: Path):
+    """Otherwise every command would touch the file under a running server."""
+    file = ensure_instance(tmp_path) / "dagster.yaml"
+    before = file.stat().st_mtime_ns
+    assert ensure_instance(tmp_path) == file.parent
+    assert file.stat().st_mtime_ns == before
+    file.write_text("telemetry: {enabled: true}\n")
+    ensure_instance(tmp_path)
+    assert "event_log_storage" in file.read_text()
+
+
+def test_the_instance_retries_lost_runs_only_and_keeps_a_place_beside_a_backfill(tmp_path: Path):
+    """Otherwise a refused drop would be loaded again and again, or a long backfill would hold up what lands."""
+    with DagsterInstance.from_config(str(ensure_instance(tmp_path))) as instance:
+        assert instance.run_retries_enabled
+        assert not instance.run_retries_retry_on_asset_or_op_failure
+        assert instance.run_monitoring_enabled
+        assert not instance.telemetry_enabled
+        limits = instance.get_concurrency_config().run_queue_config
+        assert limits is not None
+        of_backfills = {limit["key"]: limit["limit"] for limit in limits.tag_concurrency_limits}
+        assert of_backfills["dagster/backfill"] < limits.max_concurrent_runs
+
+
+def test_both_deployments_agree_on_limits_and_retries():
+    """Otherwise what has been tried on a laptop would behave differently for the team."""
+    one, team = (yaml.safe_load((ROOT / "deploy" / f"dagster.{name}.yaml").read_text()) for name in ("local", "team"))
+    for section in ("run_retries", "run_monitoring", "sensors", "schedules", "backfills", "retention", "telemetry"):
+        assert one[section] == team[section], section
+    assert one["concurrency"]["runs"]["tag_concurrency_limits"] == team["concurrency"]["runs"]["tag_concurrency_limits"]
+
+
+def test_a_missing_template_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Otherwise a user of an incomplete installation would get a traceback."""
+    monkeypatch.setattr(local, "TEMPLATE", tmp_path / "nowhere.yaml")
+    with pytest.raises(LakehouseError, match=r"nowhere\.yaml is missing: .*`make`"):
+        ensure_instance(tmp_path)
+
+
+def test_the_users_lines_in_the_env_file_stay_and_win(tmp_path: Path):
+    """Otherwise `make` would destroy credentials, or move a user's instance."""
+    file = tmp_path / ".env"
+    theirs = "# mine\nSNOWFLAKE_PASSWORD='p#w \"x\"'\n\nexport DAGSTER_HOME=/srv/dagster\nLAST=no-newline"
+    file.write_text(theirs)
+    file.chmod(0o600)
+    for folder in ("first", "second"):
+        write_env_file(file, environment(tmp_path / folder))
+    assert file.read_text().startswith(theirs + "\n")
+    values = dotenv_values(file)
+    assert values["DAGSTER_HOME"] == "/srv/dagster"
+    assert values["SNOWFLAKE_PASSWORD"] == 'p#w "x"'
+    assert values["LAST"] == "no-newline"
+    assert values["DAGSTER_EVENT_BATCH_SIZE"] == "1000"
+    assert file.read_text().count("DAGSTER_EVENT_BATCH_SIZE") == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["plain", "with spaces", "it's $HOME", "back\\slash"])
+def test_the_env_file_names_the_instance_whatever_its_path(name: str, tmp_path: Path):
+    """Otherwise dagster would start on a temporary instance, and the command's runs would be missing from the UI."""
+    home, file = tmp_path / name, tmp_path / ".env"
+    command = [sys.executable, "-m", "lakehouse_assets.instance.local", "--home", str(home), "--env-file", str(file)]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "HOME": "/elsewhere"})
+    assert dotenv_values(file)["DAGSTER_HOME"] == str(home / "dagster")
+    write_env_file(file, environment(home / "moved"))
+    assert dotenv_values(file)["DAGSTER_HOME"] == str(home / "moved")
+    assert file.read_text().count("DAGSTER_HOME") == 1

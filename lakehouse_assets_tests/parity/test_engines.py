@@ -1,0 +1,100 @@
+"""The same drops give the same rows on every engine, in every table: one asset code, nothing but configuration differs."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from lakehouse_assets_tests import spark_servers
+from lakehouse_assets_tests.parity.conftest import outcome, run
+from lakehouse_assets_tests.pipeline.conftest import PROJECT, NewWorld
+from lakehouse_assets_tests.pipeline.world import World, differences, drops_of
+
+SAMPLE = PROJECT / "data" / "landing"
+REAL = Path(os.environ.get("LAKEHOUSE_TEST_DATA", PROJECT.parent / "shared" / "data")) / "landing"
+"""Real orders; without them the sample alone is compared."""
+
+FIRST = ("2010-11-29", "2010-11-30", "2010-12-01", "2010-12-02")
+THEN = ("2010-12-03",)
+"""Days whose real drops are taken at first, and later; rates begin before trade does."""
+
+
+def real(days: tuple[str, ...]) -> list[str]:
+    return [path for path in drops_of(REAL) if any(day in path for day in days)] if REAL.is_dir() else []
+
+
+def correct(world: World, path: str) -> None:
+    """Let a drop land again without its last line."""
+    content = (world.landing / path).read_bytes()
+    plain = gzip.decompress(content) if path.endswith(".gz") else content
+    shorter = plain.rstrip(b"\r\n").rpartition(b"\n")[0] + b"\n"
+    world.drop(path, gzip.compress(shorter, mtime=0) if path.endswith(".gz") else shorter)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1800)
+def test_spark_connect_gives_every_table_as_the_embedded_engine_does(connect_url: str, make_world: NewWorld):
+    """Else moving to a cluster changes figures. Real orders, the sample with all its dirt, a correction and a withdrawal."""
+    embedded, spark = make_world(), make_world()
+    both = {"embedded": embedded, connect_url: spark}
+    for engine, world in both.items():
+        world.take(SAMPLE)
+        world.take(REAL, real(FIRST))
+        run(world, engine)
+    first = outcome(embedded)
+    assert not differences(first, outcome(spark))
+    assert embedded.versions() == spark.versions()
+    assert first["silver.order_lines_quarantine"].height > 50
+
+    for engine, world in both.items():
+        world.take(REAL, real(THEN))
+        correct(world, next(p for p in [*real(FIRST), *drops_of(SAMPLE)] if p.startswith("orders/")))
+        taken_back = next(p for p in drops_of(SAMPLE) if p.startswith("customers/"))
+        done = world.command("withdraw", taken_back, LAKEHOUSE_ENGINE=engine)
+        assert done.returncode == 0, done.stderr
+        run(world, engine)
+    then = outcome(embedded)
+    assert not differences(then, outcome(spark))
+    assert differences(first, then)
+
+    # A user who moves from one to the other finds everything done.
+    versions = spark.versions()
+    for world, engine in ((spark, "embedded"), (embedded, connect_url)):
+        run(world, engine)
+        assert world.versions() == versions
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1800)
+def test_local_spark_gives_every_table_as_the_embedded_engine_does(make_world: NewWorld):
+    """Else `LAKEHOUSE_ENGINE=local` changes figures."""
+    _same(make_world, "local", [(REAL, real(FIRST))] if real(FIRST) else [(SAMPLE, drops_of(SAMPLE)[:12])])
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(7200)
+def test_local_spark_gives_the_whole_year_and_the_sample_as_the_embedded_engine_does(make_world: NewWorld):
+    """The same for all real orders and all dirt."""
+    _same(make_world, "local", [(SAMPLE, drops_of(SAMPLE)), (REAL, drops_of(REAL) if REAL.is_dir() else [])])
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(7200)
+def test_a_cluster_gives_two_months_as_the_embedded_engine_does(cluster_url: str, make_world: NewWorld):
+    """Else workers on other machines, which have no more than Python, pyarrow and the files, compute something else."""
+    _same(make_world, cluster_url, [(SAMPLE, drops_of(SAMPLE)), (REAL, real(("2010-12", "2011-01")))])
+
+
+def _same(make_world: NewWorld, engine: str, drops: list[tuple[Path, list[str]]]) -> None:
+    if engine == "local" and (reason := spark_servers.missing()):
+        pytest.skip(reason)
+    embedded, other = make_world(), make_world()
+    for world, on in ((embedded, "embedded"), (other, engine)):
+        for landing, paths in drops:
+            world.take(landing, paths)
+        run(world, on)
+    assert not differences(outcome(embedded), outcome(other))
+    assert embedded.versions() == other.versions()

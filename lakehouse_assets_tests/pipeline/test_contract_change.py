@@ -1,0 +1,76 @@
+"""A table whose contract or transform has changed is stale; recomputed, it is what a fresh load under the new contract gives."""
+
+from collections.abc import Iterator
+
+import pandera.polars as pa
+import pytest
+
+from lakehouse_assets.contracts import CONTRACTS, Contract, silver
+from lakehouse_assets.contracts.types import Whole
+from lakehouse_assets_tests.pipeline.conftest import NewWorld
+from lakehouse_assets_tests.pipeline.world import State, World, against_oracle, differences, line, order_csv
+
+NAME = "silver.order_lines"
+
+
+class Stricter(silver.OrderLines):
+    """Order lines of at most 19 units."""
+
+    quantity: Whole = pa.Field(le=19, description="units, negative on returns")
+
+    class Config(silver.OrderLines.Config):
+        pass
+
+
+@pytest.fixture
+def stricter(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Until undone, order lines have the stricter contract; worlds must `load` to see it."""
+    monkeypatch.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
+    yield monkeypatch
+    monkeypatch.undo()
+
+
+def test_a_stricter_contract_takes_published_rows_out_again(stricter: pytest.MonkeyPatch, make_world: NewWorld) -> None:
+    """A user mends a contract and old rows go on breaking it, in the lakehouse and in Snowflake."""
+    stricter.undo()
+    world = make_world()
+    for day in ("2012-03-01", "2012-03-02"):
+        world.drop(f"orders/orders_{day}.csv", order_csv([line(500000 + int(day[-1]) * 100 + i, day, 1 + i) for i in range(20)]))
+    world.run()
+    stricter.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
+    world.load()
+    assert world.runner().found.behind[NAME].startswith("stale")
+    world.run()
+    fresh = make_world()
+    fresh.take(world.landing)
+    fresh.run()
+    assert sorted(world.quarantined().values()) == [["quantity.le"], ["quantity.le"]]
+    assert not differences(fresh.state(), world.state())
+    assert not world.run().runs
+
+
+@pytest.mark.heavy
+def test_rows_return_when_a_contract_is_mended(stricter: pytest.MonkeyPatch, make_world: NewWorld) -> None:
+    """A user mends a contract that was too strict, and what it kept out stays out."""
+    world = make_world()
+    days = ("2012-03-01", "2012-03-02")
+    for day, least in zip(days, (1, 15), strict=True):
+        world.drop(f"orders/orders_{day}.csv", order_csv([line(500000 + int(day[-1]) * 100 + i, day, least + i) for i in range(20)]))
+    world.run()
+    assert world.runner().found.refused
+    stricter.undo()
+    world.load()
+    world.run()
+    assert not world.runner().found
+    assert not world.quarantined()
+    assert world.materialized("snowflake.sales_lines") == set(days)
+    assert not against_oracle(world)
+
+
+def test_rebuilding_an_unchanged_table_commits_nothing(loaded: tuple[World, State]) -> None:
+    """A user who rebuilds a table to be sure makes everything downstream run again."""
+    world, _ = loaded
+    versions = world.versions()
+    for name in (NAME, "gold.daily_sales"):
+        assert world.run(select=[name], force=[name]).runs == 1
+    assert world.versions() == versions
