@@ -7,7 +7,7 @@ export LAKEHOUSE_HOME ?= $(CURDIR)/.lakehouse
 # Compiled modules make every start some seconds cheaper.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run test test-all lint ui browser status clean lock
+.PHONY: setup run test test-all lint ui java browser status clean lock
 
 setup: $(VENV)/.installed .env
 
@@ -32,10 +32,10 @@ run: setup
 	$(BIN)/lakehouse sql "SELECT cohort_month, months_since, cohort_size, active_customers, net_sales FROM ANALYTICS.COHORT_RETENTION ORDER BY cohort_month, months_since LIMIT 12"
 	$(BIN)/lakehouse verify
 
-test: setup
+test: setup java
 	$(BIN)/python -m pytest -m "not heavy" $(TESTS)
 
-test-all: setup
+test-all: setup java browser
 	$(BIN)/python -m pytest $(TESTS)
 
 lint: setup
@@ -47,10 +47,17 @@ ui: setup
 	@$(BIN)/python -m lakehouse_assets.instance.local --home "$(LAKEHOUSE_HOME)" --env-file .env
 	$(BIN)/dagster dev -w workspace.yaml -p 3000
 
-# The tests of the UI drive a headless Chromium, and are skipped where there is none. Debian and its kin, as root.
+# What tests need beside Python: Java for Apache Spark, Chromium for the UI. Installed by Debian and its kin, for root; elsewhere the tests that
+# lack it are skipped, with that reason.
+java:
+	@command -v java >/dev/null || $(call install,openjdk-17-jre-headless)
+
 browser:
-	apt-get update
-	apt-get install -y --no-install-recommends chromium
+	@command -v chromium >/dev/null || $(call install,chromium)
+
+install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(1) || true; \
+	else echo "$(1) is not installed, and only root can do so by apt-get: its tests are skipped."; fi
 
 status: setup
 	$(BIN)/lakehouse status
