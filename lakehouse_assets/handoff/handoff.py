@@ -347,9 +347,9 @@ class _Attempt:
             with self._step("publish"):
                 self._acknowledge()
             return HandoffResult(self.contract.name, "acknowledged", self.version, compared=difference.compared)
-        self._record()
-        point("recorded")
         try:
+            self._record()  # within, for it may be there although its answer was lost
+            point("recorded")
             manifest, put = self._carry(difference)
         except BaseException:
             # Died of an error, not of SIGKILL: leave nothing for the next run to clear up.
