@@ -60,6 +60,8 @@ class CustomersDatabase:
             raise SourceUnavailableError(
                 "LAKEHOUSE_CUSTOMERS_DB is no address of a database; write postgresql://user:password@host/name or sqlite:////path/to/file."
             ) from None
+        if "@" in (url.host or ""):  # part of the password, which must not be shown
+            raise SourceUnavailableError("LAKEHOUSE_CUSTOMERS_DB has more than one @; write those of user and password as %40.")
         dialect = _DIALECTS.get(url.get_backend_name())
         if dialect is None:
             raise SourceUnavailableError(
@@ -242,7 +244,8 @@ class _SQLite(_Dialect):
         return f"coalesce(instant({column}) >= :since, 1)"
 
     def digest(self, columns: str, condition: str = "") -> str:
-        return f"digest({columns})" + (f" FILTER (WHERE {condition})" if condition else "")
+        only = f" FILTER (WHERE {condition})" if condition else ""
+        return f"coalesce(digest({columns}){only}, '0')"  # of no rows it is null
 
 
 class _Digest:
