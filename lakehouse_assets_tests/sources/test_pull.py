@@ -138,12 +138,17 @@ def test_what_is_new_is_pulled_and_nothing_else(house: House, crm: Crm):
 def test_equal_times_are_neither_lost_nor_doubled(house: House, crm: Crm):
     """Otherwise a second commit within the same moment would never come, or the first one's rows would land at every pull."""
     crm.put(1, NOON)
+    crm.put(3, NOON)
     house.load()
     crm.put(2, NOON)
     crm.put(1, NOON, "Ada the second")
     house.load()
     house.assert_settled()
-    assert len(house.rows("bronze.customers")) == 3
+    assert len(house.rows("bronze.customers")) == 4
+    crm.put(1, NOON, "Ada the third")  # and nothing else has changed, no key and no time
+    house.load()
+    house.assert_settled()
+    assert len(house.rows("bronze.customers")) == 5
 
 
 def test_a_commit_from_before_the_overlap_comes_too(house: House, crm: Crm):
