@@ -142,12 +142,11 @@ def run(
             runner.run(force=runner.graph if force else ())
         if not quiet:
             _print_summary(_wide(), runner, time.perf_counter() - began)
-    if runner.found.refused:
-        for verdict in runner.found.refused:
-            print(verdict.reason, file=sys.stderr)
-        raise typer.Exit(1)
-    for reason in runner.found.refused_names.values():
+    wrong = [*(v.reason for v in runner.found.refused), *filter(None, [runner.found.unavailable])]
+    for reason in wrong or runner.found.refused_names.values():
         print(reason, file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _runner(settings: Settings, instance: Any, console: Console, first: date | None, last: date | None, select: list[str] | None) -> Runner:
@@ -294,7 +293,7 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     lakehouse, handoff = _resources(settings)
     store = lakehouse.lakehouse.store
     with handoff.open() as open_handoff:
-        found = pending(lakehouse.lakehouse, lakehouse.zone, graph(settings), handoff.behind(open_handoff))
+        found = pending(lakehouse.lakehouse, lakehouse.zone, graph(settings), handoff.behind(open_handoff), lakehouse.customers)
         deployed = handoff.state(open_handoff)
         known = deployed.tables if deployed else {}
         stage = open_handoff.status() if deployed else None
@@ -344,6 +343,7 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
             "snowflake": found.handoffs,
             "refused": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.refused],
             "refused_names": found.refused_names,
+            "unavailable": found.unavailable,
         },
     }
     if format == "json":
@@ -374,6 +374,8 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
         console.print(f"[red]Waits for a correction:[/red] {verdict.reason}")
     for reason in found.refused_names.values():
         console.print(f"[yellow]Not taken in:[/yellow] {reason}")
+    if found.unavailable:
+        console.print(f"[red]Cannot be asked:[/red] {found.unavailable}")
 
 
 @app.command()

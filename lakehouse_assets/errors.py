@@ -10,3 +10,7 @@ class LakehouseError(Exception):
 
 class StaleSliceError(LakehouseError):
     """A publish found that its table has moved on since the slice was staged; the caller stages again."""
+
+
+class SourceUnavailableError(LakehouseError):
+    """A source that is asked, not sent, cannot be read now; what else there is to load is loaded."""

@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     staging_schema: str = Field("STAGING", description="Snowflake schema of the stage and its views")
     partitions_start: date = Field(date(2009, 11, 1), description="the first batch date")
     timezone: str = Field("UTC", description="time zone in which an undated drop gets its batch date")
+    customers_db: SecretStr | None = Field(
+        None, description="a database whose customers are pulled beside the drops: postgresql://… or sqlite:///…; default: none"
+    )
+    customers_db_table: str = Field("customers", description="its table or view of customers: a name, or schema.name")
+    customers_db_overlap_seconds: float = Field(
+        3600.0, ge=0, description="how far behind the watermark rows are read again, for transactions that commit late"
+    )
     drop_settle_seconds: float = Field(
         0.0, ge=0, description="a drop younger than this is taken to be still written; 5 for Dagster's servers"
     )

@@ -1,4 +1,4 @@
-"""What all tests share: one Spark session on one embedded Sail server, and one Apache Spark behind one Spark Connect server."""
+"""What all tests share: one Spark session on one embedded Sail server, one Apache Spark behind one Spark Connect server, and one PostgreSQL."""
 
 import os
 from collections.abc import Iterator
@@ -52,3 +52,15 @@ def connect_spark(spark: Any, connect_url: str) -> Iterator[Any]:
         session.conf.set(key, value)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL, which starts when the first test asks for it."""
+    from lakehouse_assets_tests import postgres_server
+
+    pytest.importorskip("dagster_postgres", reason="the extra `postgres` is not installed")
+    if reason := postgres_server.missing():
+        pytest.skip(reason)
+    with postgres_server.server() as url:
+        yield url

@@ -9,10 +9,13 @@ import dagster as dg
 from lakehouse_assets.assets.table import Table, TableConfig, asset_key, audit, lakehouse_asset, output
 from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
+from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.io_managers.delta import Publication
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources.ingest import entries, new_drops, stage_bronze, stage_journal
 from lakehouse_assets.sources.landing import SOURCES, Drop
+from lakehouse_assets.sources.pull import SOURCE as PULLED
+from lakehouse_assets.sources.pull import TABLE, Pull, due, pull
 
 
 def _drops_of(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, source: str | None = None) -> list[Drop]:
@@ -20,6 +23,22 @@ def _drops_of(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, s
     days = {date.fromisoformat(k) for k in context.partition_keys}
     drops, _ = lakehouse.zone.scan(source)
     return [d for d in new_drops(drops, entries(lakehouse.lakehouse)) if d.batch_date in days]
+
+
+def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Pull | None:
+    """What is new in the customers' database, where the run has the batch date of that. A database that cannot be read holds nothing else up."""
+    database = lakehouse.customers
+    if database is None:
+        return None
+    house, today, journal = lakehouse.lakehouse, lakehouse.zone.today(), entries(lakehouse.lakehouse)
+    try:
+        drop = due(house, database, journal, today)
+        if drop is None or drop.batch_date.isoformat() not in context.partition_keys:
+            return None
+        return pull(house, database, house.head(contract(TABLE)), journal, drop, today)
+    except SourceUnavailableError as error:
+        context.log.warning(str(error))
+        return None
 
 
 def _bronze(source: str, words: str) -> Table:
@@ -32,7 +51,8 @@ def _bronze(source: str, words: str) -> Table:
 
             def stage() -> StagedSlice | None:
                 lakehouse.lakehouse.head(model)  # the table exists from its first run on, drops or not
-                return stage_bronze(lakehouse.lakehouse, source, lakehouse.zone, drops)
+                pulled = _pull(context, lakehouse) if source == PULLED else None
+                return stage_bronze(lakehouse.lakehouse, source, lakehouse.zone, drops, pulled)
 
             by_day: dict[str, int] = {}
             for drop in drops:
@@ -40,6 +60,8 @@ def _bronze(source: str, words: str) -> Table:
             for key in context.partition_keys:
                 context.add_asset_metadata({"drops": by_day.get(key, 0)}, partition_key=key)
             staged = stage()
+            if staged and staged.consumed.watermark:
+                context.add_asset_metadata({"watermark": dg.MetadataValue.json(dict(staged.consumed.watermark))})
             gates = audit(model, lakehouse, staged)
             yield from gates.results
             if not gates.blocked:
@@ -51,7 +73,9 @@ def _bronze(source: str, words: str) -> Table:
 
 
 orders = _bronze("orders", "Taken in from the CSV drops of the folder `orders/`.")
-customers = _bronze("customers", "Taken in from the JSON lines of the folder `customers/`.")
+customers = _bronze(
+    "customers", "Taken in from the JSON lines of the folder `customers/`, and pulled from the customers' database where one is set."
+)
 fx_rates = _bronze("fx", "Taken in from the ECB files of the folder `fx/`, unpivoted.")
 
 

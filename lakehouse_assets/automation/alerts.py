@@ -21,7 +21,7 @@ from dagster._core.storage.dagster_run import RunRecord
 from lakehouse_assets.automation.inflight import only_refused, step_failures
 from lakehouse_assets.automation.jobs import LOAD_ALL
 from lakehouse_assets.automation.sinks import Alert, AlertSink
-from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
 from lakehouse_assets.instance.sweep import sweep_dead_runs
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources.cleanse import refused_now
@@ -76,6 +76,18 @@ def refused_drops(lakehouse: LakehouseResource) -> list[Alert]:
         ),
         *(Alert(f"drop_not_taken_in:{path}", "drop_not_taken_in", reason, now) for path, reason in names.items()),
     ]
+
+
+def unavailable_sources(lakehouse: LakehouseResource) -> list[Alert]:
+    """The customers' database, where it cannot be read."""
+    database = lakehouse.customers
+    try:
+        if database is not None:
+            with database.snapshot():
+                pass
+    except SourceUnavailableError as error:
+        return [Alert("source_unavailable:customers", "source_unavailable", str(error), time.time())]
+    return []
 
 
 def failed_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[Alert]:
@@ -155,6 +167,7 @@ def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey
             {
                 "run_failed": lambda: failed_runs(instance),
                 "drop_refused,drop_not_taken_in": lambda: refused_drops(lakehouse),
+                "source_unavailable": lambda: unavailable_sources(lakehouse),
                 "reconciliation_mismatch,check_failed": lambda: failed_checks(instance, checks),
                 "not_fresh": lambda: not_fresh(instance, fresh),
             },

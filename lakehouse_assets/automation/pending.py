@@ -1,6 +1,6 @@
 """What is pending: one function, used by the command, the sensor and `status`. Read from tables and ledger, never from Dagster's records.
 
-Pending is a landed drop that is not yet in bronze, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind
+Pending is a landed drop that is not yet in bronze, a pull from the customers' database that is due or not yet in the journal, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind
 its Delta table. A refused drop waits for its correction: it is told, but no run can do anything about it.
 """
 
@@ -16,11 +16,14 @@ from pyspark.errors import PySparkException
 from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import Head
+from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.quality.audit import DropVerdict
 from lakehouse_assets.sources.cleanse import refused_now
+from lakehouse_assets.sources.database import CustomersDatabase
 from lakehouse_assets.sources.ingest import entries, new_drops
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
 from lakehouse_assets.sources.landing import Drop, LandingZone
+from lakehouse_assets.sources.pull import due, half_done
 
 BRIDGED_DAYS = 7
 """Gaps of up to so many batch dates between stretches are run along: a partition costs less than a run."""
@@ -36,9 +39,11 @@ class TableNode:
 
 @dataclass
 class Pending:
-    """What is to be done. Empty means: nothing to do."""
+    """What is to be done. Empty means: nothing to do. A pull stands among the drops: it is one, without a file."""
 
     drops: list[Drop] = field(default_factory=list)
+    unavailable: str | None = None
+    """Why the customers' database cannot be asked. That holds nothing else up."""
     behind: dict[str, str] = field(default_factory=dict)
     """Delta table → why, in a few words."""
     handoffs: dict[str, str] = field(default_factory=dict)
@@ -69,20 +74,26 @@ def pending(
     zone: LandingZone,
     graph: Mapping[str, TableNode],
     handoffs: Mapping[str, str],
+    database: CustomersDatabase | None,
     *,
     start: date | None = None,
     end: date | None = None,
 ) -> Pending:
     """What is pending, drops restricted to batch dates from `start` to `end` (both included).
 
-    graph: the Delta tables in topological order; handoffs: Snowflake table → why it is behind, as the hand-off state says.
+    graph: the Delta tables in topological order; handoffs: Snowflake table → why it is behind, as the hand-off state says; database:
+    where customers are pulled from.
     """
     found = Pending(handoffs=dict(handoffs))
     drops, found.refused_names = zone.scan()
     journal = entries(lakehouse)
-    found.drops = [
-        d for d in new_drops(drops, journal) if (start is None or d.batch_date >= start) and (end is None or d.batch_date <= end)
-    ]
+    pulls = [half_done(lakehouse, journal)]
+    try:
+        pulls.append(due(lakehouse, database, journal, zone.today()))
+    except SourceUnavailableError as error:
+        found.unavailable = str(error)
+    new = [*new_drops(drops, journal), *filter(None, pulls)]
+    found.drops = [d for d in new if (start is None or d.batch_date >= start) and (end is None or d.batch_date <= end)]
     dates = {d.batch_date for d in found.drops}
 
     heads: dict[str, Head | None] = {name: lakehouse.store.head(name) for name in graph}

@@ -60,7 +60,9 @@ class Runner:
         """What is pending now, within the range."""
         with self.handoff.open() as handoff:
             behind = self.handoff.behind(handoff)
-        return pending(self.lakehouse.lakehouse, self.lakehouse.zone, self.graph, behind, start=self.start, end=self.end)
+        return pending(
+            self.lakehouse.lakehouse, self.lakehouse.zone, self.graph, behind, self.lakehouse.customers, start=self.start, end=self.end
+        )
 
     def run(self, *, force: Collection[str] = ()) -> None:
         """Make the runs. force: tables to recompute although nothing is pending.

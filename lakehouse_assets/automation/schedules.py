@@ -36,7 +36,7 @@ def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, 
     ) -> Iterator[dg.RunRequest]:
         with handoff.open() as open_handoff:
             behind = handoff.behind(open_handoff)
-        found = pending(lakehouse.lakehouse, lakehouse.zone, graph, behind)
+        found = pending(lakehouse.lakehouse, lakehouse.zone, graph, behind, lakehouse.customers)
         yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
         if yesterday >= lakehouse.zone.partitions_start and yesterday not in found.red:
             found = replace(found, dates=sorted({*found.dates, yesterday}))

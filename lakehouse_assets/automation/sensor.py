@@ -158,7 +158,7 @@ def landing_sensor(graph: Mapping[str, TableNode], pause: float) -> dg.SensorDef
             return dg.SensorResult(skip_reason=f"Run {loading.run_id[:8]} is loading; what it leaves pending is taken up at the next tick.")
         memory = SnowflakeMemory(context.cursor)
         behind = {} if runs else memory.behind(lakehouse, handoff)
-        found = pending(lakehouse.lakehouse, lakehouse.zone, graph, behind)
+        found = pending(lakehouse.lakehouse, lakehouse.zone, graph, behind, lakehouse.customers)
         said = []
         for work in open_work(found, runs):
             attempt = tried(context.instance, work) + 1
@@ -176,6 +176,8 @@ def landing_sensor(graph: Mapping[str, TableNode], pause: float) -> dg.SensorDef
             return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"{work.mark}-{attempt}", tags=tags)], cursor=memory.text())
         if found.refused:
             said.append(f"{len(found.refused)} refused drops wait for their correction.")
+        if found.unavailable:
+            said.append(found.unavailable)
         if found.refused_names:
             said.append(f"{len(found.refused_names)} files are not taken in because of the date in their name.")
         return dg.SensorResult(skip_reason=" ".join(said) or "Nothing to do.", cursor=memory.text())

@@ -50,7 +50,7 @@ class Consumed:
     """What a commit was computed from; travels in the commit's metadata.
 
     `upstreams`: version of each upstream table; `ids`: table id of each; `contract`, `transform`: fingerprints; `through`: the version of the
-    journal that the state includes.
+    journal that the state includes; `watermark`: how far a source that is asked, not sent, has been read (`sources/pull.py`).
     """
 
     upstreams: Mapping[str, int] = field(default_factory=dict)
@@ -58,6 +58,7 @@ class Consumed:
     contract: str = ""
     transform: str = ""
     through: int = -1
+    watermark: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Belongs here: choosing the store that goes with the engine. Does not belong here: what the tables mean.
 """
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import DeltaStore
 from lakehouse_assets.resources.spark import SparkEngine, refuse_token
 from lakehouse_assets.settings import Settings
+from lakehouse_assets.sources.database import CustomersDatabase
 from lakehouse_assets.sources.landing import LandingZone
 
 
@@ -31,6 +32,8 @@ class LakehouseResource(dg.ConfigurableResource):
     partitions_start: str
     home: str
     settle_seconds: float = 0.0
+    customers_table: str = "customers"
+    customers_overlap_seconds: float = 3600.0
     _lakehouse: Any = PrivateAttr(default=None)
 
     @classmethod
@@ -48,6 +51,8 @@ class LakehouseResource(dg.ConfigurableResource):
             partitions_start=settings.partitions_start.isoformat(),
             home=str(settings.home),
             settle_seconds=settings.drop_settle_seconds,
+            customers_table=settings.customers_db_table,
+            customers_overlap_seconds=settings.customers_db_overlap_seconds,
         )
 
     @property
@@ -75,6 +80,14 @@ class LakehouseResource(dg.ConfigurableResource):
 
         shared = self.engine == "local" and "://" not in self.tables
         return (SharedDeltaSparkStore if shared else DeltaSparkStore)(self.tables, changes, lambda: engine.session)
+
+    @property
+    def customers(self) -> CustomersDatabase | None:
+        """The database from which customers are pulled, where there is one. Its address is a secret, and read here alone."""
+        url = Settings.model_validate({}).customers_db
+        if url is None or not url.get_secret_value():
+            return None
+        return CustomersDatabase(url.get_secret_value(), self.customers_table, timedelta(seconds=self.customers_overlap_seconds))
 
     @property
     def zone(self) -> LandingZone:

@@ -13,14 +13,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakehouse_assets.contracts import contract
+from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION, Consumed
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.sources.journal import LANDED, WITHDRAWN, Entry, by_path, is_withdrawn, last_landed
 from lakehouse_assets.sources.landing import SOURCES, Drop, LandingZone
 from lakehouse_assets.sources.parse import parse_drop
+from lakehouse_assets.sources.pull import SOURCE as CUSTOMERS
+from lakehouse_assets.sources.pull import Pull, remembered, unjournaled
 from lakehouse_assets.transforms.frames import from_arrow
+
+_CHUNK = 50_000
+"""How many pulled rows travel to the engine at once."""
 
 _PARTITIONS = 32
 """Into how many parts the drops of a run are spread over the workers at most."""
@@ -40,15 +45,32 @@ def new_drops(drops: Iterable[Drop], journal: Iterable[Entry]) -> list[Drop]:
     return [d for d in drops if (entry := last.get(d.path)) is None or entry.content_hash != d.content_hash]
 
 
-def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: list[Drop]) -> StagedSlice | None:
-    """Stage the rows of those drops that bronze does not hold yet. None where there are none."""
+def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: list[Drop], pulled: Pull | None = None) -> StagedSlice | None:
+    """Stage the rows of those drops that bronze does not hold yet, and those that were pulled. None where there are none.
+
+    What is remembered of pulls goes with every commit, so that the newest one always has it.
+    """
     model = contract(f"bronze.{SOURCES[source]}")
     head = lakehouse.head(model)
     held = {(p, h) for p, h, _ in _held(lakehouse, model.name, drops)}
     missing = [d for d in drops if (d.path, d.content_hash) not in held]
-    if not missing:
-        return None
+    consumed = Consumed(contract=model.fingerprint, watermark=pulled.watermark if pulled else remembered(head))
+    rows = pulled.rows if pulled else None
+    if not missing and rows is None:
+        return StagedSlice(model, head.version, consumed) if pulled and consumed.watermark != remembered(head) else None
     uri = lakehouse.scratch(model.name)
+    if missing:
+        _write_drops(lakehouse, model, source, zone, missing, uri)
+    for start in range(0, rows.num_rows if rows else 0, _CHUNK):
+        assert rows
+        frame = from_arrow(lakehouse.spark, rows.slice(start, _CHUNK))
+        frame.selectExpr("*", f"'I' AS {OPERATION}").write.mode("append").parquet(uri)
+    slice_ = lakehouse.staged(model, head, consumed, uri)
+    slice_.metadata["drops"] = len(missing) + (rows is not None)
+    return slice_
+
+
+def _write_drops(lakehouse: Lakehouse, model: Contract, source: str, zone: LandingZone, missing: list[Drop], uri: str) -> None:
     # The paths travel and the workers open the files. The engine's own binaryFile source leaves out empty files, takes brackets in a name
     # for a pattern, and on Sail 0.7.2 reads the files at which its list is cut into equal parts twice.
     names = pa.table({"path": [d.path for d in missing]})
@@ -57,9 +79,6 @@ def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: li
     arrow_schema = pa.schema([pa.field(f.name, f.type) for f in model.arrow_schema])
     parser = _parser(source, str(zone.root), {d.path: d.batch_date for d in missing}, arrow_schema)
     paths.mapInArrow(parser, schema).selectExpr("*", f"'I' AS {OPERATION}").write.mode("overwrite").parquet(uri)
-    slice_ = lakehouse.staged(model, head, Consumed(contract=model.fingerprint), uri)
-    slice_.metadata["drops"] = len(missing)
-    return slice_
 
 
 def _parser(source: str, root: str, dates: dict[str, date], schema: pa.Schema):  # type: ignore[no-untyped-def]
@@ -83,10 +102,10 @@ def _parser(source: str, root: str, dates: dict[str, date], schema: pa.Schema): 
 
 
 def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) -> StagedSlice | None:
-    """Stage the entries of those drops whose rows are in bronze. None where there are none."""
+    """Stage the entries of those drops whose rows are in bronze, and of all pulls whose rows are. None where there are none."""
     journal = entries(lakehouse)
     sequences = {path: max(e.sequence for e in of_path) for path, of_path in by_path(journal).items()}
-    found: list[Entry] = []
+    found = [Entry(path, sequences.get(path, 0) + 1, h, day, LANDED, CUSTOMERS) for path, h, day in unjournaled(lakehouse, journal)]
     for source, table in SOURCES.items():
         fresh = new_drops([d for d in drops if d.source == source], journal)
         held = {(p, h): day for p, h, day in _held(lakehouse, f"bronze.{table}", fresh)}

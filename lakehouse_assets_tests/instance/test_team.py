@@ -1,10 +1,6 @@
 """The instance of a team, on a real PostgreSQL."""
 
-import os
 import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,49 +11,6 @@ from dagster._core.events.log import EventLogEntry
 from lakehouse_assets.instance.runs import execute_range
 from lakehouse_assets_tests.instance import toy
 from lakehouse_assets_tests.instance.conftest import ROOT, TOY
-
-USER, PASSWORD = "dagster", "not-a-secret"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """A server of our own; yields its URL."""
-    pytest.importorskip("dagster_postgres", reason="the extra `postgres` is not installed")
-    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not on the PATH")
-    folder = Path(tempfile.mkdtemp(prefix="lakehouse-postgres-"))  # pytest's own folders are closed to the other user
-    as_user: dict[str, int] = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        nobody = 65534
-        os.chown(folder, nobody, nobody)
-        as_user = {"user": nobody, "group": nobody}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data, password = folder / "data", folder / "password"
-    password.write_text(PASSWORD)
-
-    def run(*command: str | Path) -> None:
-        done = subprocess.run(
-            command, cwd=folder, env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, capture_output=True, text=True, **as_user
-        )
-        assert done.returncode == 0, done.stderr
-
-    run("initdb", "-D", data, "-U", USER, f"--pwfile={password}", "-A", "scram-sha-256", "--no-sync")
-    run(
-        "pg_ctl",
-        "-D",
-        data,
-        "-w",
-        "-l",
-        folder / "log",
-        "-o",
-        f"-k {folder} -c listen_addresses=127.0.0.1 -c port={port} -c fsync=off",
-        "start",
-    )
-    yield f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
-    run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -1,0 +1,48 @@
+"""A PostgreSQL server of our own for tests. Belongs here: starting and stopping it. Does not belong here: what is kept in it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+USER, PASSWORD = "lakehouse", "not-a-secret"
+
+
+def missing() -> str | None:
+    """Why PostgreSQL cannot run here; None where it can."""
+    return None if shutil.which("initdb") and shutil.which("pg_ctl") else "PostgreSQL's initdb and pg_ctl are not on the PATH"
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Yields the URL of its database."""
+    folder = Path(tempfile.mkdtemp(prefix="lakehouse-postgres-"))  # pytest's own folders are closed to the other user
+    as_user: dict[str, int] = {}
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        nobody = 65534
+        os.chown(folder, nobody, nobody)
+        as_user = {"user": nobody, "group": nobody}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data, password = folder / "data", folder / "password"
+    password.write_text(PASSWORD)
+
+    def run(*command: str | Path) -> None:
+        done = subprocess.run(
+            command, cwd=folder, env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, capture_output=True, text=True, **as_user
+        )
+        assert done.returncode == 0, done.stderr
+
+    run("initdb", "-D", data, "-U", USER, "-E", "UTF8", f"--pwfile={password}", "-A", "scram-sha-256", "--no-sync")
+    options = f"-k {folder} -c listen_addresses=127.0.0.1 -c port={port} -c fsync=off -c timezone=Asia/Tokyo"
+    run("pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+    try:
+        yield f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder)
