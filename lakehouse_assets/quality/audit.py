@@ -42,6 +42,7 @@ class DropVerdict:
 
     landed: rows of the drop. bad_rows: rows that break a rule of severity `quarantine` or `block`. warned_rows: rows that break one of
     severity `warn`. reason: one sentence where the verdict is not `accepted`. rules: how many rows break each rule, warnings included.
+    drift: how the columns of the drop differ from those of its source, where they do; `drift_of` says it with the columns that changed type.
     """
 
     path: str
@@ -54,6 +55,7 @@ class DropVerdict:
     reason: str | None
     rules: Mapping[str, int]
     samples: tuple[Sample, ...] = ()
+    drift: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,19 @@ def severity_of(contract: Contract, rules: Iterable[str]) -> dict[str, Severity]
     """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does not say."""
     said: dict[str, Severity] = {**contract.model.__config__.metadata.get("severity", {}), **{r.name: r.severity for r in contract.rules}}  # type: ignore[union-attr]
     return {name: said.get(name, "quarantine") for name in rules}
+
+
+def drift_of(verdict: DropVerdict) -> str | None:
+    """How the columns of a drop differ from what they should be, in a few words; None where they do not.
+
+    A column has changed its type where more than half of the rows hold a value that cannot be converted; fewer are bad rows.
+    """
+    retyped = [
+        f"{name.rpartition('.')[0]} retyped: {count} of {verdict.landed} rows"
+        for name, count in sorted(verdict.rules.items())
+        if name.endswith((".type", ".scale")) and 2 * count > verdict.landed
+    ]
+    return "; ".join(filter(None, [verdict.drift, *retyped])) or None
 
 
 def _most(rules: Mapping[str, int]) -> tuple[str, int]:

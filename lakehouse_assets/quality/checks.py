@@ -18,7 +18,16 @@ import dagster as dg
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.contracts.checks import sql_name
 from lakehouse_assets.contracts.describe import column_rules, row_rules, rule_text
-from lakehouse_assets.quality.audit import UNIQUE, Broken, DropVerdict, Sample, severity_of, slice_violations, unique_key_violations
+from lakehouse_assets.quality.audit import (
+    UNIQUE,
+    Broken,
+    DropVerdict,
+    Sample,
+    drift_of,
+    severity_of,
+    slice_violations,
+    unique_key_violations,
+)
 from lakehouse_assets.quality.rules import refuse_unreadable
 
 if TYPE_CHECKING:
@@ -160,6 +169,8 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
         "bad_rows": bad_rows,
         "bad_share": bad_rows / landed if landed else 0.0,
     }
+    if gate == READABLE:
+        metadata |= drift_metadata(drops)
     if counts:
         metadata["rules"] = _rule_table(contract, counts)
         samples = [{"drop": d.path, **s} for d in drops for s in d.samples if any(gate_of(contract, r) == gate for r in _names(s))]
@@ -169,6 +180,12 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
         more = f" And {len(stopped) - _SHOWN_ROWS} more drops." if len(stopped) > _SHOWN_ROWS else ""
         return _Outcome(False, dg.AssetCheckSeverity.ERROR, reasons + more, metadata)
     return _Outcome(not counts, dg.AssetCheckSeverity.WARN, _summary(counts, "rows"), metadata)
+
+
+def drift_metadata(drops: Iterable[DropVerdict]) -> dict[str, dg.MetadataValue]:
+    """Which drops have other columns than their source, as the metadata `drift`; empty where none has."""
+    drifted = [{"drop": drop.path, "columns": words} for drop in drops if (words := drift_of(drop))]
+    return {"drift": markdown_table(drifted)} if drifted else {}
 
 
 def _slice_outcome(contract: Contract, gate: str, rows: int, found: Mapping[str, Broken]) -> _Outcome:
