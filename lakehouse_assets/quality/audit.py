@@ -80,8 +80,8 @@ def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdi
     refused ones first.
     """
     verdicts = [_verdict(contract, *drop) for drop in _tallies(df).items()]
-    shown = sorted((v for v in verdicts if v.bad_rows or v.warned_rows), key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path))
-    wanted = shown[:SAMPLED_GROUPS] if samples else []
+    marred = sorted((v for v in verdicts if v.bad_rows or v.warned_rows), key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path))
+    wanted = marred[:SAMPLED_GROUPS] if samples else []
     found = _drop_samples(df, contract, wanted, samples) if wanted else {}
     sampled = [replace(v, samples=tuple(found.get((v.path, v.content_hash), ()))) for v in verdicts]
     return sorted(sampled, key=lambda v: (v.batch_date, v.path, v.content_hash))
@@ -141,7 +141,8 @@ def _judgement(contract: Contract, path: str, tally: _Tally) -> tuple[Verdict, s
 
 def severity_of(contract: Contract, rules: Iterable[str]) -> dict[str, Severity]:
     """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does not say."""
-    said: dict[str, Severity] = {**contract.model.__config__.metadata.get("severity", {}), **{r.name: r.severity for r in contract.rules}}  # type: ignore[union-attr]
+    said: dict[str, Severity] = dict((contract.model.__config__.metadata or {}).get("severity", {}))  # type: ignore[union-attr]
+    said |= {r.name: r.severity for r in (*contract.rules, *contract.table_rules)}
     return {name: said.get(name, "quarantine") for name in rules}
 
 
@@ -199,15 +200,16 @@ def _sample(
         f"row_number() OVER (PARTITION BY {group} ORDER BY size({VIOLATIONS}) = 0, {order}) AS _rank",
     )
     rows = ranked.where(f"_rank <= {samples}").collect()
-    shown = []
+    found = []
     for row in sorted(rows, key=lambda r: r["_rank"]):
         broken = {*row[VIOLATIONS], *row[WARNINGS]}
         columns = [*identity, *(c.name for c in offending_columns(contract, broken))]
-        shown.append((row, _shown(row.asDict(), contract, broken, columns)))
-    return shown
+        found.append((row, shown(row.asDict(), contract, broken, columns)))
+    return found
 
 
-def _shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], columns: Iterable[str]) -> Sample:
+def shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], columns: Iterable[str]) -> Sample:
+    """What may be shown of a row: those columns, long texts cut, personal data masked."""
     personal = {c.name for c in contract.columns if c.personal}
     sample: dict[str, Any] = {"rules": ", ".join(sorted(broken))}
     for name in dict.fromkeys(columns):
@@ -239,9 +241,9 @@ def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dic
         return {}
     found: dict[str, list[Sample]] = {name: [] for name in counts}
     if samples:
-        shown = _covering([{*_split(b), *_split(w)} for b, w, _ in sorted(combinations, key=lambda c: -c[2])])
+        covering = _covering([{*_split(b), *_split(w)} for b, w, _ in sorted(combinations, key=lambda c: -c[2])])
         group = f"concat({_joined(VIOLATIONS)}, {sql_text(_SEPARATOR * 2)}, {_joined(WARNINGS)})"
-        chosen = ", ".join(sql_text(_SEPARATOR.join(sorted(names))) for names in shown)
+        chosen = ", ".join(sql_text(_SEPARATOR.join(sorted(names))) for names in covering)
         together = f"array_join(sort_array(concat({VIOLATIONS}, {WARNINGS})), {sql_text(_SEPARATOR)})"
         for row, sample in _sample(judged.where(f"{together} IN ({chosen})"), contract, counts, group, samples, contract.key):
             for name in (*row[VIOLATIONS], *row[WARNINGS]):
@@ -261,10 +263,18 @@ def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -
     """The keys that occur more than once, null counting as a value; None where there are none, or the contract has no key."""
     if not contract.key:
         return None
+    # Different marks are different keys, and to group by a number is several times cheaper than by texts; only where two are the same the keys are looked at.
+    marks = (
+        df.selectExpr(f"xxhash64({', '.join(map(sql_name, contract.key))}) AS _mark")
+        .groupBy("_mark")
+        .agg(F.expr("count(*)").alias("_times"))
+    )
+    if not marks.where("_times > 1").limit(1).count():
+        return None
     doubled = df.groupBy(*(F.expr(sql_name(k)) for k in contract.key)).agg(F.expr("count(*)").alias("_times")).where("_times > 1")
     count = doubled.count()
     if not count:
         return None
     rows = doubled.orderBy(*(F.expr(sql_name(k)) for k in contract.key)).limit(samples).collect()
-    shown = tuple({**_shown(row.asDict(), contract, [UNIQUE], contract.key), "times": row["_times"]} for row in rows)
-    return Broken(count, shown, "block")
+    said = tuple({**shown(row.asDict(), contract, [UNIQUE], contract.key), "times": row["_times"]} for row in rows)
+    return Broken(count, said, "block")
