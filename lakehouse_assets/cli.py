@@ -374,6 +374,14 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
         console.print("Nothing is pending.")
     else:
         console.print(f"Pending: {len(found.drops)} drops, {len(found.behind)} Delta tables, {len(found.handoffs)} Snowflake tables.")
+    for name, reason in found.behind.items():
+        if reason.startswith("stale"):
+            preview = (
+                f"; `lakehouse quarantine preview {name}` counts the rows that would enter or leave quarantine"
+                if name in _QUARANTINED
+                else ""
+            )
+            console.print(f"[yellow]{name}[/yellow] is {reason}{preview}.")
     for verdict, words in drifted[-20:]:
         console.print(f"[yellow]Other columns than its source:[/yellow] {verdict.path}: {words}")
     if len(drifted) > 20:
