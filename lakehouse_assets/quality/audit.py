@@ -263,7 +263,7 @@ def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -
     """The keys that occur more than once, null counting as a value; None where there are none, or the contract has no key."""
     if not contract.key:
         return None
-    # Different marks are different keys, and to group by a number is several times cheaper than by texts; only where two are the same the keys are looked at.
+    # Different marks are different keys, and to group by a number is cheaper than by texts; only where two are the same the keys are looked at.
     marks = (
         df.selectExpr(f"xxhash64({', '.join(map(sql_name, contract.key))}) AS _mark")
         .groupBy("_mark")
