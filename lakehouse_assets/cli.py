@@ -289,9 +289,13 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     settings = _settings(landing=landing, home=home)
     from lakehouse_assets.automation.pending import pending
     from lakehouse_assets.definitions import graph
+    from lakehouse_assets.sources.cleanse import drifted_now
+    from lakehouse_assets.sources.intake import TABLES
 
     lakehouse, handoff = _resources(settings)
     store = lakehouse.lakehouse.store
+    found_drift = (d for source, table in TABLES.items() for d in drifted_now(lakehouse.lakehouse, table, source))
+    drifted = sorted(found_drift, key=lambda d: (d[0].batch_date, d[0].path))
     with handoff.open() as open_handoff:
         found = pending(lakehouse.lakehouse, lakehouse.zone, graph(settings), handoff.behind(open_handoff), lakehouse.customers)
         deployed = handoff.state(open_handoff)
@@ -334,6 +338,7 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     said = {
         "batches": [batches[k] for k in sorted(batches)],
         "tables": tables,
+        "drift": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "columns": words} for v, words in drifted],
         "stage": {"files": stage.stage_files, "bytes": stage.stage_bytes, "orphaned": stage.stage_orphaned}
         if stage
         else {"files": 0, "bytes": 0, "orphaned": 0},
@@ -370,6 +375,18 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
         console.print("Nothing is pending.")
     else:
         console.print(f"Pending: {len(found.drops)} drops, {len(found.behind)} Delta tables, {len(found.handoffs)} Snowflake tables.")
+    for name, reason in found.behind.items():
+        if reason.startswith("stale"):
+            preview = (
+                f"; `lakehouse quarantine preview {name}` counts the rows that would enter or leave quarantine"
+                if name in _QUARANTINED
+                else ""
+            )
+            console.print(f"[yellow]{name}[/yellow] is {reason}{preview}.")
+    for verdict, words in drifted[-20:]:
+        console.print(f"[yellow]Other columns than its source:[/yellow] {verdict.path}: {words}")
+    if len(drifted) > 20:
+        console.print(f"The last 20 of {len(drifted)} drops with other columns; all with --format json.")
     for verdict in found.refused:
         console.print(f"[red]Waits for a correction:[/red] {verdict.reason}")
     for reason in found.refused_names.values():

@@ -16,6 +16,7 @@ from lakehouse_assets.automation.pending import TableNode
 from lakehouse_assets.automation.schedules import schedules
 from lakehouse_assets.automation.sensor import landing_sensor
 from lakehouse_assets.automation.sinks import LogSink, WebhookSink
+from lakehouse_assets.contracts import CONTRACTS, contract
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.instance.processes import in_process_executor
 from lakehouse_assets.io_managers.delta import DeltaIOManager
@@ -74,12 +75,13 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     partitions = daily(settings)
     built: Mapping[str, Any] = {**resources(settings), **overrides}
 
-    def live(model):  # type: ignore[no-untyped-def]
-        def load(context: dg.AssetCheckExecutionContext):  # type: ignore[no-untyped-def]
-            lakehouse = context.resources.lakehouse.lakehouse
-            return lakehouse.store.frame(lakehouse.spark, model.name)
+    def read(context: dg.AssetCheckExecutionContext, name: str):  # type: ignore[no-untyped-def]
+        lakehouse = context.resources.lakehouse.lakehouse
+        lakehouse.head(contract(name))  # what a table refers to may not have been loaded yet
+        return lakehouse.store.frame(lakehouse.spark, name)
 
-        return load
+    def live(model):  # type: ignore[no-untyped-def]
+        return lambda context: read(context, model.name)
 
     late = dg.FreshnessPolicy.time_window(
         warn_window=timedelta(hours=settings.freshness_hours), fail_window=timedelta(hours=2 * settings.freshness_hours)
@@ -92,6 +94,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     stand_alone = [
         *reconciliations,
         *(checks.live_check(model, live(model), {"lakehouse"}) for model in served().values()),
+        *(checks.table_check(model, CONTRACTS, read, {"lakehouse"}) for model in CONTRACTS.values() if model.table_rules),
         checks.volume_check(served()["sales_lines"], live(served()["sales_lines"]), "invoice_date", {"lakehouse"}),
     ]
     jobs = table_jobs(list(PUBLISHED.values()), [key for r in reconciliations for key in r.check_keys])

@@ -22,6 +22,12 @@ from lakehouse_assets.transforms import customers as crm
 from lakehouse_assets.transforms import frames, fx_rates, order_lines, products
 
 
+def _shown(verdicts: list[DropVerdict]) -> dict[str, Any]:
+    """What a day's materialisation says of the drops of its batch."""
+    counts = {"landed": sum(v.landed for v in verdicts), "bad_rows": sum(v.bad_rows for v in verdicts)}
+    return {**counts, **checks.drift_metadata(verdicts)}
+
+
 def _source_table(source: SourceTable, mark: str, words: str) -> Table:
     model = source.contract
     key = asset_key(model.name)
@@ -58,10 +64,9 @@ def _source_table(source: SourceTable, mark: str, words: str) -> Table:
             doubled = slice_doubles(model, lakehouse, staged)
             gates = checks.drop_gates(model, judged, by_day, doubled)
             log_check_evaluations(context, gates.evaluations)
-            for day, verdicts in by_day.items():
-                context.add_asset_metadata(
-                    {"landed": sum(v.landed for v in verdicts), "bad_rows": sum(v.bad_rows for v in verdicts)}, partition_key=day
-                )
+            shown = {day: _shown(verdicts) for day, verdicts in by_day.items()}
+            for day, metadata in shown.items():
+                context.add_asset_metadata(metadata, partition_key=day)
             publication = Publication(model.name, staged, stage)
             if doubled:
                 yield from gates.results
@@ -75,7 +80,7 @@ def _source_table(source: SourceTable, mark: str, words: str) -> Table:
             ref = publish(lakehouse, publication)
             red = {str(v.batch_date) for v in refused}
             for day in sorted(set(keys) - red):
-                context.log_event(dg.AssetMaterialization(key, partition=day, metadata={"delta_version": ref.version}))
+                context.log_event(dg.AssetMaterialization(key, partition=day, metadata={**shown[day], "delta_version": ref.version}))
             yield from gates.results
 
         return compute

@@ -4,7 +4,7 @@ Belongs here: the models (`bronze.py`, `silver.py`, `gold.py`), the reading of a
 (`types.py`). Does not belong here: judging rows (`quality/`), business logic (`transforms/`), anything that touches a table.
 """
 
-from lakehouse_assets.contracts.contract import Column, ColumnType, Contract, HandoffSlice, Rule
+from lakehouse_assets.contracts.contract import Column, ColumnType, Contract, HandoffSlice, Rule, TableRule
 from lakehouse_assets.contracts.registry import CONTRACTS, contract
 
-__all__ = ["CONTRACTS", "Column", "ColumnType", "Contract", "HandoffSlice", "Rule", "contract"]
+__all__ = ["CONTRACTS", "Column", "ColumnType", "Contract", "HandoffSlice", "Rule", "TableRule", "contract"]

@@ -14,6 +14,9 @@ class Landed(pa.DataFrameModel):
     malformed: Text = pa.Field(alias="_malformed", nullable=True, description="the rule broken by a row that could not be parsed")
     detail: Text = pa.Field(alias="_detail", nullable=True, description="what is wrong with it, in a sentence")
     raw: Text = pa.Field(alias="_raw", nullable=True, description="the text of a row that could not be parsed")
+    drift: Text = pa.Field(
+        alias="_drift", nullable=True, description="on the first row of a drop: how its columns differ from those of the source"
+    )
     path: Text = pa.Field(description="the drop, below the landing zone")
     content_hash: Text = pa.Field(description="SHA-256 of the drop's bytes, hexadecimal")
     row_number: Whole = pa.Field(ge=0, description="running number of the row in the drop, from 1; 0 is the drop as a whole")

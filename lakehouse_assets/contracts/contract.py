@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -90,6 +90,26 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class TableRule:
+    """One rule over a whole table, beside those over its rows.
+
+    kind: `rows` (there are from `least` to `most` of them), `references` (`column` holds only keys of the table `other`), `agrees` (`column`, summed by
+    the columns `by`, is the sum of the column `of` of `other` over its rows that hold the values `where`). Severity `block` makes its check red, `warn` amber.
+    """
+
+    name: str
+    kind: Literal["rows", "references", "agrees"]
+    severity: Severity
+    column: str = ""
+    other: str = ""
+    by: tuple[str, ...] = ()
+    of: str = ""
+    where: tuple[tuple[str, Any], ...] = ()
+    least: int = 0
+    most: int | None = None
+
+
+@dataclass(frozen=True)
 class Column:
     name: str
     type: ColumnType
@@ -122,7 +142,9 @@ class Blocking:
 class Contract:
     """What one table promises, read from its pandera model.
 
-    The model's `Config.metadata` may hold `key`, `partition_by`, `handoff`, `blocking`, `owner` and `severity` (rule name to severity).
+    The model's `Config.metadata` may hold `key`, `partition_by`, `handoff`, `blocking`, `owner`, `severity` (rule name to severity), and rules over the whole
+    table: `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees` (`with`, `by`, `sums`: column to [column there, values that
+    its rows hold]). The latter are named `rows.bounds`, `<column>.references` and `<column>.agrees`.
     Raises `LakehouseError` when the model says something that cannot be kept.
     """
 
@@ -149,7 +171,8 @@ class Contract:
             )
             for column_name, column in schema.columns.items()
         )
-        self.rules: tuple[Rule, ...] = _rules(name, schema, config.get("severity", {}))
+        self.table_rules: tuple[TableRule, ...] = _table_rules(config)
+        self.rules: tuple[Rule, ...] = _rules(name, schema, config.get("severity", {}), {r.name for r in self.table_rules})
         unknown = [k for k in (*self.key, *self.partition_by) if k not in self.names]
         if unknown:
             raise LakehouseError(
@@ -178,6 +201,7 @@ class Contract:
             "handoff": vars(self.handoff) if self.handoff else None,
             "blocking": vars(self.blocking) if self.blocking else None,
             "rules": [[r.name, r.check, r.statistics, r.severity] for r in self.rules],
+            **({"table_rules": [vars(r) for r in self.table_rules]} if self.table_rules else {}),
         }
         return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -206,7 +230,22 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _rules(table: str, schema: Any, severities: dict[str, Severity]) -> tuple[Rule, ...]:
+def _table_rules(config: dict[str, Any]) -> tuple[TableRule, ...]:
+    rules = []
+    if bounds := config.get("rows"):
+        rules.append(TableRule("rows.bounds", "rows", "block", least=bounds.get("min", 0), most=bounds.get("max")))
+    for column, other in config.get("references", {}).items():
+        rules.append(TableRule(f"{column}.references", "references", "block", column, other))
+    if said := config.get("agrees"):
+        for column, (of, where) in said["sums"].items():
+            rules.append(
+                TableRule(f"{column}.agrees", "agrees", "block", column, said["with"], tuple(said["by"]), of, tuple(where.items()))
+            )
+    severities = config.get("severity", {})
+    return tuple(replace(rule, severity=severities.get(rule.name, "block")) for rule in rules)
+
+
+def _rules(table: str, schema: Any, severities: dict[str, Severity], table_rules: set[str]) -> tuple[Rule, ...]:
     rules: list[Rule] = []
 
     def add(column: str | None, check: str, statistics: dict[str, Any], description: str = "", derived: bool = False) -> None:
@@ -222,7 +261,7 @@ def _rules(table: str, schema: Any, severities: dict[str, Severity]) -> tuple[Ru
             add(column_name, check.name, check.statistics or {}, check.description or "", derived)
     for check in schema.checks or []:
         add(None, check.name, check.statistics or {}, check.description or "")
-    unknown = set(severities) - {r.name for r in rules} - {n for n in severities if n.split(".")[-1] in ("type", "scale")}
+    unknown = set(severities) - {r.name for r in rules} - table_rules - {n for n in severities if n.split(".")[-1] in ("type", "scale")}
     if unknown:
         raise LakehouseError(f"The contract of {table} gives a severity to {sorted(unknown)}, but has no such rule; check the spelling.")
     return tuple(rules)

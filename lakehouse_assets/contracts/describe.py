@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lakehouse_assets.contracts.contract import Column, Contract, HandoffSlice, Rule
+from lakehouse_assets.contracts.contract import Column, Contract, HandoffSlice, Rule, TableRule
 
 _SIGNS = {"eq": "=", "ne": "≠", "gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
@@ -62,6 +62,21 @@ def row_rules(contract: Contract) -> list[str]:
     return [_with_severity(r) for r in contract.rules if r.column is None]
 
 
+def table_rule_text(rule: TableRule) -> str:
+    """A rule over the whole table as a phrase."""
+    if rule.kind == "rows":
+        return f"there are at least {rule.least} rows" + (f" and at most {rule.most}" if rule.most is not None else "")
+    if rule.kind == "references":
+        return f"every {rule.column} is a key of {rule.other}"
+    rows = "".join(f" of rows with {name} {_value(value)}" for name, value in rule.where)
+    return f"{rule.column}, summed by {', '.join(rule.by)}, is the sum of {rule.of}{rows} in {rule.other}"
+
+
+def table_rules(contract: Contract) -> list[str]:
+    """The rules over the whole table, as phrases; a mere warning says so."""
+    return [table_rule_text(r) + (" (warn)" if r.severity == "warn" else "") for r in contract.table_rules]
+
+
 def _with_severity(rule: Rule) -> str:
     return rule_text(rule) + ("" if rule.severity == "quarantine" else f" ({rule.severity})")
 
@@ -90,6 +105,7 @@ def markdown(contract: Contract) -> str:
             f"- A drop is refused when more than {contract.blocking.rows} and more than {contract.blocking.share:.0%} of its rows are bad"
         )
     facts += [f"- Every row: {text}" for text in row_rules(contract)]
+    facts += [f"- The whole table: {text}" for text in table_rules(contract)]
     facts += [f"- Owner: {contract.owner}", f"- Fingerprint: `{contract.fingerprint}`"]
     lines = [
         f"## {contract.name}",

@@ -6,6 +6,13 @@ import lakehouse_assets.contracts.checks  # noqa: F401 -- registers the whole-ro
 from lakehouse_assets.contracts.silver import LINE_TYPES
 from lakehouse_assets.contracts.types import Day, Euro, Flag, Moment, Money, Price, ShopClock, Text, Whole
 
+MEASURES = {
+    "gross_sales": ["amount", {"line_type": "sale"}],
+    "returns": ["amount", {"line_type": "return"}],
+    "units": ["quantity", {"line_type": "sale"}],
+}
+"""What the measures of every aggregate come to in silver: the sum of a column over the lines of a type."""
+
 
 class SalesLines(pa.DataFrameModel):
     """Order lines with keys and facts, the amount also in euro."""
@@ -29,7 +36,20 @@ class SalesLines(pa.DataFrameModel):
 
     class Config:
         strict = True
-        metadata = {"key": ["line_id"], "partition_by": ["invoice_month"], "handoff": {"kind": "column", "column": "invoice_date"}}
+        metadata = {
+            "key": ["line_id"],
+            "partition_by": ["invoice_month"],
+            "handoff": {"kind": "column", "column": "invoice_date"},
+            "rows": {"min": 1},
+            "references": {"line_id": "silver.order_lines", "customer_id": "silver.customers"},
+            "agrees": {
+                "with": "silver.order_lines",
+                "by": ["invoice_date"],
+                "sums": {"amount": ["amount", {}], "quantity": ["quantity", {}]},
+            },
+            # A customer of whom the CRM has never heard is no reason to doubt a sale.
+            "severity": {"customer_id.references": "warn"},
+        }
 
 
 class DailySales(pa.DataFrameModel):
@@ -52,7 +72,11 @@ class DailySales(pa.DataFrameModel):
     class Config:
         strict = True
         sums_to = {"total": "net_sales", "parts": ["gross_sales", "returns"]}
-        metadata = {"key": ["invoice_date", "country"], "handoff": {"kind": "column", "column": "invoice_date"}}
+        metadata = {
+            "key": ["invoice_date", "country"],
+            "handoff": {"kind": "column", "column": "invoice_date"},
+            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "country"], "sums": MEASURES},
+        }
 
 
 class ProductSales(pa.DataFrameModel):
@@ -72,6 +96,7 @@ class ProductSales(pa.DataFrameModel):
             "key": ["invoice_date", "product_code"],
             "partition_by": ["invoice_month"],
             "handoff": {"kind": "column", "column": "invoice_date"},
+            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "product_code"], "sums": MEASURES},
         }
 
 
@@ -111,7 +136,11 @@ class CustomerValue(pa.DataFrameModel):
     class Config:
         strict = True
         sums_to = {"total": "net_sales", "parts": ["gross_sales", "returns"]}
-        metadata = {"key": ["customer_id"], "handoff": {"kind": "hash", "buckets": 16}}
+        metadata = {
+            "key": ["customer_id"],
+            "handoff": {"kind": "hash", "buckets": 16},
+            "agrees": {"with": "silver.order_lines", "by": ["customer_id"], "sums": MEASURES},
+        }
 
 
 class CohortRetention(pa.DataFrameModel):
@@ -160,4 +189,8 @@ class DimCustomers(pa.DataFrameModel):
 
     class Config:
         strict = True
-        metadata = {"key": ["customer_id"], "handoff": {"kind": "hash", "buckets": 8}}
+        metadata = {
+            "key": ["customer_id"],
+            "handoff": {"kind": "hash", "buckets": 8},
+            "references": {"customer_id": "silver.customers"},
+        }

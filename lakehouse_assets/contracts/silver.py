@@ -133,6 +133,7 @@ class Verdicts(pa.DataFrameModel):
     bad_rows: Whole = pa.Field(ge=0, description="rows that break a rule")
     warned_rows: Whole = pa.Field(ge=0, description="rows that break a rule of severity warn")
     reason: Text = pa.Field(nullable=True, description="why it is refused or unreadable, in a sentence")
+    drift: Text = pa.Field(nullable=True, description="how its columns differ from those of the source")
 
     class Config:
         strict = True

@@ -42,6 +42,7 @@ class DropVerdict:
 
     landed: rows of the drop. bad_rows: rows that break a rule of severity `quarantine` or `block`. warned_rows: rows that break one of
     severity `warn`. reason: one sentence where the verdict is not `accepted`. rules: how many rows break each rule, warnings included.
+    drift: how the columns of the drop differ from those of its source, where they do; `drift_of` says it with the columns that changed type.
     """
 
     path: str
@@ -54,6 +55,7 @@ class DropVerdict:
     reason: str | None
     rules: Mapping[str, int]
     samples: tuple[Sample, ...] = ()
+    drift: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdi
     refused ones first.
     """
     verdicts = [_verdict(contract, *drop) for drop in _tallies(df).items()]
-    shown = sorted((v for v in verdicts if v.bad_rows or v.warned_rows), key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path))
-    wanted = shown[:SAMPLED_GROUPS] if samples else []
+    marred = sorted((v for v in verdicts if v.bad_rows or v.warned_rows), key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path))
+    wanted = marred[:SAMPLED_GROUPS] if samples else []
     found = _drop_samples(df, contract, wanted, samples) if wanted else {}
     sampled = [replace(v, samples=tuple(found.get((v.path, v.content_hash), ()))) for v in verdicts]
     return sorted(sampled, key=lambda v: (v.batch_date, v.path, v.content_hash))
@@ -139,8 +141,22 @@ def _judgement(contract: Contract, path: str, tally: _Tally) -> tuple[Verdict, s
 
 def severity_of(contract: Contract, rules: Iterable[str]) -> dict[str, Severity]:
     """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does not say."""
-    said: dict[str, Severity] = {**contract.model.__config__.metadata.get("severity", {}), **{r.name: r.severity for r in contract.rules}}  # type: ignore[union-attr]
+    said: dict[str, Severity] = dict((contract.model.__config__.metadata or {}).get("severity", {}))  # type: ignore[union-attr]
+    said |= {r.name: r.severity for r in (*contract.rules, *contract.table_rules)}
     return {name: said.get(name, "quarantine") for name in rules}
+
+
+def drift_of(verdict: DropVerdict) -> str | None:
+    """How the columns of a drop differ from what they should be, in a few words; None where they do not.
+
+    A column has changed its type where more than half of the rows hold a value that cannot be converted; fewer are bad rows.
+    """
+    retyped = [
+        f"{name.rpartition('.')[0]} retyped: {count} of {verdict.landed} rows"
+        for name, count in sorted(verdict.rules.items())
+        if name.endswith((".type", ".scale")) and 2 * count > verdict.landed
+    ]
+    return "; ".join(filter(None, [verdict.drift, *retyped])) or None
 
 
 def _most(rules: Mapping[str, int]) -> tuple[str, int]:
@@ -184,15 +200,16 @@ def _sample(
         f"row_number() OVER (PARTITION BY {group} ORDER BY size({VIOLATIONS}) = 0, {order}) AS _rank",
     )
     rows = ranked.where(f"_rank <= {samples}").collect()
-    shown = []
+    found = []
     for row in sorted(rows, key=lambda r: r["_rank"]):
         broken = {*row[VIOLATIONS], *row[WARNINGS]}
         columns = [*identity, *(c.name for c in offending_columns(contract, broken))]
-        shown.append((row, _shown(row.asDict(), contract, broken, columns)))
-    return shown
+        found.append((row, shown(row.asDict(), contract, broken, columns)))
+    return found
 
 
-def _shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], columns: Iterable[str]) -> Sample:
+def shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], columns: Iterable[str]) -> Sample:
+    """What may be shown of a row: those columns, long texts cut, personal data masked."""
     personal = {c.name for c in contract.columns if c.personal}
     sample: dict[str, Any] = {"rules": ", ".join(sorted(broken))}
     for name in dict.fromkeys(columns):
@@ -224,9 +241,9 @@ def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dic
         return {}
     found: dict[str, list[Sample]] = {name: [] for name in counts}
     if samples:
-        shown = _covering([{*_split(b), *_split(w)} for b, w, _ in sorted(combinations, key=lambda c: -c[2])])
+        covering = _covering([{*_split(b), *_split(w)} for b, w, _ in sorted(combinations, key=lambda c: -c[2])])
         group = f"concat({_joined(VIOLATIONS)}, {sql_text(_SEPARATOR * 2)}, {_joined(WARNINGS)})"
-        chosen = ", ".join(sql_text(_SEPARATOR.join(sorted(names))) for names in shown)
+        chosen = ", ".join(sql_text(_SEPARATOR.join(sorted(names))) for names in covering)
         together = f"array_join(sort_array(concat({VIOLATIONS}, {WARNINGS})), {sql_text(_SEPARATOR)})"
         for row, sample in _sample(judged.where(f"{together} IN ({chosen})"), contract, counts, group, samples, contract.key):
             for name in (*row[VIOLATIONS], *row[WARNINGS]):
@@ -246,10 +263,18 @@ def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -
     """The keys that occur more than once, null counting as a value; None where there are none, or the contract has no key."""
     if not contract.key:
         return None
+    # Different marks are different keys, and to group by a number is cheaper than by texts; only where two are the same the keys are looked at.
+    marks = (
+        df.selectExpr(f"xxhash64({', '.join(map(sql_name, contract.key))}) AS _mark")
+        .groupBy("_mark")
+        .agg(F.expr("count(*)").alias("_times"))
+    )
+    if not marks.where("_times > 1").limit(1).count():
+        return None
     doubled = df.groupBy(*(F.expr(sql_name(k)) for k in contract.key)).agg(F.expr("count(*)").alias("_times")).where("_times > 1")
     count = doubled.count()
     if not count:
         return None
     rows = doubled.orderBy(*(F.expr(sql_name(k)) for k in contract.key)).limit(samples).collect()
-    shown = tuple({**_shown(row.asDict(), contract, [UNIQUE], contract.key), "times": row["_times"]} for row in rows)
-    return Broken(count, shown, "block")
+    said = tuple({**shown(row.asDict(), contract, [UNIQUE], contract.key), "times": row["_times"]} for row in rows)
+    return Broken(count, said, "block")

@@ -17,9 +17,19 @@ import dagster as dg
 
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.contracts.checks import sql_name
-from lakehouse_assets.contracts.describe import column_rules, row_rules, rule_text
-from lakehouse_assets.quality.audit import UNIQUE, Broken, DropVerdict, Sample, severity_of, slice_violations, unique_key_violations
+from lakehouse_assets.contracts.describe import column_rules, row_rules, rule_text, table_rule_text, table_rules
+from lakehouse_assets.quality.audit import (
+    UNIQUE,
+    Broken,
+    DropVerdict,
+    Sample,
+    drift_of,
+    severity_of,
+    slice_violations,
+    unique_key_violations,
+)
 from lakehouse_assets.quality.rules import refuse_unreadable
+from lakehouse_assets.quality.table_rules import broken_table_rules, refuse_table_rules
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -160,6 +170,8 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
         "bad_rows": bad_rows,
         "bad_share": bad_rows / landed if landed else 0.0,
     }
+    if gate == READABLE:
+        metadata |= drift_metadata(drops)
     if counts:
         metadata["rules"] = _rule_table(contract, counts)
         samples = [{"drop": d.path, **s} for d in drops for s in d.samples if any(gate_of(contract, r) == gate for r in _names(s))]
@@ -169,6 +181,12 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
         more = f" And {len(stopped) - _SHOWN_ROWS} more drops." if len(stopped) > _SHOWN_ROWS else ""
         return _Outcome(False, dg.AssetCheckSeverity.ERROR, reasons + more, metadata)
     return _Outcome(not counts, dg.AssetCheckSeverity.WARN, _summary(counts, "rows"), metadata)
+
+
+def drift_metadata(drops: Iterable[DropVerdict]) -> dict[str, dg.MetadataValue]:
+    """Which drops have other columns than their source, as the metadata `drift`; empty where none has."""
+    drifted = [{"drop": drop.path, "columns": words} for drop in drops if (words := drift_of(drop))]
+    return {"drift": markdown_table(drifted)} if drifted else {}
 
 
 def _slice_outcome(contract: Contract, gate: str, rows: int, found: Mapping[str, Broken]) -> _Outcome:
@@ -194,7 +212,7 @@ def _names(sample: Sample) -> list[str]:
 
 
 def _rule_table(contract: Contract, counts: Mapping[str, int]) -> dg.MetadataValue:
-    texts = {r.name: r.description or rule_text(r) for r in contract.rules}
+    texts = {r.name: r.description or rule_text(r) for r in contract.rules} | {r.name: table_rule_text(r) for r in contract.table_rules}
     severities = severity_of(contract, counts)
     rows = [
         {"rule": name, "count": count, "severity": severities[name], "what must hold": texts.get(name, "")}
@@ -272,20 +290,46 @@ def live_check(contract: Contract, load: LoadFrame, required_resource_keys: set[
         frame = load(context)
         doubled = unique_key_violations(frame, contract)
         found = {**slice_violations(frame, contract), **({UNIQUE: doubled} if doubled else {})}
-        samples = [sample for broken in found.values() for sample in broken.samples]
-        counts = {name: broken.count for name, broken in found.items()}
-        warns = all(broken.severity == "warn" for broken in found.values())
-        return dg.AssetCheckResult(
-            passed=not found,
-            severity=dg.AssetCheckSeverity.WARN if found and warns else dg.AssetCheckSeverity.ERROR,
-            description=_summary(counts, "times"),
-            metadata={
-                "rows": frame.count(),
-                **({"rules": _rule_table(contract, counts), "samples": markdown_table(samples)} if found else {}),
-            },
-        )
+        return _stand_alone(contract, found, {"rows": frame.count()})
 
     return live_table_keeps_contract
+
+
+def table_check(
+    contract: Contract,
+    contracts: Mapping[str, Contract],
+    load: Callable[[dg.AssetCheckExecutionContext, str], "DataFrame"],
+    required_resource_keys: set[str] | None = None,
+) -> dg.AssetChecksDefinition:
+    """Stand-alone check: the rules over the whole table. `load` gives all rows of the table of that name.
+
+    Raises `LakehouseError` where one of them cannot be judged.
+    """
+    refuse_table_rules(contract, contracts)
+
+    @dg.asset_check(
+        asset=asset_key(contract),
+        name="whole_table_keeps_rules",
+        description="\n".join(f"- {text}" for text in table_rules(contract)),
+        required_resource_keys=required_resource_keys,
+    )
+    def whole_table_keeps_rules(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        return _stand_alone(contract, broken_table_rules(contract, contracts, lambda name: load(context, name)), {})
+
+    return whole_table_keeps_rules
+
+
+def _stand_alone(contract: Contract, found: Mapping[str, Broken], metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
+    counts = {name: broken.count for name, broken in found.items()}
+    samples = [sample for broken in found.values() for sample in broken.samples]
+    warns = all(broken.severity == "warn" for broken in found.values())
+    said = {"rules": _rule_table(contract, counts), "samples": markdown_table(samples)} if found else {}
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN if found and warns else dg.AssetCheckSeverity.ERROR,
+        description=_summary(counts, "times"),
+        metadata={**metadata, **said},
+    )
 
 
 @dataclass(frozen=True)

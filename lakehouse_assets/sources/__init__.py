@@ -4,6 +4,6 @@ Here belong the parsers of drops (pure functions from bytes to Arrow), the journ
 Here do not belong type conversion, rules about values, or Dagster: a parser hands on every value as it landed.
 
 - `parse`: the one entry, `parse_drop(source, content)`; `rows`: the shape of its answer; `lines`: bytes to lines and CSV records
-- `orders`, `customers`, `ecb`: one format each
+- `orders`, `customers`, `ecb`: one format each; `drift`: how the columns of a drop differ from those of its source
 - `fetch`: the published data set as a landing zone
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import pyarrow as pa
 from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import CHANGE, OPERATION, Head, HistoryUnavailableError
-from lakehouse_assets.quality.audit import DropVerdict, judge
+from lakehouse_assets.quality.audit import DropVerdict, drift_of, judge
 from lakehouse_assets.quality.rules import violations
 from lakehouse_assets.sources.ingest import entries
 from lakehouse_assets.sources.journal import ACCEPTED, REFUSED, Content, Entry, by_path, standing
@@ -86,7 +86,8 @@ def cleanse(lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force
     typed.write.mode("overwrite").parquet(candidates_uri)
     candidates = lakehouse.spark.read.schema(typed.schema).parquet(candidates_uri)
     found = {(v.path, v.content_hash): v for v in judge(candidates, model)}
-    judged = {c: found.get(c) or _empty(c, day) for c, day in contents.items()}
+    drifts = _drifts(landed)
+    judged = {c: replace(found.get(c) or _empty(c, day), drift=drifts.get(c)) for c, day in contents.items()}
 
     verdict_of = {c: v.verdict for c, v in judged.items()}
     live: set[Content] = set()
@@ -135,18 +136,23 @@ def refused_now(lakehouse: Lakehouse, table: str, source: str) -> list[DropVerdi
     return [_recorded(r, {REFUSED_RULE: r["landed"]}) for r in _standing_rows(lakehouse, table, source) if r["verdict"] == REFUSED]
 
 
-def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Collection[date]) -> list[DropVerdict]:
-    """What has been recorded of the drops of those batch dates, as far as they count as things stand; from the tables, without an engine.
+def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Collection[date] | None = None) -> list[DropVerdict]:
+    """What has been recorded of the drops of those batch dates (None: of all), as far as they count as things stand; from the tables, without an engine.
 
     The rules are counted in quarantine, so those that only warn are not among them.
     """
-    rows = [r for r in _standing_rows(lakehouse, table, source) if r["batch_date"] in days]
+    rows = [r for r in _standing_rows(lakehouse, table, source) if days is None or r["batch_date"] in days]
     broken: dict[Content, Counter[str]] = {(r["path"], r["content_hash"]): Counter() for r in rows}
     if any(r["bad_rows"] for r in rows) and lakehouse.store.exists(f"{table}_quarantine"):
         for r in lakehouse.store.read(f"{table}_quarantine", columns=["path", "content_hash", "rules"]).to_pylist():
             if (r["path"], r["content_hash"]) in broken:
                 broken[r["path"], r["content_hash"]].update(r["rules"])
     return [_recorded(r, dict(broken[r["path"], r["content_hash"]])) for r in rows]
+
+
+def drifted_now(lakehouse: Lakehouse, table: str, source: str) -> list[tuple[DropVerdict, str]]:
+    """The drops of a source that count as things stand and have other columns than it, with what is other; from the tables, without an engine."""
+    return [(v, words) for v in standing_verdicts(lakehouse, table, source) if (words := drift_of(v))]
 
 
 def _standing_rows(lakehouse: Lakehouse, table: str, source: str) -> list[dict[str, Any]]:
@@ -163,7 +169,8 @@ def _standing_rows(lakehouse: Lakehouse, table: str, source: str) -> list[dict[s
 
 def _recorded(row: Mapping[str, Any], rules: Mapping[str, int]) -> DropVerdict:
     names = ("path", "content_hash", "batch_date", "landed", "bad_rows", "warned_rows", "verdict", "reason")
-    return DropVerdict(**{k: row[k] for k in names}, rules=rules)
+    # A table of an earlier version has no drift until the next run.
+    return DropVerdict(**{k: row[k] for k in names}, rules=rules, drift=row.get("drift"))
 
 
 def _affected(lakehouse: Lakehouse, heads: Iterable[Head], reading, journal_head: Head, paths: set[str], force: bool) -> set[str]:  # type: ignore[no-untyped-def]
@@ -197,6 +204,14 @@ def _bronze(lakehouse: Lakehouse, table: SourceTable, contents: dict[Content, da
     return frame.where(f"batch_date >= DATE '{min(days)}' AND batch_date <= DATE '{max(days)}'").join(
         _content_frame(lakehouse, contents), ["path", "content_hash"], "left_semi"
     )
+
+
+def _drifts(landed: DataFrame) -> dict[Content, str]:
+    """How the columns of drops differ from those of their source; nothing for what landed before bronze kept it."""
+    if "_drift" not in landed.columns:
+        return {}
+    rows = landed.where("_drift IS NOT NULL").select("path", "content_hash", "_drift").collect()
+    return {(r[0], r[1]): r[2] for r in rows}
 
 
 def _content_frame(lakehouse: Lakehouse, contents: Iterable[Content]) -> DataFrame:

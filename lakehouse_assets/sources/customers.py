@@ -1,6 +1,7 @@
 """Customer drops: change records of the CRM as JSON lines, one object a line. Reads values as they landed; whether a key must be there is the contract's business.
 
-A number lands as the text it was written as, a boolean as true or false, a nested value as JSON text, null as null. Keys that are not known go to `_rescued`.
+A number lands as the text it was written as, a boolean as true or false, a nested value as JSON text, null as null. Upper and lower case and blanks around a key
+make no difference, nor does the order of keys. Keys that are not known go to `_rescued`.
 """
 
 import json
@@ -9,10 +10,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from lakehouse_assets.sources.drift import column_drift
 from lakehouse_assets.sources.lines import BadLine, as_text, readable, truncated_line, unpack
 from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, NumberText, RowBuilder, as_json, rescued_json
 
 _VALUES: Final = BRONZE_VALUES["customers"]
+_KEYS: Final = {name: (name,) for name in _VALUES}
+_OPTIONAL: Final = ("deleted",)
+"""Keys that may be missing from every record: most customers are never ended."""
 _NOT_TEXT: Final = frozenset({"row.nul", "row.encoding"})
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*+\\u0000")
 
@@ -22,11 +27,12 @@ def parse_customers(content: bytes) -> pa.Table:
     body, remainder = unpack(content)
     rows = RowBuilder("customers")
     text_seen = False
+    keys: dict[str, None] = {}
     for line in body.splitlines():
         if not line.strip():
             continue
         try:
-            record = _record(as_text(line), line)
+            record = _record(as_text(line), line, keys)
         except BadLine as problem:
             rows.bad(problem.rule, problem.detail, problem.raw)
             text_seen |= problem.rule not in _NOT_TEXT
@@ -38,24 +44,41 @@ def parse_customers(content: bytes) -> pa.Table:
     if remainder is not None:
         lost = truncated_line(remainder)
         rows.bad(lost.rule, lost.detail, lost.raw)
-    return rows.table()
+    return rows.table(column_drift(list(keys), _KEYS, optional=_OPTIONAL, ordered=False) if keys else None)
 
 
-def _record(text: str, line: bytes) -> tuple[list[str | None], str | None]:
-    """The values of a line and its unexpected keys as JSON; raises `BadLine` (`row.json`, `row.nul`)."""
+def _record(text: str, line: bytes, keys: dict[str, None]) -> tuple[list[str | None], str | None]:
+    """The values of a line and its unexpected keys as JSON; notes its keys, blanks taken off, in `keys`. Raises `BadLine` (`row.json`, `row.nul`)."""
     try:
         record = _DECODER.decode(text)
         if not isinstance(record, dict):
             raise ValueError("it is not a JSON object")
-        values = [_as_landed(record.get(name)) for name in _VALUES]
-        rescued = rescued_json({key: value for key, value in record.items() if key not in _VALUES})
+        known, unexpected = _by_column(record)
+        values = [_as_landed(known.get(name)) for name in _VALUES]
+        rescued = rescued_json(unexpected)
         if "\\u" in text:
             "".join(value for value in [*values, rescued] if value is not None).encode()  # half a character cannot be encoded: a ValueError
             if _ESCAPED_NUL.search(text):
                 raise BadLine("row.nul", "The line holds an escaped NUL character; remove it.", readable(line))
     except (ValueError, RecursionError) as error:
         raise BadLine("row.json", f"The line is not one JSON object: {_reason(error)}; send one object a line.", readable(line)) from error
+    keys.update(dict.fromkeys(key.strip() for key in record))
     return values, rescued
+
+
+def _by_column(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values of a record by column, and those of its unexpected keys; raises `ValueError` where two keys name one column."""
+    known: dict[str, Any] = {}
+    unexpected: dict[str, Any] = {}
+    for key, value in record.items():
+        column = key.strip().lower()
+        if column not in _KEYS:
+            unexpected[key] = value
+        elif column in known:
+            raise ValueError(f"it holds the key {json.dumps(column)} more than once")
+        else:
+            known[column] = value
+    return known, unexpected
 
 
 def _as_landed(value: Any) -> str | None:

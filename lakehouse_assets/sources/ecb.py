@@ -10,19 +10,24 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
+from lakehouse_assets.sources.drift import column_drift
 from lakehouse_assets.sources.lines import BadLine, csv_records, split_header, truncated_line, unpack
 from lakehouse_assets.sources.rows import DropProblem, RowBuilder, rescued_json, unused_key
 
-_CURRENCY: Final = re.compile(r"[A-Za-z]{3}")
+_CURRENCY: Final = re.compile(r"[A-Z]{3}|[a-z]{3}")
+_OF_THE_SHOP: Final = "GBP"
+"""The currency that a drop is missed without: the shop sells in it. Which others the bank publishes changes over the years."""
 
 
 class Header(NamedTuple):
-    """Where the columns of a drop stand: the date, (currency, position) of each currency, and (key, position) of each unexpected column."""
+    """Where the columns of a drop stand: the date, (currency, position) of each currency, and (key, position) of each unexpected column; and what is other
+    about them."""
 
     width: int
     date: int
     currencies: tuple[tuple[str, int], ...]
     unexpected: tuple[tuple[str, int], ...]
+    drift: str | None = None
 
 
 def parse_rates(content: bytes) -> pa.Table:
@@ -44,11 +49,11 @@ def parse_rates(content: bytes) -> pa.Table:
     if remainder is not None:
         lost = truncated_line(remainder)
         rows.bad(lost.rule, lost.detail, lost.raw)
-    return rows.table()
+    return rows.table(header.drift)
 
 
 def read_header(names: Sequence[str]) -> Header:
-    """Find the date and the currencies (three letters); raises `DropProblem` (`drop.missing_column`, `drop.duplicate_column`)."""
+    """Find the date and the currencies (three letters in one case, so that Day and Bid are none); raises `DropProblem` (`drop.missing_column`, `drop.duplicate_column`)."""
     dates: list[int] = []
     currencies: list[tuple[str, int]] = []
     unexpected: dict[str, int] = {}
@@ -59,14 +64,15 @@ def read_header(names: Sequence[str]) -> Header:
             currencies.append((name.upper(), position))
         else:
             unexpected[unused_key(name, position, unexpected)] = position
-    if not dates:
-        raise DropProblem("drop.missing_column", "The header lacks Date; send the drop with all its columns.")
     codes = [currency for currency, _ in currencies]
+    drift = column_drift(names, {"Date": ("Date",), **{code: (code,) for code in (*codes, _OF_THE_SHOP)}})
+    if not dates:
+        raise DropProblem("drop.missing_column", "The header lacks Date; send the drop with all its columns.", drift)
     twice = sorted({code for code in codes if codes.count(code) > 1})
     if len(dates) > 1:
         twice.insert(0, "Date")
     if twice:
         raise DropProblem(
-            "drop.duplicate_column", f"The header names {', '.join(twice)} more than once; send the drop with each column once."
+            "drop.duplicate_column", f"The header names {', '.join(twice)} more than once; send the drop with each column once.", drift
         )
-    return Header(len(names), dates[0], tuple(currencies), tuple(unexpected.items()))
+    return Header(len(names), dates[0], tuple(currencies), tuple(unexpected.items()), drift)

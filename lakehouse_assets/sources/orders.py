@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from lakehouse_assets.sources.drift import column_drift
 from lakehouse_assets.sources.lines import BYTE_ORDER_MARK, BadLine, csv_records, split_header, truncated_line, unpack
-from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, RowBuilder, drop_schema, rescued_json, unused_key
+from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, RowBuilder, drift_column, drop_schema, rescued_json, unused_key
 
 _SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "invoice": ("InvoiceNo", "Invoice"),
@@ -31,11 +32,12 @@ _WELL_QUOTED_LINE: Final = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+")
 
 
 class Header(NamedTuple):
-    """Where the columns of a drop stand: the position of each value column, and (key, position) of each unexpected one."""
+    """Where the columns of a drop stand: the position of each value column, and (key, position) of each unexpected one; and what is other about them."""
 
     width: int
     expected: tuple[int, ...]
     unexpected: tuple[tuple[str, int], ...]
+    drift: str | None = None
 
 
 def parse_orders(content: bytes) -> pa.Table:
@@ -60,15 +62,16 @@ def read_header(names: Sequence[str]) -> Header:
             positions[column].append(position)
         else:
             unexpected[unused_key(name, position, unexpected)] = position
+    drift = column_drift(names, _SPELLINGS)
     missing = [" or ".join(_SPELLINGS[column]) for column, found in positions.items() if not found]
     if missing:
-        raise DropProblem("drop.missing_column", f"The header lacks {', '.join(missing)}; send the drop with all its columns.")
+        raise DropProblem("drop.missing_column", f"The header lacks {', '.join(missing)}; send the drop with all its columns.", drift)
     twice = [" or ".join(_SPELLINGS[column]) for column, found in positions.items() if len(found) > 1]
     if twice:
         raise DropProblem(
-            "drop.duplicate_column", f"The header names {', '.join(twice)} more than once; send the drop with each column once."
+            "drop.duplicate_column", f"The header names {', '.join(twice)} more than once; send the drop with each column once.", drift
         )
-    return Header(len(names), tuple(positions[column][0] for column in BRONZE_VALUES["orders"]), tuple(unexpected.items()))
+    return Header(len(names), tuple(positions[column][0] for column in BRONZE_VALUES["orders"]), tuple(unexpected.items()), drift)
 
 
 def fast_table(body: bytes, header: Header) -> pa.Table | None:
@@ -106,7 +109,8 @@ def fast_table(body: bytes, header: Header) -> pa.Table | None:
         values = zip(*[read.column(position).to_pylist() for _, position in header.unexpected], strict=True)
         rescued = pa.array([rescued_json(dict(zip(keys, row, strict=True))) for row in values], pa.string())
     columns = [read.column(position) for position in header.expected]
-    return pa.table([*columns, rescued, pa.arange(1, read.num_rows + 1), nothing, nothing, nothing], schema=drop_schema("orders"))
+    drift = drift_column(header.drift, read.num_rows)
+    return pa.table([*columns, rescued, pa.arange(1, read.num_rows + 1), nothing, nothing, nothing, drift], schema=drop_schema("orders"))
 
 
 def careful_table(body: bytes, header: Header, remainder: bytes | None = None) -> pa.Table:
@@ -121,4 +125,4 @@ def careful_table(body: bytes, header: Header, remainder: bytes | None = None) -
     if remainder is not None:
         lost = truncated_line(remainder)
         rows.bad(lost.rule, lost.detail, lost.raw)
-    return rows.table()
+    return rows.table(header.drift)

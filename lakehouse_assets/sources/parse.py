@@ -1,6 +1,6 @@
 """Parsing a drop: `parse_drop`, the one function that the engine maps over files. Pure: bytes in, Arrow out; no I/O, no Spark, no Dagster, no type conversion.
 
-The rules it reports in `_malformed`, with a sentence for the person who must mend the data in `_detail` and the text in `_raw`:
+What is other about the columns of a drop stands in `_drift` of its first row (`drift.py`). The rules it reports in `_malformed`, with a sentence for the person who must mend the data in `_detail` and the text in `_raw`:
 
 | rule | what is wrong |
 |---|---|
@@ -51,7 +51,7 @@ def parse_drop(source: str, content: bytes) -> pa.Table:
     except DropProblem as problem:
         rows = RowBuilder(source)
         rows.bad(problem.rule, problem.detail, _raw_drop(content), row_number=0)
-        return rows.table()
+        return rows.table(problem.drift)
 
 
 def _raw_drop(content: bytes) -> str:

@@ -23,21 +23,29 @@ _AFTER_VALUES: Final = (
     pa.field("_malformed", pa.string()),
     pa.field("_detail", pa.string()),
     pa.field("_raw", pa.string()),
+    pa.field("_drift", pa.string()),
 )
 
 
 class DropProblem(Exception):
-    """A drop of which no row can be read: the rule it breaks, and one sentence for the person who must mend it."""
+    """A drop of which no row can be read: the rule it breaks, one sentence for the person who must mend it, and what is other about its columns."""
 
-    def __init__(self, rule: str, detail: str):
+    def __init__(self, rule: str, detail: str, drift: str | None = None):
         super().__init__(detail)
         self.rule = rule
         self.detail = detail
+        self.drift = drift
 
 
 def drop_schema(source: str) -> pa.Schema:
-    """The Arrow schema of a parsed drop: the value columns of `source`, then `_rescued`, `row_number`, `_malformed`, `_detail` and `_raw`."""
+    """The Arrow schema of a parsed drop: the value columns of `source`, then `_rescued`, `row_number`, `_malformed`, `_detail`, `_raw` and `_drift`."""
     return pa.schema([pa.field(name, pa.string()) for name in BRONZE_VALUES[source]] + list(_AFTER_VALUES))
+
+
+def drift_column(drift: str | None, rows: int) -> pa.Array:
+    """The column `_drift` of a drop: on its first row what is other about its columns, for it is said of the drop and not of a row."""
+    said = pa.array([drift][:rows], pa.string())
+    return pa.concat_arrays([said, pa.nulls(rows - len(said), pa.string())])
 
 
 def rescued_json(unexpected: dict[str, Any]) -> str | None:
@@ -86,7 +94,9 @@ class RowBuilder:
         number = len(self._rows) + 1 if row_number is None else row_number
         self._rows.append((*[None] * self._width, None, number, rule, detail, raw))
 
-    def table(self) -> pa.Table:
-        """All rows added so far, in the schema of the source."""
-        columns = list(zip(*self._rows, strict=True)) or [()] * len(self._schema)
-        return pa.table([pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)], schema=self._schema)
+    def table(self, drift: str | None = None) -> pa.Table:
+        """All rows added so far, in the schema of the source; `drift` is what is other about the columns of the drop."""
+        fields = list(self._schema)[:-1]
+        columns = list(zip(*self._rows, strict=True)) or [()] * len(fields)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
+        return pa.table([*arrays, drift_column(drift, len(self._rows))], schema=self._schema)

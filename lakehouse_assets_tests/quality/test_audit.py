@@ -9,7 +9,7 @@ import pandera.polars as pa
 import pyarrow as arrow
 import pytest
 
-from lakehouse_assets.contracts import Contract
+from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.contracts.types import Day, Text, Whole
 from lakehouse_assets.quality.audit import MASK, SAMPLED_GROUPS, judge, slice_violations, unique_key_violations
 from lakehouse_assets.quality.rules import violations
@@ -181,3 +181,19 @@ def test_keys_that_occur_twice_are_counted_nulls_too(spark):
     assert doubled is not None
     assert doubled.count == 3
     assert [(s["visit"], s["times"]) for s in doubled.samples] == [(None, 2), (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, contract in CONTRACTS.items() if contract.key))
+def test_a_doubled_key_is_found_in_every_table(spark, name):
+    """Else keys of some type or other are never found twice."""
+    contract = CONTRACTS[name]
+    fields = arrow.schema([arrow.field(f.name, f.type) for f in contract.arrow_schema])
+    kinds: dict[str, Any] = {"string": "k", "bigint": 7, "date": DAY}
+    keys = {n: kinds[contract.column(n).type.kind] for n in contract.key}
+    other = {**keys, contract.key[-1]: {"k": "l", 7: 8, DAY: date(2010, 12, 2)}[keys[contract.key[-1]]]}
+
+    def doubles(rows: list[dict[str, Any]]) -> Any:
+        return unique_key_violations(spark.createDataFrame(arrow.Table.from_pylist(rows, schema=fields)), contract)
+
+    assert doubles([keys, other]) is None
+    assert doubles([keys, other, keys]).count == 1

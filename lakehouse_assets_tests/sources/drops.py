@@ -30,7 +30,9 @@ def csv_drop(header: Sequence[str], rows: Sequence[Sequence[str]], end: str = "\
 
 def good(table: pa.Table) -> list[list[str | None]]:
     """The values of the rows that could be read."""
-    rows = table.filter(pc.field("_malformed").is_null()).drop_columns(["_rescued", "row_number", "_malformed", "_detail", "_raw"])
+    rows = table.filter(pc.field("_malformed").is_null()).drop_columns(
+        ["_rescued", "row_number", "_malformed", "_detail", "_raw", "_drift"]
+    )
     return [list(row.values()) for row in rows.to_pylist()]
 
 
