@@ -27,7 +27,7 @@ class PlannedChange:
 
     sql: str
     kind: Class
-    table: str
+    object: str
     reason: str
 
 

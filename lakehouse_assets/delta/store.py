@@ -142,7 +142,7 @@ def refuse_breaking(planned: Sequence[PlannedChange], uri: str) -> None:
     """Raise `LakehouseError` where rows that are there cannot follow the contract."""
     breaking = [p for p in planned if p.kind == "breaking"]
     if breaking:
-        name = breaking[0].table
+        name = breaking[0].object
         raise LakehouseError(
             f"The contract of {name} now {' and '.join(p.reason for p in breaking)}, which its rows cannot follow; put that back, or move {uri} "
             f"away and run `lakehouse rebuild {name}` to make the table anew from its upstreams."
@@ -200,10 +200,13 @@ class DeltaStore(ABC):
         return differing(contract, self.columns(contract.name), self.uri(contract.name))
 
     def evolve(self, contract: Contract) -> None:
-        """Give the table, which exists, the columns that its contract has gained and the wider types that it says.
+        """Do what `plan` says: create the table, or give it the columns that its contract has gained and the wider types that it says.
 
         Raises `LakehouseError` where the contract has lost a column or says a type that cannot hold every value: rows that are there cannot follow.
         """
+        if not self.exists(contract.name):
+            self.create(contract)
+            return
         for attempt in reversed(range(EVOLUTIONS)):
             planned = self.plan(contract)
             refuse_breaking(planned, self.uri(contract.name))

@@ -171,7 +171,7 @@ def test_a_wider_type_and_a_gained_column_are_one_commit_that_keeps_rows_and_pro
     """Else a contract that promises more stops the load, loses rows, or costs the table its partitions and its change feed."""
     since = narrow(bench)
     before = metadata(bench, 0)
-    assert [(p.kind, p.table, p.reason) for p in bench.store.plan(THINGS)] == [
+    assert [(p.kind, p.object, p.reason) for p in bench.store.plan(THINGS)] == [
         (
             "rebuild",
             THINGS.name,
