@@ -99,6 +99,15 @@ class Fewer(pa.DataFrameModel):
         metadata = {"key": ["invoice_date", "country"], "handoff": {"kind": "column", "column": "invoice_date"}}  # noqa: RUF012
 
 
+class More(gold.SalesLines):
+    """Sales lines with a column more."""
+
+    more: Text = pa.Field(nullable=True)
+
+    class Config(gold.SalesLines.Config):
+        pass
+
+
 def test_what_breaks_on_either_side_is_refused_before_anything_is_done(
     loaded: tuple[World, State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +115,7 @@ def test_what_breaks_on_either_side_is_refused_before_anything_is_done(
     world, _ = loaded
     versions, handoff = world.versions(), world.resources["handoff"]
     monkeypatch.setitem(CONTRACTS, NAME, Contract(NAME, Fewer))
-    monkeypatch.setitem(CONTRACTS, "gold.more_sales", Contract("gold.more_sales", gold.DailySales))
+    monkeypatch.setitem(CONTRACTS, "gold.sales_lines", Contract("gold.sales_lines", More))  # harmless, and first in line
     with handoff.open() as opened:
         planned = handoff.plan(opened)
         assert {p.object for p in planned.delta if p.kind == "breaking"} == {NAME}
