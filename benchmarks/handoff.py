@@ -92,7 +92,13 @@ def hand_off(folder: Path, engine: str) -> dict[str, Any]:
     spark = SparkEngine(engine=engine).session
     with Handoff(lambda: connect(folder), store(folder), NAMES, folder / "staging") as handoff:
         result = handoff.hand_off(spark, model, store(folder).version(model.name))
-    return {"seconds": dict(result.seconds), "rows": result.rows, "slices": len(result.slices), "files": result.files, "bytes": result.bytes_put}
+    return {
+        "seconds": dict(result.seconds),
+        "rows": result.rows,
+        "slices": len(result.slices),
+        "files": result.files,
+        "bytes": result.bytes_put,
+    }
 
 
 def by_hand(folder: Path) -> dict[str, Any]:
