@@ -30,7 +30,7 @@ from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
     from lakehouse_assets.automation.runner import Runner
-    from lakehouse_assets.resources.handoff import HandoffResource
+    from lakehouse_assets.resources.handoff import HandoffResource, Plan
     from lakehouse_assets.resources.lakehouse import LakehouseResource
 
 app = typer.Typer(
@@ -696,42 +696,59 @@ def bench(context: typer.Context, name: Annotated[str | None, typer.Argument(hel
 
 @app.command()
 def plan(home: Home = None) -> None:
-    """Pending DDL and its class, before anything runs.
+    """Pending DDL on both sides and its class, before anything runs. Exit 1 if any of it is breaking.
 
     Example: `lakehouse plan`
     """
-    _, handoff = _resources(_settings(home=home))
-    from lakehouse_assets.resources.handoff import served
-
+    settings = _settings(home=home)
+    _, handoff = _resources(settings)
     with handoff.open() as open_handoff:
-        planned = open_handoff.plan(list(served().values()))
-    for statement in planned:
-        print(f"-- {statement.kind}: {statement.object}: {statement.reason}\n{statement.sql.strip()};\n")
-    if not planned:
-        print("Nothing to deploy.")
+        planned = handoff.plan(open_handoff)
+    _print_plan(settings, planned)
+    if breaking := planned.of("breaking"):
+        print(f"Breaking: {breaking}. Nothing is deployed while that is so; `lakehouse deploy` says what to do.")
+        raise typer.Exit(1)
+    pending = planned.of("safe") + planned.of("rebuild")
+    print("Nothing is breaking. `lakehouse deploy` does this, and so does the next run." if pending else "Nothing to deploy.")
+
+
+def _print_plan(settings: Settings, planned: Plan) -> None:
+    """Statements as they are executed, each under its class, object and reason; what is left to a person as a comment."""
+    for side, title in ((planned.delta, "Delta tables"), (planned.snowflake, f"Snowflake database {settings.database}")):
+        if side:
+            print(f"-- {title}: {len(side)} pending\n")
+        for p in side:
+            statement = p.sql and f"{p.sql.strip()};\n"
+            if p.kind == "left":
+                statement = statement and f"-- {statement}"
+            print(f"-- {p.kind}: {p.object}: {p.reason}\n{statement}")
 
 
 @app.command()
 def deploy(
-    allow_breaking: Annotated[bool, typer.Option(help="Also do what takes something away from readers.")] = False,
+    allow_breaking: Annotated[bool, typer.Option(help="Also do what takes something away from readers of Snowflake.")] = False,
     roles: Annotated[bool, typer.Option(help="Print the script of the least-privilege roles instead.")] = False,
     home: Home = None,
 ) -> None:
-    """Apply pending DDL: database, schemas, stage, file format, tables, views.
+    """Apply pending DDL on both sides: Delta tables; Snowflake database, schemas, stage, file format, tables, views. Where anything is breaking nothing is done.
 
     Example: `lakehouse deploy`
     """
-    _, handoff = _resources(_settings(home=home))
-    from lakehouse_assets.resources.handoff import served
-
+    settings = _settings(home=home)
+    _, handoff = _resources(settings)
     with handoff.open() as open_handoff:
         if roles:
             from lakehouse_assets.handoff import roles_script
 
             print(roles_script(open_handoff.names))
             return
-        done = open_handoff.deploy(list(served().values()), allow_breaking=allow_breaking)
-    print(f"Deployed {len(done)} objects." if done else "Nothing to deploy.")
+        planned = handoff.plan(open_handoff)
+        if planned.of("breaking"):
+            _print_plan(settings, planned)
+        done = handoff.deploy(open_handoff, allow_breaking=allow_breaking)
+    counts = ((len(done.delta), "change", " of Delta tables"), (len(done.snowflake), "statement", " in Snowflake"))
+    said = [f"{n} {word}{'' if n == 1 else 's'}{where}" for n, word, where in counts if n]
+    print(f"Deployed {' and '.join(said)}." if said else "Nothing to deploy.")
 
 
 @app.command()

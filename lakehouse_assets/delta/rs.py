@@ -6,7 +6,8 @@ is refused by the protocol itself, appends included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.schema import ArrayType, Field, PrimitiveType
 
 from lakehouse_assets.contracts import Column, Contract
+from lakehouse_assets.delta.evolution import properties
 from lakehouse_assets.delta.store import (
     APPLICATION,
     CHANGE,
@@ -29,7 +31,6 @@ from lakehouse_assets.delta.store import (
     DeltaStore,
     HistoryUnavailableError,
     doubled_key,
-    properties,
     read_back,
     refuse_columns,
     refuse_nulls,
@@ -106,9 +107,31 @@ class DeltaRsStore(DeltaStore):
         table = self._open(contract.name)
         head = self.head(contract.name)
         fields = [Field(c.name, _DELTA_TYPES.get(c.type.kind) or PrimitiveType(c.type.spark), nullable=True) for c in columns]
-        properties = _properties(table.version() + 1, head.consumed if head else None, None, None)
-        table.alter.add_columns(fields, commit_properties=properties)
+        said = _properties(table.version() + 1, head.consumed if head else None, None, None)
+        with _first(contract.name):
+            table.alter.add_columns(fields, commit_properties=said)
         return self.version(contract.name)
+
+    def rewrite(self, contract: Contract) -> int:
+        with _first(contract.name):
+            self._keep_statistics(contract)
+            table, head = self._open(contract.name), self.head(contract.name)
+            if head and head.version != table.version():
+                raise StaleSliceError(f"{contract.name} has moved from version {table.version()} to {head.version}.")
+            said = _properties(table.version() + 1, head.consumed if head else None, None, None)
+            write_deltalake(table, _retyped(table, contract), mode="overwrite", schema_mode="overwrite", commit_properties=said)
+        return self.version(contract.name)
+
+    def _keep_statistics(self, contract: Contract) -> None:
+        """Keep statistics of no column whose new type has none (`properties`): an overwrite leaves the table's settings as they are."""
+        key = "delta.dataSkippingStatsColumns"
+        table = self._open(contract.name)
+        was = table.metadata().configuration.get(key, "")
+        kept = ",".join(n for n in was.split(",") if n in properties(contract)[key].split(","))
+        if kept != was:
+            head = self.head(contract.name)
+            said = _properties(table.version() + 1, head.consumed if head else None, None, head.data_version if head else 0)
+            table.alter.set_table_properties({key: kept}, commit_properties=said)
 
     def frame(self, spark: SparkSession, name: str, version: int | None = None) -> DataFrame:
         at = self.version(name) if version is None else version
@@ -129,6 +152,8 @@ class DeltaRsStore(DeltaStore):
             return self.frame(spark, name, until).limit(0).selectExpr("*", f"'insert' AS {CHANGE}")
         table = self._open(name)
         try:
+            if self._types_differ(name, since, until):
+                raise HistoryUnavailableError(f"{name} was written anew in other types between versions {since} and {until}")
             feed = pa.table(table.load_cdf(since + 1, until, allow_out_of_range=False))
         except (DeltaError, OSError, pa.ArrowException) as error:  # Arrow tells of files that a vacuum took
             raise HistoryUnavailableError(f"{name} between versions {since} and {until}: {error}") from error
@@ -150,6 +175,11 @@ class DeltaRsStore(DeltaStore):
             f"SELECT {quoted}, CASE WHEN net > 0 THEN 'insert' ELSE 'delete' END AS {CHANGE} FROM "
             f"(SELECT {quoted}, sum({came}) AS net FROM {view} GROUP BY {quoted}) WHERE net <> 0"
         )
+
+    def _types_differ(self, name: str, since: int, until: int) -> bool:
+        """Whether a column has another type in one version than in the other."""
+        before, after = ({f.name: f.type for f in DeltaTable(self.uri(name), version=v).schema().fields} for v in (since, until))
+        return any(after.get(n, t) != t for n, t in before.items())
 
     def commit(
         self,
@@ -175,7 +205,7 @@ class DeltaRsStore(DeltaStore):
             elif not append and contract.key and _has_doubled_key(dataset, contract):
                 raise doubled_key(contract)
         properties = _properties(base_version + 1, consumed, extra, None)
-        try:
+        with _first(contract.name):
             if slice_uri is None:
                 self._record(table, contract, base_version, consumed, extra)
             elif append:
@@ -185,8 +215,6 @@ class DeltaRsStore(DeltaStore):
                 self._merge(table, contract, slice_uri, partitions, properties)
                 if table.version() == base_version:  # delta-rs makes no commit where the merge finds nothing to do
                     self._record(table, contract, base_version, consumed, extra)
-        except CommitFailedError as error:
-            raise StaleSliceError(f"{contract.name} was published by somebody else at the same time: {error}") from error
         return self.version(contract.name)
 
     @staticmethod
@@ -265,6 +293,15 @@ def _properties(number: int, consumed: Consumed | None, extra: Mapping[str, Any]
     )
 
 
+@contextmanager
+def _first(name: str) -> Iterator[None]:
+    """Turns what the protocol says to the second of two publishers into a `StaleSliceError`."""
+    try:
+        yield
+    except CommitFailedError as error:
+        raise StaleSliceError(f"{name} was published by somebody else at the same time: {error}") from error
+
+
 def _dataset(slice_uri: str) -> ds.FileSystemDataset:
     return ds.dataset(slice_uri, format="parquet", exclude_invalid_files=False)
 
@@ -283,6 +320,20 @@ def _reader(slice_uri: str, contract: Contract, *, with_operation: bool) -> pa.R
     schema = pa.schema(fields)
     scanner = _dataset(slice_uri).scanner(columns=schema.names)
     batches = (pa.RecordBatch.from_arrays([b.column(f.name).cast(f.type) for f in schema], schema=schema) for b in scanner.to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _retyped(table: DeltaTable, contract: Contract) -> pa.RecordBatchReader:
+    """The rows of a table as a stream in the types of a contract; columns that the table lacks are null."""
+    schema = pa.schema([pa.field(f.name, f.type) for f in contract.arrow_schema])
+    present = {f.name for f in table.schema().fields}
+    scanner = table.to_pyarrow_dataset().scanner(columns=[n for n in schema.names if n in present])
+    batches = (
+        pa.RecordBatch.from_arrays(
+            [b.column(f.name).cast(f.type) if f.name in present else pa.nulls(len(b), f.type) for f in schema], schema=schema
+        )
+        for b in scanner.to_batches()
+    )
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 

@@ -24,6 +24,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql.types import StructType
 
 from lakehouse_assets.contracts import Column, Contract
+from lakehouse_assets.delta.evolution import adding, created, features, literal, quoted, rewriting, sql_name
 from lakehouse_assets.delta.rs import DeltaRsStore
 from lakehouse_assets.delta.store import (
     APPLICATION,
@@ -35,7 +36,6 @@ from lakehouse_assets.delta.store import (
     Head,
     HistoryUnavailableError,
     doubled_key,
-    properties,
     read_back,
     refuse_columns,
     refuse_nulls,
@@ -132,6 +132,9 @@ class DeltaSparkStore(DeltaStore):
                 .selectExpr(*columns, "CASE WHEN _change_type IN ('insert', 'update_postimage') THEN 1 ELSE -1 END AS _net")
             )
             if not self._is_one_merge(name, since, until):
+                before = dict(self.frame(spark, name, since).dtypes)
+                if any(before.get(column, kind) != kind for column, kind in table.dtypes):
+                    raise HistoryUnavailableError(f"{name} was written anew in other types between versions {since} and {until}")
                 changed = changed.groupBy(*table.columns).agg({"_net": "sum"}).withColumnRenamed("sum(_net)", "_net").where("_net <> 0")
             # Written out at once: transforms look at it several times, and what can no longer be told shows here.
             changed.selectExpr(*columns, f"CASE WHEN _net > 0 THEN 'insert' ELSE 'delete' END AS {CHANGE}").write.parquet(folder)
@@ -149,14 +152,8 @@ class DeltaSparkStore(DeltaStore):
     # -- publishing ---------------------------------------------------------------------------------------------------------------
 
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
-        columns = ", ".join(f"`{c.name}` {c.type.spark} COMMENT {_literal(c.description)}" for c in contract.columns)
-        partitions = f" PARTITIONED BY ({', '.join(f'`{c}`' for c in contract.partition_by)})" if contract.partition_by else ""
-        settings = ", ".join(f"{_literal(k)} = {_literal(v)}" for k, v in properties(contract).items())
         with self._setting({_USER_METADATA: written(consumed)}):
-            self._sql(
-                f"CREATE TABLE IF NOT EXISTS {self._sql_name(contract.name)} ({columns}) USING delta{partitions}"
-                f" COMMENT {_literal(contract.description.splitlines()[0])} TBLPROPERTIES ({settings})"
-            )
+            self._sql(created(contract, self.uri(contract.name)).sql)
         return self.version(contract.name)
 
     def columns(self, name: str) -> dict[str, str]:
@@ -165,9 +162,26 @@ class DeltaSparkStore(DeltaStore):
     def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
         head = self.head(contract.name)
         said = written(head.consumed if head else None)
-        listed = ", ".join(f"`{c.name}` {c.type.spark}" for c in columns)
         with self._setting({_USER_METADATA: said}):
-            self._sql(f"ALTER TABLE {self._sql_name(contract.name)} ADD COLUMNS ({listed})")
+            for key, value in features(columns).items():
+                self._sql(f"ALTER TABLE {self._sql_name(contract.name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
+            self._sql(adding(list(columns), self.uri(contract.name)))
+        return self.version(contract.name)
+
+    def rewrite(self, contract: Contract) -> int:
+        head = self.head(contract.name)
+        if head is None:
+            raise self._missing(contract.name)
+        settings = {_USER_METADATA: written(head.consumed), **_transaction(head.version + 1)}
+        try:
+            with self._setting(settings):
+                self._sql(rewriting(contract, self.columns(contract.name), self.uri(contract.name)))
+        except _ENGINE_ERRORS as error:
+            if _OVERTAKEN.search(str(error)):
+                raise StaleSliceError(f"{contract.name} was published by somebody else at the same time: {error}") from error
+            raise
+        if self.plan(contract):  # the transaction with our number was there already, so that Delta skipped the statement
+            raise StaleSliceError(f"{contract.name} was published by somebody else at the same time: version {head.version + 1} is theirs.")
         return self.version(contract.name)
 
     def commit(
@@ -188,8 +202,7 @@ class DeltaSparkStore(DeltaStore):
             slice_uri = None
         settings = {
             _USER_METADATA: written(consumed, extra, self._data_version(contract.name) if slice_uri is None else None),
-            "spark.databricks.delta.write.txnAppId": APPLICATION,
-            "spark.databricks.delta.write.txnVersion": str(base_version + 1),
+            **_transaction(base_version + 1),
             # Staged files do not change, so there is nothing to gain by copying them first.
             "spark.databricks.delta.merge.materializeSource": "none",
         }
@@ -206,7 +219,7 @@ class DeltaSparkStore(DeltaStore):
 
     def _merge(self, contract: Contract, slice_uri: str | None, partitions: Sequence[Any] | None, *, append: bool) -> str:
         table = self._sql_name(contract.name)
-        source = f"parquet.{_quoted(slice_uri)}" if slice_uri else f"(SELECT *, 'I' AS {OPERATION} FROM {table} WHERE false)"
+        source = f"parquet.{quoted(slice_uri)}" if slice_uri else f"(SELECT *, 'I' AS {OPERATION} FROM {table} WHERE false)"
         columns, values = (", ".join(f"{p}`{c}`" for c in contract.names) for p in ("", "s."))
         insert = f"INSERT ({columns}) VALUES ({values})"
         if append or slice_uri is None:
@@ -275,7 +288,7 @@ class DeltaSparkStore(DeltaStore):
     # -- speaking to the engine ---------------------------------------------------------------------------------------------------
 
     def _sql_name(self, name: str) -> str:
-        return f"delta.{_quoted(self.uri(name))}"
+        return sql_name(self.uri(name))
 
     def _sql(self, statement: str) -> list[Row]:
         return self._start_spark().sql(statement).collect()
@@ -351,8 +364,9 @@ class SharedDeltaSparkStore(DeltaSparkStore):
         return self._log.history(name, limit)
 
 
-def _quoted(path: str) -> str:
-    return "`" + path.replace("`", "``") + "`"
+def _transaction(number: int) -> dict[str, str]:
+    """The settings by which a commit carries our application transaction of that number."""
+    return {"spark.databricks.delta.write.txnAppId": APPLICATION, "spark.databricks.delta.write.txnVersion": str(number)}
 
 
 def _literal(value: Any) -> str:
@@ -360,4 +374,4 @@ def _literal(value: Any) -> str:
         return f"DATE '{value.isoformat()}'"
     if isinstance(value, int):
         return str(value)
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return literal(str(value))

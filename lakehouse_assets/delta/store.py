@@ -1,6 +1,7 @@
 """The interface of the Delta store, and the words it speaks in. The implementations stand beside it.
 
-A table is known by its name `layer.table`; where it lies follows from the store's root.
+A table is known by its name `layer.table`; where it lies follows from the store's root. How a table follows its contract is decided in
+`evolution.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.contracts import Column, Contract
-from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.delta.evolution import PlannedChange, added, created, differing
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +29,8 @@ CHANGE = "_change"
 APPLICATION = "lakehouse_assets"
 """The application whose transaction number every commit carries, so that the protocol refuses the second of two publishers."""
 
-_PRUNING = ("string", "bigint", "date")
+EVOLUTIONS = 5
+"""How often a table's evolution is begun again because the table was published meanwhile."""
 
 TIDYING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
 """Operations that change no row, whoever ran them."""
@@ -106,19 +109,6 @@ def read_back(text: str | None) -> Mapping[str, Any]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def properties(contract: Contract) -> dict[str, str]:
-    """The table properties that a table is created with, by whichever store."""
-    columns = [c.name for c in contract.columns if c.type.kind in _PRUNING and c.name not in contract.partition_by]
-    return {
-        "delta.enableChangeDataFeed": "true",
-        # A platform may turn them on by itself, and not every reader knows them.
-        "delta.enableDeletionVectors": "false",
-        # delta-rs writes the least and greatest decimal as a float, and Sail 0.7.2 answers from them where they are equal: wrong beyond 15
-        # digits, without an error. Times and lists are left out because no read is pruned by them.
-        "delta.dataSkippingStatsColumns": ",".join(columns),
-    }
-
-
 def refuse_columns(contract: Contract, found: Iterable[str]) -> None:
     """Raise `LakehouseError` where a slice has other columns than its contract and `_op`."""
     wanted, have = {*contract.names, OPERATION}, set(found)
@@ -146,6 +136,17 @@ def refuse_nulls(contract: Contract, nulls: Mapping[str, int]) -> None:
         raise LakehouseError(
             f"The slice for {contract.name} holds nulls that its contract does not allow ({', '.join(broken)}); nothing was published, "
             "mend its transform."
+        )
+
+
+def refuse_breaking(planned: Sequence[PlannedChange], uri: str) -> None:
+    """Raise `LakehouseError` where rows that are there cannot follow the contract."""
+    breaking = [p for p in planned if p.kind == "breaking"]
+    if breaking:
+        name = breaking[0].object
+        raise LakehouseError(
+            f"The contract of {name} now {' and '.join(p.reason for p in breaking)}, which its rows cannot follow; put that back, or move {uri} "
+            f"away and run `lakehouse rebuild {name}` to make the table anew from its upstreams."
         )
 
 
@@ -185,25 +186,41 @@ class DeltaStore(ABC):
     def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
         """Add nullable columns at the end, in one commit; returns the new version, which counts as one that changed rows: they have a column more."""
 
-    def evolve(self, contract: Contract) -> None:
-        """Give the table the columns that its contract has gained.
+    @abstractmethod
+    def rewrite(self, contract: Contract) -> int:
+        """Give every row the columns and types of the contract, in one commit that replaces all files; returns the new version, which counts
+        as one that changed rows. Name, partitions and properties of the table stay.
 
-        Raises `LakehouseError` where the contract has lost a column or says another type: rows that are there cannot follow.
+        Only for a contract whose types hold every value of today's. Raises `StaleSliceError` where the table was published meanwhile.
         """
-        present = self.columns(contract.name)
-        gained = [c for c in contract.columns if c.name not in present]
-        lost = sorted(set(present) - set(contract.names))
-        retyped = [
-            f"{c.name} {present[c.name]} → {c.type.spark}" for c in contract.columns if present.get(c.name, c.type.spark) != c.type.spark
-        ]
-        if lost or retyped:
-            said = "; ".join(filter(None, [f"without {', '.join(lost)}" if lost else "", f"with {', '.join(retyped)}" if retyped else ""]))
-            raise LakehouseError(
-                f"The contract of {contract.name} is now {said}, which its rows cannot follow; put that back, or move {self.uri(contract.name)} "
-                f"away and run `lakehouse rebuild {contract.name}` to make the table anew from its upstreams."
-            )
-        if gained:
-            self.add_columns(contract, gained)
+
+    def plan(self, contract: Contract) -> list[PlannedChange]:
+        """What brings the table to its contract; nothing where it is there already. Executes nothing."""
+        if not self.exists(contract.name):
+            return [created(contract, self.uri(contract.name))]
+        return differing(contract, self.columns(contract.name), self.uri(contract.name))
+
+    def evolve(self, contract: Contract) -> None:
+        """Do what `plan` says: create the table, or give it the columns that its contract has gained and the wider types that it says.
+
+        Raises `LakehouseError` where the contract has lost a column or says a type that cannot hold every value: rows that are there cannot follow.
+        """
+        if not self.exists(contract.name):
+            self.create(contract)
+            return
+        for attempt in reversed(range(EVOLUTIONS)):
+            planned = self.plan(contract)
+            refuse_breaking(planned, self.uri(contract.name))
+            try:
+                if any(p.kind == "rebuild" for p in planned):
+                    self.rewrite(contract)
+                elif planned:
+                    self.add_columns(contract, added(contract, self.columns(contract.name)))
+                return
+            except StaleSliceError:
+                # Somebody published or evolved the table meanwhile; what is left to do is planned again.
+                if not attempt:
+                    raise
 
     @abstractmethod
     def frame(self, spark: SparkSession, name: str, version: int | None = None) -> DataFrame:

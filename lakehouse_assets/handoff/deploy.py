@@ -6,7 +6,8 @@ Belongs here: planning and executing definitions, fingerprints of what is deploy
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,10 +16,11 @@ from snowflake.connector.errors import ProgrammingError
 from lakehouse_assets.contracts import Column, ColumnType, Contract
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import slices, sql
+from lakehouse_assets.handoff.faults import point
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
 
-Class = Literal["safe", "rebuild", "breaking"]
+Class = Literal["safe", "rebuild", "breaking", "left"]
 
 VIEWS = {"sales": {"SALES_LINES", "DIM_PRODUCTS", "DIM_CUSTOMERS"}, "freshness": set()}
 """The views of `sql/views.sql`, and the served tables each needs."""
@@ -26,7 +28,8 @@ VIEWS = {"sales": {"SALES_LINES", "DIM_PRODUCTS", "DIM_CUSTOMERS"}, "freshness":
 
 @dataclass(frozen=True)
 class PlannedStatement:
-    """One pending definition. `safe`: rows and readers stay; `rebuild`: the table is empty until its next hand-off; `breaking`: readers lose something."""
+    """One pending definition. `safe`: altered in place; `rebuild`: the table is made anew of its own rows, in one statement; `breaking`: readers
+    lose something; `left`: for a person to do, and never executed here."""
 
     sql: str
     kind: Class
@@ -35,11 +38,14 @@ class PlannedStatement:
 
 
 class _Object(NamedTuple):
-    """An object that is to be there: its name, the statement that creates it, the fingerprint of its definition."""
+    """An object that is to be there: its name, the statement that creates it, the fingerprint of its definition, its qualified name if it is a
+    table, the served tables that it reads if it is a view."""
 
     name: str
     statement: str
     fingerprint: str
+    table: str
+    reads: frozenset[str]
 
 
 class _Deployed(NamedTuple):
@@ -54,65 +60,98 @@ class _Deployed(NamedTuple):
 
 def fits(session: Session, names: TargetNames, contracts: Collection[Contract]) -> bool:
     """Whether the recorded fingerprints are those of today's definitions; one statement, which needs no right but to read OPS."""
-    deployed = _read_fingerprints(session, names)
+    deployed = _read_fingerprints(session, names) or {}
     return all(deployed.get(o.name) == o.fingerprint for o in _wanted(names, contracts))
 
 
 def plan(session: Session, names: TargetNames, contracts: Collection[Contract]) -> list[PlannedStatement]:
     """The statements that bring the account to the contracts, in order; none where everything is as it should be. Executes none."""
-    deployed = _read_fingerprints(session, names)
+    recorded = _read_fingerprints(session, names)
+    deployed = recorded or {}
     served = {names.table(c): c for c in contracts}
-    present = _read_columns(session, names) if deployed else {}
+    present = _read_columns(session, names) if recorded is not None else {}
     planned: list[PlannedStatement] = []
-    for wanted in _wanted(names, contracts):
-        same = deployed.get(wanted.name) == wanted.fingerprint
-        if contract := served.get(wanted.name):
-            columns = present.get(contract.table.upper())
+    wanted = _wanted(names, contracts)
+    for o in wanted:
+        same = deployed.get(o.name) == o.fingerprint
+        columns = present.get(o.table)
+        if contract := served.get(o.name):
             if columns is None:
-                planned.append(PlannedStatement(wanted.statement, "safe", wanted.name, "the table is not there"))
+                planned.append(PlannedStatement(o.statement, "safe", o.name, "the table is not there"))
             else:
                 planned.extend(_evolve(names, contract, columns, comments=not same))
-        elif not same:
-            planned.append(PlannedStatement(wanted.statement, "safe", wanted.name, "not deployed in this form"))
+        elif columns is not None:
+            planned.extend(_migrate(o, columns))
+        elif not same or {p.object for p in planned} & o.reads:
+            # A view keeps the types that it was made with.
+            planned.append(PlannedStatement(o.statement, "safe", o.name, "reads what changes" if same else "not deployed in this form"))
+    for orphan in sorted(deployed.keys() & present.keys() - {o.name for o in wanted}):
+        statement = sql.statement("tables", "drop_table", table=orphan)
+        planned.append(
+            PlannedStatement(statement, "left", orphan, "no contract says it any more; it is served as it stands until it is dropped")
+        )
     return planned
+
+
+def refuse_breaking(planned: Collection[PlannedStatement]) -> None:
+    """Raise `LakehouseError` where a plan takes something away from readers."""
+    breaking = [p for p in planned if p.kind == "breaking"]
+    if breaking:
+        said = "; ".join(f"{p.object}: {p.reason} ({' '.join(p.sql.split())})" for p in breaking)
+        raise LakehouseError(
+            f"The contracts take something away from readers, so nothing was deployed: {said}; keep the columns, or deploy with breaking changes allowed."
+        )
 
 
 def deploy(
     session: Session, names: TargetNames, contracts: Collection[Contract], *, allow_breaking: bool = False
 ) -> list[PlannedStatement]:
-    """Execute the plan, then record fingerprints. Repeating it after a crash finishes it.
+    """Execute the plan, then record fingerprints; returns what was executed. Repeating it after a crash finishes it.
 
     Raises `LakehouseError` where the plan breaks readers and that is not allowed; nothing is executed then.
     """
-    planned = plan(session, names, contracts)
-    breaking = [p for p in planned if p.kind == "breaking"]
-    if breaking and not allow_breaking:
-        said = "; ".join(f"{p.object}: {p.reason} ({' '.join(p.sql.split())})" for p in breaking)
-        raise LakehouseError(
-            f"The contracts take something away from readers, so nothing was deployed: {said}; keep the columns, or deploy with breaking changes allowed."
-        )
-    wanted = _wanted(names, contracts)
-    tables = {names.table(c): c.table.upper() for c in contracts}
-    emptied = [tables[p.object] for p in planned if p.object in tables and p.sql.startswith("CREATE")]
-    ready = bool(_read_fingerprints(session, names)) if emptied else False
-    if ready:
-        # Before the table is made anew: were it the other way round, a crash between would leave an empty table that counts as handed off.
-        for table in emptied:
-            session.run(sql.statement("state", "forget_state", **names.sql), table)
-            session.run(sql.statement("state", "forget_slices", **names.sql), table)
+    planned = [p for p in plan(session, names, contracts) if p.kind != "left"]
+    if not allow_breaking:
+        refuse_breaking(planned)
+    recorded = _read_fingerprints(session, names)
+    created = {p.object for p in planned if p.sql.startswith("CREATE")}
+    # A table without a fingerprint was being made when a deployment died.
+    remade = {n: c for c in contracts if (n := names.table(c)) in created or n not in (recorded or {})}
+    if recorded is not None:
+        # Before the table is made: were it the other way round, a crash between would leave a table that counts as handed off and is not.
+        _forget(session, names, remade)
+        point("forgotten")
     for statement in planned:
         session.run(statement.sql)
-    for table in emptied:
+        if statement.kind == "rebuild":
+            point("rebuilt")
+    point("described")
+    # Once more: a hand-off may have published between what the new table was read from and its taking the old one's place.
+    _forget(session, names, remade)
+    for contract in remade.values():
         # Here and not at the first hand-off, where two publishers might do it at once.
-        session.run(sql.statement("state", "register", **names.sql), table, table)
-    recorded = _read_fingerprints(session, names)
-    changed = [o for o in wanted if recorded.get(o.name) != o.fingerprint]
+        session.run(sql.statement("state", "register", **names.sql), contract.table.upper(), contract.table.upper())
+    point("registered")
+    recorded = _read_fingerprints(session, names) or {}
+    changed = [o for o in _wanted(names, contracts) if recorded.get(o.name) != o.fingerprint]
     if changed:
-        objects = ", ".join(sql.text(o.name) for o in changed)
+        _forget_fingerprints(session, names, [o.name for o in changed])
         rows = ", ".join(f"({sql.text(o.name)}, {sql.text(o.fingerprint)})" for o in changed)
-        session.run(sql.statement("tables", "forget_fingerprints", objects=objects, **names.sql))
         session.run(sql.statement("tables", "record_fingerprints", rows=rows, **names.sql))
     return planned
+
+
+def _forget(session: Session, names: TargetNames, tables: Mapping[str, Contract]) -> None:
+    """What is known of tables that are made anew: the next hand-off sends them whole."""
+    if tables:
+        _forget_fingerprints(session, names, tables)
+    for contract in tables.values():
+        session.run(sql.statement("state", "forget_state", **names.sql), contract.table.upper())
+        session.run(sql.statement("state", "forget_slices", **names.sql), contract.table.upper())
+
+
+def _forget_fingerprints(session: Session, names: TargetNames, objects: Collection[str]) -> None:
+    session.run(sql.statement("tables", "forget_fingerprints", objects=", ".join(map(sql.text, objects)), **names.sql))
 
 
 def roles_script(
@@ -144,38 +183,47 @@ def _wanted(names: TargetNames, contracts: Collection[Contract]) -> list[_Object
     """Everything that is to be there, in the order of creation."""
     objects = [_object(f"{names.database}:{name}", sql.statement("objects", name, **names.sql)) for name in sql.names("objects")]
     objects += [_object(names.table(c), _create(names, c, "create")) for c in contracts]
-    served = {c.table.upper() for c in contracts}
+    served = {c.table.upper(): names.table(c) for c in contracts}
     objects += [
-        _object(f"{names.database}:view_{name}", sql.statement("views", name, **names.sql))
+        _object(f"{names.database}:view_{name}", sql.statement("views", name, **names.sql), frozenset(served[n] for n in needed))
         for name, needed in VIEWS.items()
-        if needed <= served
+        if needed <= served.keys()
     ]
     return objects
 
 
-def _object(name: str, statement: str) -> _Object:
-    return _Object(name, statement, hashlib.sha256(statement.encode()).hexdigest()[:12])
+_TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\S+) \(")
+_COLUMN = re.compile(r"^    ([A-Z_]+) ([A-Z_]+(?:\(\d+,\d+\))?),?$", re.MULTILINE)
+"""Name and column of a table as `sql/objects.sql` defines it."""
 
 
-def _read_fingerprints(session: Session, names: TargetNames) -> dict[str, str]:
+def _object(name: str, statement: str, reads: frozenset[str] = frozenset()) -> _Object:
+    table = _TABLE.match(statement)
+    return _Object(name, statement, hashlib.sha256(statement.encode()).hexdigest()[:12], table[1] if table else "", reads)
+
+
+def _read_fingerprints(session: Session, names: TargetNames) -> dict[str, str] | None:
+    """What is recorded of each object; None before the first deployment."""
     try:
         return dict(session.run(sql.statement("tables", "read_fingerprints", **names.sql)))
     except ProgrammingError:
         # Not there, or not for this role to see: Snowflake answers both alike. Creating what is missing tells them apart.
-        return {}
+        return None
 
 
 def _read_columns(session: Session, names: TargetNames) -> dict[str, dict[str, _Deployed]]:
+    """The columns of every table of the served and the record's schema, by its qualified name."""
     tables: dict[str, dict[str, _Deployed]] = {}
-    for table, column, kind, precision, scale, nullable, comment in session.run(
-        sql.statement("tables", "read_columns", **names.sql), names.analytics
+    for schema, table, column, kind, precision, scale, nullable, comment in session.run(
+        sql.statement("tables", "read_columns", **names.sql), names.analytics, names.ops
     ):
         number = (int(precision), int(scale or 0)) if precision is not None else (None, None)
-        tables.setdefault(table, {})[column] = _Deployed(kind.upper(), *number, str(nullable).upper() != "NO", comment or "")
+        columns = tables.setdefault(f"{names.database}.{schema}.{table}", {})
+        columns[column] = _Deployed(kind.upper(), *number, str(nullable).upper() != "NO", comment or "")
     return tables
 
 
-def _create(names: TargetNames, contract: Contract, which: Literal["create", "rebuild"]) -> str:
+def _create(names: TargetNames, contract: Contract, which: Literal["create", "replace"]) -> str:
     slices.handoff_slice(contract)
     columns = ",\n    ".join(
         f"{c.name.upper()} {c.type.snowflake}{'' if c.nullable else ' NOT NULL'} COMMENT {sql.text(_comment(c))}" for c in contract.columns
@@ -193,43 +241,72 @@ def _table_comment(contract: Contract) -> str:
 
 
 def _evolve(names: TargetNames, contract: Contract, present: dict[str, _Deployed], *, comments: bool) -> Iterator[PlannedStatement]:
-    """From the deployed columns to the contract's. A change of type that cannot be altered replaces the table, which then settles all else."""
+    """From the deployed columns to the contract's. Where a type cannot be altered the table is made anew: of its own rows if they fit."""
     table = names.table(contract)
     changes = [(c, present[c.name.upper()]) for c in contract.columns if c.name.upper() in present]
-    retyped = {c.name: _retype(c.type, was) for c, was in changes}
-    replaced = {n: how for n, how in retyped.items() if how in ("rebuild", "breaking")}
+    retyped = {c.name: how for c, was in changes if (how := _retype(c.type, was))}
     lost = [n for n in present if n.lower() not in contract.names]
-    if replaced:
-        kind: Class = "breaking" if lost or "breaking" in replaced.values() else "rebuild"
-        said = ", ".join(f"{n.upper()} from {_type(present[n.upper()])} to {contract.column(n).type.snowflake}" for n in replaced)
-        reason = f"changes {said}" + (f" and drops {', '.join(lost)}" if lost else "")
-        yield PlannedStatement(_create(names, contract, "rebuild"), kind, table, reason)
-        return
+    rebuilt = "rebuild" in retyped.values()
+    if rebuilt or "breaking" in retyped.values():
+        said = ", ".join(f"{n.upper()} from {_type(present[n.upper()])} to {contract.column(n).type.snowflake}" for n in retyped)
+        gained = [c.name.upper() for c in contract.columns if c.name.upper() not in present]
+        reason = f"changes {said}" + (f", adds {', '.join(gained)}" if gained else "") + (f", drops {', '.join(lost)}" if lost else "")
+        if lost or "breaking" in retyped.values():
+            yield PlannedStatement(_create(names, contract, "replace"), "breaking", table, reason)
+            return
+        yield PlannedStatement(_rebuild(table, contract, present, retyped), "rebuild", table, reason)
     for column in contract.columns:
         name = column.name.upper()
         was = present.get(name)
-        if was is None:
+        fields = {"table": table, "column": name, "type": column.type.snowflake, "comment": sql.text(_comment(column))}
+        if was is None and not rebuilt:
             # Nullable whatever the contract says: the rows that are there have no value until they are handed off again.
-            statement = sql.statement(
-                "tables", "add_column", table=table, column=name, type=column.type.snowflake, comment=sql.text(_comment(column))
-            )
-            yield PlannedStatement(statement, "safe", table, f"adds {name}")
+            yield PlannedStatement(sql.statement("tables", "add_column", **fields), "safe", table, f"adds {name}")
             continue
-        if retyped[column.name] == "safe":
-            statement = sql.statement("tables", "widen_column", table=table, column=name, type=column.type.snowflake)
+        if was and retyped.get(column.name) == "safe" and not rebuilt:
+            statement = sql.statement("tables", "widen_column", **fields)
             yield PlannedStatement(statement, "safe", table, f"widens {name} from {_type(was)} to {column.type.snowflake}")
-        if column.nullable and not was.nullable:
-            yield PlannedStatement(
-                sql.statement("tables", "drop_not_null", table=table, column=name), "safe", table, f"allows null in {name}"
-            )
-        if comments and was.comment != _comment(column):
-            statement = sql.statement("tables", "comment_column", table=table, column=name, comment=sql.text(_comment(column)))
-            yield PlannedStatement(statement, "safe", table, f"describes {name}")
+        if was and column.nullable and not was.nullable:
+            yield PlannedStatement(sql.statement("tables", "drop_not_null", **fields), "safe", table, f"allows null in {name}")
+        elif was and rebuilt and not was.nullable:
+            yield PlannedStatement(sql.statement("tables", "set_not_null", **fields), "safe", table, f"keeps null out of {name}")
+        # A rebuilt table has no comments.
+        if (comments or rebuilt) and (was.comment if was and not rebuilt else "") != _comment(column):
+            yield PlannedStatement(sql.statement("tables", "comment_column", **fields), "safe", table, f"describes {name}")
     for name in lost:
         yield PlannedStatement(sql.statement("tables", "drop_column", table=table, column=name), "breaking", table, f"drops {name}")
-    if comments:
+    if comments or rebuilt:
         statement = sql.statement("tables", "comment_table", table=table, comment=sql.text(_table_comment(contract)))
         yield PlannedStatement(statement, "safe", table, "describes the table")
+
+
+def _rebuild(table: str, contract: Contract, present: Collection[str], retyped: Collection[str]) -> str:
+    """A table made of its own rows: columns of another type cast, new ones null. One statement, so that readers see all rows or all rows."""
+
+    def value(column: Column) -> str:
+        name = column.name.upper()
+        if name in present and column.name not in retyped:
+            return name
+        return f"CAST({name if name in present else 'NULL'} AS {column.type.snowflake}) AS {name}"
+
+    return sql.statement("tables", "rebuild", table=table, columns=",\n    ".join(map(value, contract.columns)))
+
+
+def _migrate(wanted: _Object, present: Mapping[str, _Deployed]) -> Iterator[PlannedStatement]:
+    """From a table of the record as it is to its definition. Columns are added; anything else is left to a person, for its rows are the proof."""
+    said: list[str] = []
+    columns = dict(_COLUMN.findall(wanted.statement))
+    for column, type_ in columns.items():
+        if column not in present:
+            statement = sql.statement("tables", "add_record_column", table=wanted.table, column=column, type=type_)
+            yield PlannedStatement(statement, "safe", wanted.table, f"adds {column}")
+        elif (was := _type(present[column])) != type_:
+            said.append(f"{column} is {was}, not {type_}")
+    said += [f"{n} is not known" for n in present if n not in columns]
+    if said:
+        yield PlannedStatement(
+            "", "left", wanted.table, f"{', '.join(said)} to this version; migrate it by hand, its rows are the record of hand-offs"
+        )
 
 
 _FAMILIES = {
@@ -246,7 +323,9 @@ _FAMILIES = {
 
 
 def _type(column: _Deployed) -> str:
-    return f"{column.type}({column.precision},{column.scale})" if column.precision is not None else column.type
+    if column.precision is not None:
+        return f"{column.type}({column.precision},{column.scale})"
+    return "VARCHAR" if column.type == "TEXT" else column.type
 
 
 def _retype(wanted: ColumnType, was: _Deployed) -> Class | None:

@@ -15,6 +15,9 @@ POINTS = (
 )  # fmt: skip
 """Every point a hand-off with new rows passes, in this order."""
 
+DEPLOY_POINTS = ("forgotten", "rebuilt", "described", "registered")
+"""Every point a deployment passes that makes a table anew, in this order."""
+
 _passed: dict[str, int] = {}
 
 

@@ -5,11 +5,16 @@ Does not belong here: the protocol (`handoff/`), connecting (`snowflake.py`).
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import dagster as dg
 from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.delta.evolution import PlannedChange
+from lakehouse_assets.delta.store import refuse_breaking as refuse_lost_rows
+from lakehouse_assets.handoff.deploy import PlannedStatement
+from lakehouse_assets.handoff.deploy import refuse_breaking as refuse_lost_columns
 from lakehouse_assets.handoff.handoff import Handoff
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.state import State
@@ -25,6 +30,18 @@ _MISSING = (2003, 2043)
 def served() -> dict[str, Contract]:
     """The tables that travel: Snowflake table name in lower case → contract."""
     return {c.table: c for c in CONTRACTS.values() if c.handoff}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is pending on either side, in the order in which it is done."""
+
+    delta: list[PlannedChange]
+    snowflake: list[PlannedStatement]
+
+    def of(self, kind: str) -> int:
+        """How many are of a class."""
+        return sum(p.kind == kind for p in (*self.delta, *self.snowflake))
 
 
 class HandoffResource(dg.ConfigurableResource):
@@ -87,6 +104,26 @@ class HandoffResource(dg.ConfigurableResource):
                 handoff.deploy(contracts)
             state = handoff.read_state()
         return state
+
+    def plan(self, handoff: Handoff) -> Plan:
+        """What brings both sides to the contracts. Executes nothing."""
+        store = self.lakehouse.lakehouse.store
+        return Plan([change for c in CONTRACTS.values() for change in store.plan(c)], handoff.plan(list(served().values())))
+
+    def deploy(self, handoff: Handoff, *, allow_breaking: bool = False) -> Plan:
+        """Do what `plan` says, lakehouse first; returns what was done.
+
+        Raises `LakehouseError` where the plan takes something away from Snowflake's readers and that is not allowed, or asks rows of the lakehouse
+        for what they cannot follow, which never is; nothing is done then.
+        """
+        store, planned = self.lakehouse.lakehouse.store, self.plan(handoff)
+        for name in {change.object for change in planned.delta}:
+            refuse_lost_rows([change for change in planned.delta if change.object == name], store.uri(name))
+        if not allow_breaking:
+            refuse_lost_columns(planned.snowflake)
+        for name in dict.fromkeys(change.object for change in planned.delta):
+            store.evolve(CONTRACTS[name])
+        return Plan(planned.delta, handoff.deploy(list(served().values()), allow_breaking=allow_breaking))
 
     def behind(self, handoff: Handoff) -> dict[str, str]:
         """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over."""

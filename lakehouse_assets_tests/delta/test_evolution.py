@@ -1,17 +1,26 @@
 """A table follows its contract where its rows can, and says so where they cannot."""
 
-from datetime import UTC, datetime
+import json
+import threading
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
+import pandera.engines.polars_engine as pe
 import pandera.polars as pa
+import pyarrow as arrow
 import pytest
 
-from lakehouse_assets.contracts import Contract
-from lakehouse_assets.contracts.types import Moment, Text, Whole
+from lakehouse_assets.contracts import ColumnType, Contract
+from lakehouse_assets.contracts.types import Day, Euro, Moment, Text, TextList, Whole
+from lakehouse_assets.delta.evolution import holds
 from lakehouse_assets.delta.rs import DeltaRsStore
 from lakehouse_assets.delta.staging import Lakehouse
-from lakehouse_assets.delta.store import Consumed
-from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.delta.store import OPERATION, Consumed, HistoryUnavailableError
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.transforms.frames import Recomputed
+from lakehouse_assets_tests.delta.conftest import FEBRUARY, JANUARY, THINGS, Workbench, ordered, thing
 
 
 class Before(pa.DataFrameModel):
@@ -101,3 +110,170 @@ def test_a_lost_or_retyped_column_is_refused_with_what_to_do(lakehouse, then, na
 def _one_row(wide):
     more = ", CAST(NULL AS STRING) AS segment, CAST(NULL AS TIMESTAMP) AS seen_at" if wide else ""
     return f"SELECT 1L AS customer_id, 'Ann' AS name{more}"
+
+
+class Narrow(pa.DataFrameModel):
+    """A column of every type, some of which may be null.
+
+    As it was before two columns were widened and two were added.
+    """
+
+    id: Whole = pa.Field(description="the key's number")
+    kind: Text = pa.Field()
+    month: Day = pa.Field()
+    note: Text = pa.Field(nullable=True)
+    price: Annotated[pe.Decimal, 10, 2] = pa.Field(nullable=True)
+    euro: Euro = pa.Field(nullable=True)
+    shown_at: Day = pa.Field(nullable=True)
+    rules: TextList = pa.Field(nullable=True)
+
+    class Config:
+        strict = True
+        metadata: ClassVar = {"key": ["id", "kind"], "partition_by": ["month"]}
+
+
+class Plain(pa.DataFrameModel):
+    """A column of every type, some of which may be null.
+
+    As it was when it had its key alone.
+    """
+
+    id: Whole = pa.Field()
+    kind: Text = pa.Field()
+    month: Day = pa.Field()
+
+    class Config:
+        strict = True
+        metadata: ClassVar = {"key": ["id", "kind"], "partition_by": ["month"]}
+
+
+NARROW = Contract(THINGS.name, Narrow)
+CONSUMED = Consumed({"silver.lines": 7}, {"silver.lines": "an id"}, "c0ffee", "7ab1e", 3)
+OLD: list[dict[str, Any]] = [
+    {"id": 1, "kind": "a", "month": JANUARY, "note": "n", "price": Decimal("-12345678.90"), "shown_at": date(1600, 2, 29), "rules": ["x"]},
+    {"id": 2, "kind": "a", "month": FEBRUARY, "note": None, "price": None, "euro": Decimal("123456789012345678.654321"), "shown_at": None},
+]
+WIDENED = [
+    thing(1, note="n", price=Decimal("-12345678.900"), shown_at=datetime(1600, 2, 29), rules=["x"]),
+    thing(2, month=FEBRUARY, euro=Decimal("123456789012345678.654321")),
+]
+
+
+def narrow(bench: Workbench) -> int:
+    """A table as it was before; returns its version."""
+    bench.store.create(NARROW)
+    fields = [arrow.field(f.name, f.type) for f in NARROW.arrow_schema]
+    slice_uri = bench.stage([("I", row) for row in OLD], arrow.schema([*fields, arrow.field(OPERATION, arrow.string())]))
+    return bench.store.commit(NARROW, slice_uri, base_version=0, consumed=CONSUMED, append=True)
+
+
+def test_a_wider_type_and_a_gained_column_are_one_commit_that_keeps_rows_and_properties(bench: Workbench) -> None:
+    """Else a contract that promises more stops the load, loses rows, or costs the table its partitions and its change feed."""
+    since = narrow(bench)
+    before = metadata(bench, 0)
+    assert [(p.kind, p.object, p.reason) for p in bench.store.plan(THINGS)] == [
+        (
+            "rebuild",
+            THINGS.name,
+            "widens price decimal(10,2) → decimal(12,3), widens shown_at date → timestamp_ntz, adds seen_at, flag",
+        )
+    ]
+    bench.store.evolve(THINGS)
+    assert bench.store.plan(THINGS) == []
+    rewritten = bench.store.version(THINGS.name)
+    assert bench.store.columns(THINGS.name) == {c.name: c.type.spark for c in THINGS.columns}
+    assert bench.rows() == ordered(WIDENED)
+    assert ordered(r.asDict() for r in bench.store.frame(bench.spark, THINGS.name).collect()) == ordered(WIDENED)
+    after = metadata(bench, rewritten)
+    assert {n: after.get(n) for n in ("name", "description", "partitionColumns")} == {
+        n: before.get(n) for n in ("name", "description", "partitionColumns")
+    }
+    kept = ("delta.enableChangeDataFeed", "delta.enableDeletionVectors")
+    assert [after["configuration"][n] for n in kept] == [before["configuration"][n] for n in kept]
+    assert set(after["configuration"]["delta.dataSkippingStatsColumns"].split(",")) <= {"id", "kind", "note"}
+    head = bench.store.head(THINGS.name)
+    assert head is not None
+    assert (head.data_version, head.consumed) == (rewritten, CONSUMED)
+
+    bench.store.evolve(THINGS)
+    assert bench.store.version(THINGS.name) == rewritten
+    added = thing(3, price=Decimal("999999999.999"), shown_at=datetime(2026, 3, 29, 2, 30), flag=True)
+    last = bench.commit(("I", added), ("D", WIDENED[1]), partitions=[JANUARY, FEBRUARY])
+    assert bench.rows() == ordered([WIDENED[0], added])
+    assert bench.changes(rewritten) == [{**WIDENED[1], "_change": "delete"}, {**added, "_change": "insert"}]
+    for until in (rewritten, last):
+        # The rows of both sides have no type in common: who is behind compares everything.
+        with pytest.raises(HistoryUnavailableError):
+            bench.changes(since, until)
+    assert ordered(bench.store.read(THINGS.name, since).to_pylist())[0]["price"] == OLD[0]["price"]
+
+
+def metadata(bench: Workbench, version: int) -> dict[str, Any]:
+    log = Path(bench.store.uri(THINGS.name), "_delta_log", f"{version:020d}.json").read_text()
+    return next(found for line in log.splitlines() if (found := json.loads(line).get("metaData")))
+
+
+def test_a_gained_column_may_be_of_any_type(bench: Workbench) -> None:
+    """Else a table whose first time without a zone comes later cannot have it: Delta keeps a list of what a reader must know."""
+    plain = Contract(THINGS.name, Plain)
+    bench.store.create(plain)
+    bench.store.evolve(THINGS)
+    assert bench.store.columns(THINGS.name) == {c.name: c.type.spark for c in THINGS.columns}
+    bench.commit(("I", WIDENED[0]), append=True)
+    assert bench.rows() == [WIDENED[0]]
+
+
+def test_a_table_rewritten_while_it_is_published_has_both(bench: Workbench) -> None:
+    """Else rows that came meanwhile are lost, or stand in files of the old types."""
+    base = narrow(bench)
+    fields = [arrow.field(f.name, f.type) for f in NARROW.arrow_schema]
+    schema = arrow.schema([*fields, arrow.field(OPERATION, arrow.string())])
+    slice_uri = bench.stage([("I", {**OLD[0], "id": 9})], schema)
+    publisher, start = bench.another(), threading.Barrier(2)
+    outcome: list[Any] = []
+
+    def publish() -> None:
+        start.wait()
+        try:
+            outcome.append(publisher.commit(NARROW, slice_uri, base_version=base, consumed=CONSUMED, append=True))
+        except StaleSliceError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    start.wait()
+    bench.store.evolve(THINGS)
+    thread.join()
+    assert bench.store.plan(THINGS) == []
+    more = [] if isinstance(outcome[0], StaleSliceError) else [{**WIDENED[0], "id": 9}]
+    assert bench.rows() == ordered([*WIDENED, *more])
+
+
+@pytest.mark.parametrize(
+    ("was", "wanted", "lossless"),
+    [
+        ("decimal(10,2)", ColumnType("decimal", 12, 3), True),
+        ("decimal(10,2)", ColumnType("decimal", 10, 3), False),
+        ("decimal(10,2)", ColumnType("decimal", 12, 1), False),
+        ("decimal(10,2)", ColumnType("decimal", 9, 2), False),
+        ("date", ColumnType("timestamp_ntz"), True),
+        ("date", ColumnType("timestamp"), False),
+        ("timestamp_ntz", ColumnType("date"), False),
+        ("bigint", ColumnType("string"), False),
+        ("bigint", ColumnType("decimal", 18, 0), False),
+    ],
+)
+def test_only_a_type_that_holds_every_value_is_wider(was: str, wanted: ColumnType, lossless: bool) -> None:
+    """Else a value is rounded, shifted by a time zone or turned into null by a change of the contract."""
+    assert holds(wanted, was) is lossless
+
+
+def test_a_narrowed_column_is_refused_and_nothing_is_written(bench: Workbench) -> None:
+    """Else digits are lost, and with a gained column beside it half of the change is made."""
+    bench.store.create(THINGS)
+    version = bench.commit(("I", thing(1, price=Decimal("1.234"))), append=True)
+    kinds = {p.kind for p in bench.store.plan(NARROW)}
+    assert kinds == {"breaking"}
+    with pytest.raises(LakehouseError, match=r"drops seen_at and drops flag and changes price decimal\(12,3\) → decimal\(10,2\)"):
+        bench.store.evolve(NARROW)
+    assert bench.store.version(THINGS.name) == version

@@ -7,6 +7,12 @@ CREATE TABLE {table} (
 COMMENT = {comment}
 
 -- name: rebuild
+CREATE OR REPLACE TABLE {table} COPY GRANTS AS
+SELECT
+    {columns}
+FROM {table}
+
+-- name: replace
 CREATE OR REPLACE TABLE {table} (
     {columns}
 )
@@ -16,14 +22,23 @@ COMMENT = {comment}
 -- name: add_column
 ALTER TABLE {table} ADD COLUMN {column} {type} COMMENT {comment}
 
+-- name: add_record_column
+ALTER TABLE {table} ADD COLUMN {column} {type}
+
 -- name: widen_column
 ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {type}
 
 -- name: drop_not_null
 ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL
 
+-- name: set_not_null
+ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL
+
 -- name: drop_column
 ALTER TABLE {table} DROP COLUMN {column}
+
+-- name: drop_table
+DROP TABLE {table}
 
 -- name: comment_table
 COMMENT ON TABLE {table} IS {comment}
@@ -32,9 +47,10 @@ COMMENT ON TABLE {table} IS {comment}
 COMMENT ON COLUMN {table}.{column} IS {comment}
 
 -- name: read_columns
-SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE, IS_NULLABLE, COMMENT
+SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE, IS_NULLABLE, COMMENT
 FROM {database}.INFORMATION_SCHEMA.COLUMNS
-WHERE TABLE_SCHEMA = %s
+WHERE TABLE_SCHEMA IN (%s, %s)
+ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION
 
 -- name: read_fingerprints
 SELECT OBJECT_NAME, FINGERPRINT FROM {ops}.DEPLOYED_OBJECTS

@@ -2,6 +2,7 @@
 
 -- name: sales
 CREATE OR REPLACE VIEW {analytics}.SALES
+COPY GRANTS
 COMMENT = 'Order lines with the product as of the invoice date and the customer as known today; without personal data'
 AS
 SELECT
@@ -31,6 +32,7 @@ LEFT JOIN {analytics}.DIM_CUSTOMERS AS C
 
 -- name: freshness
 CREATE OR REPLACE VIEW {ops}.FRESHNESS
+COPY GRANTS
 COMMENT = 'How far each served table is, and since when; times are UTC'
 AS
 SELECT
