@@ -17,9 +17,9 @@ SAMPLE = PROJECT / "data" / "landing"
 REAL = Path(os.environ.get("LAKEHOUSE_TEST_DATA", PROJECT.parent / "shared" / "data")) / "landing"
 """Real orders; without them the sample alone is compared."""
 
-FIRST = ("2010-11-29", "2010-11-30", "2010-12", "2011-01")
-THEN = ("2011-02-01",)
-"""Days and months whose real drops are taken at first, and later; rates begin before trade does."""
+FIRST = ("2010-11-29", "2010-11-30", "2010-12-01", "2010-12-02")
+THEN = ("2010-12-03",)
+"""Days whose real drops are taken at first, and later; rates begin before trade does."""
 
 
 def real(days: tuple[str, ...]) -> list[str]:
@@ -34,6 +34,7 @@ def correct(world: World, path: str) -> None:
     world.drop(path, gzip.compress(shorter, mtime=0) if path.endswith(".gz") else shorter)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(1800)
 def test_spark_connect_gives_every_table_as_the_embedded_engine_does(connect_url: str, make_world: NewWorld):
     """Else moving to a cluster changes figures. Real orders, the sample with all its dirt, a correction and a withdrawal."""
@@ -66,6 +67,7 @@ def test_spark_connect_gives_every_table_as_the_embedded_engine_does(connect_url
         assert world.versions() == versions
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(1800)
 def test_local_spark_gives_every_table_as_the_embedded_engine_does(make_world: NewWorld):
     """Else `LAKEHOUSE_ENGINE=local` changes figures."""
