@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from snowflake.connector.errors import DatabaseError
+
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff.session import Session
 
@@ -38,7 +40,13 @@ def list_files(session: Session, path: str) -> list[StageEntry]:
 def put_files(session: Session, folder: Path, target: str, expected: int) -> None:
     """Send the Parquet files of a local folder. Raises `LakehouseError` unless `expected` files arrive."""
     # One statement: the connector sends the files of a wildcard in parallel. OVERWRITE is not needed, for names hold the content's hash.
-    rows = session.run(f"PUT 'file://{folder.as_posix()}/*.parquet' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
+    try:
+        rows = session.run(f"PUT 'file://{folder.as_posix()}/*.parquet' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
+    except DatabaseError as error:
+        raise LakehouseError(
+            f"Sending {expected} files from {folder} to the stage directory {target} failed: {error}; see that the files are there and the role may write, "
+            "and run again."
+        ) from error
     failed = [row for row in rows if str(row[6]).upper() not in ("UPLOADED", "SKIPPED")]
     if failed or len(rows) != expected:
         said = f" ({failed[0][-1]})" if failed else ""

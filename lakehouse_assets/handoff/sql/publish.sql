@@ -6,11 +6,15 @@ SELECT
     {columns}
 FROM {directory} (FILE_FORMAT => '{file_format}')
 
+-- name: find_view
+SELECT TABLE_NAME FROM {database}.INFORMATION_SCHEMA.VIEWS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s
+
 -- name: drop_view
 DROP VIEW IF EXISTS {view}
 
 -- name: lock
-UPDATE {ops}.HANDOFF_STATE SET LOCKED_BY = %s WHERE TABLE_NAME = %s
+-- Two columns: the embedded account sees a conflict where the same column is written, and every other UPDATE of the row writes the version.
+UPDATE {ops}.HANDOFF_STATE SET LOCKED_BY = %s, ACKNOWLEDGED_VERSION = ACKNOWLEDGED_VERSION WHERE TABLE_NAME = %s
 
 -- name: check
 SELECT HANDOFF_ID, ACKNOWLEDGED_VERSION FROM {ops}.HANDOFF_STATE WHERE TABLE_NAME = %s ORDER BY ACKNOWLEDGED_VERSION DESC
@@ -49,7 +53,7 @@ SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, SYSDATE()
 
 -- name: advance
 UPDATE {ops}.HANDOFF_STATE
-SET DELTA_TABLE_ID = %s, ACKNOWLEDGED_VERSION = %s, SCHEMA_FINGERPRINT = %s, HANDOFF_ID = %s, THROUGH = %s,
+SET DELTA_TABLE_ID = %s, DELTA_COMMIT = %s, ACKNOWLEDGED_VERSION = %s, SCHEMA_FINGERPRINT = %s, HANDOFF_ID = %s, THROUGH = %s,
     ROW_COUNT = %s, ROW_HASH = %s, PUBLISHED_AT = SYSDATE(), ACKNOWLEDGED_AT = SYSDATE(), LOCKED_BY = NULL
 WHERE TABLE_NAME = %s
 
