@@ -143,8 +143,8 @@ def deploy(
 def _forget(session: Session, names: TargetNames, tables: Mapping[str, Contract]) -> None:
     """What is known of tables that are made anew: the next hand-off sends them whole.
 
-    State and slices in one transaction, the state first, for its row is the lock: a hand-off publishes before both or after both. Between them, it
-    would lose its slices, and what is deleted later would count as equal, for nothing equals nothing.
+    State and slices in one transaction, the state first and set back, not deleted, for its row is the lock: a hand-off publishes before both or after
+    both. Between them, it would lose its slices, and what is deleted later would count as equal, for nothing equals nothing.
     """
     if tables:
         _forget_fingerprints(session, names, tables)

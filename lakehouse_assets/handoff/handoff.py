@@ -43,6 +43,9 @@ LOCK_SECONDS = 5.0
 SHOWN_SLICES, SHOWN_ROWS = 5, 10
 """So many slices and rows an error names where what arrived is not what was sent."""
 
+_TROUBLE = (DatabaseError, LakehouseError)
+"""What an account raises, and the embedded one where it has stopped."""
+
 CONFLICT = 625
 """The number of the error by which an account refuses a statement because of a transaction of another session."""
 
@@ -183,7 +186,7 @@ class Handoff:
                 continue
             try:
                 self._clear_up(contract, tried)
-            except DatabaseError as error:
+            except _TROUBLE as error:
                 logger.warning("%s: could not clear up after other hand-offs of it, the next one tries again: %s", contract.name, error)
             seconds = {step: round(sum(a.seconds.get(step, 0.0) for a in tried), 4) for step in STEPS}
             return replace(result, attempts=len(tried), statements=self.session.statements - before, seconds=seconds)
@@ -289,7 +292,7 @@ class Handoff:
         """`settle`, where failing is no more than a warning: what is left hinders nobody, and the next run tries again."""
         try:
             self.settle(intent)
-        except DatabaseError as error:
+        except _TROUBLE as error:
             logger.warning("%s: could not clear up after hand-off %s: %s", intent.table, intent.handoff_id, error)
 
     def sweep(self) -> int:
@@ -384,7 +387,7 @@ class _Attempt:
         try:
             with self._step("tidy"):
                 self._tidy(manifest)
-        except DatabaseError as error:
+        except _TROUBLE as error:
             # The rows are published. The intent is still there, so the next hand-off of the table clears up.
             logger.warning("%s: published, but could not clear up after hand-off %s: %s", self.contract.name, self.id, error)
         return HandoffResult(
@@ -526,6 +529,7 @@ class _Attempt:
         try:
             with self.session.transaction():
                 point("begun")
+                # It writes the version too, as every UPDATE of the row does: the embedded account sees a conflict only where two write the same column.
                 with self._step("lock"):
                     self.session.run(sql.statement("publish", "lock", **self.names.sql), self.id, self.table)
                 locked = True

@@ -13,7 +13,6 @@ SELECT TABLE_NAME FROM {database}.INFORMATION_SCHEMA.VIEWS WHERE TABLE_SCHEMA = 
 DROP VIEW IF EXISTS {view}
 
 -- name: lock
--- Two columns: the embedded account sees a conflict where the same column is written, and every other UPDATE of the row writes the version.
 UPDATE {ops}.HANDOFF_STATE SET LOCKED_BY = %s, ACKNOWLEDGED_VERSION = ACKNOWLEDGED_VERSION WHERE TABLE_NAME = %s
 
 -- name: check

@@ -1,7 +1,6 @@
 -- What the hand-off reads and writes of its own record in OPS. Why each statement is safe where it stands: docs/handoff.md.
 
 -- name: read_state
--- One statement for all that a run asks: tables, intents and deployed objects, each with the columns it has.
 SELECT
     'table' AS KIND, TABLE_NAME AS NAME, HANDOFF_ID, NULL::NUMBER(18,0) AS SINCE, ACKNOWLEDGED_VERSION AS VERSION, SCHEMA_FINGERPRINT AS FINGERPRINT,
     DELTA_TABLE_ID, DELTA_COMMIT, THROUGH, ROW_COUNT, ROW_HASH, PUBLISHED_AT,
@@ -33,7 +32,6 @@ SELECT %s, '', '', -1, '', '', -1, 0, 0
 WHERE NOT EXISTS (SELECT 1 FROM {ops}.HANDOFF_STATE WHERE TABLE_NAME = %s)
 
 -- name: reset_state
--- Set back, not deleted: the row is the lock, and a publisher who has planned from it must find it changed.
 UPDATE {ops}.HANDOFF_STATE
 SET DELTA_TABLE_ID = '', DELTA_COMMIT = '', ACKNOWLEDGED_VERSION = -1, SCHEMA_FINGERPRINT = '', HANDOFF_ID = '', THROUGH = -1,
     ROW_COUNT = 0, ROW_HASH = 0, PUBLISHED_AT = NULL, ACKNOWLEDGED_AT = NULL, LOCKED_BY = NULL
