@@ -134,5 +134,9 @@ class HandoffResource(dg.ConfigurableResource):
         for name, contract in served().items():
             head = self.lakehouse.lakehouse.store.head(contract.name)
             if head is not None and (acknowledged := handoff.acknowledged(contract, state)) < head.data_version:
-                found[name] = f"at version {acknowledged} of {head.data_version}" if acknowledged >= 0 else "not yet handed off"
+                known = state.tables.get(contract.table.upper())
+                if acknowledged >= 0:
+                    found[name] = f"at version {acknowledged} of {head.data_version}"
+                else:
+                    found[name] = "of another schema or history" if known and known.version >= 0 else "not yet handed off"
         return found

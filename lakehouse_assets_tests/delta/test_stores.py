@@ -199,3 +199,36 @@ def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(be
     # The files that said what came with these versions are gone.
     with pytest.raises(HistoryUnavailableError):
         bench.changes(first, first + 2)
+
+
+def test_a_commit_is_known_by_its_digest_in_every_store(both: tuple[Workbench, Workbench]):
+    """Else a table that was put back from a copy counts as the one that was handed off, or changing the engine compares every table anew."""
+    one, other = both
+    one.store.create(THINGS)
+    one.commit(("I", thing(1)))
+    digests = [one.store.digest(NAME, version) for version in range(3)]
+    assert [other.store.digest(NAME, version) for version in range(3)] == digests
+    assert len({*digests}) == 3
+    assert digests[2] == "", "there is no version 2"
+
+
+@pytest.mark.parametrize("bench", ["delta-rs", pytest.param("delta-spark", marks=pytest.mark.heavy)], indirect=True)
+def test_a_snapshot_is_gone_when_a_file_of_it_is_and_for_no_other_trouble(bench: Workbench):
+    """Else trouble of the storage passes for a vacuum, and a proof leaves the snapshot out without a word."""
+
+    def trouble(version: int) -> bool:
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - each engine has its own
+            bench.store.frame(bench.spark, NAME, version).toArrow()
+        return bench.store.is_gone(NAME, version, raised.value)
+
+    bench.store.create(THINGS)
+    first = bench.commit(("I", thing(1)))
+    [file] = (f for f in Path(bench.store.uri(NAME)).rglob("*.parquet") if "_change_data" not in f.parts)
+    bench.commit(("D", thing(1)))
+    content = file.read_bytes()
+    file.write_bytes(b"no Parquet")
+    assert not trouble(first)
+    file.unlink()
+    assert trouble(first)
+    file.write_bytes(content)
+    assert trouble(first + 7), "there is no such version"
