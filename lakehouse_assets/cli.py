@@ -40,6 +40,7 @@ app = typer.Typer(
     help="Carry curated lakehouse tables to Snowflake, exactly once and provably equal.",
 )
 _verbose = False
+_INTERRUPTED = 130
 
 Landing = Annotated[Path | None, typer.Option(help="The landing zone; default LAKEHOUSE_LANDING.")]
 Home = Annotated[Path | None, typer.Option(help="Where local state lives; default LAKEHOUSE_HOME.")]
@@ -59,11 +60,12 @@ def main() -> None:
     load_dotenv(Path(".env"))  # what Dagster's own commands do, too: SNOWFLAKE_* values are read from the environment alone
     try:
         # Without standalone mode an exit code that a command raises comes back as the result; commands give no other.
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == _INTERRUPTED:  # Typer makes an exit code of Ctrl-C
+            print("Interrupted; run the command again to finish what is pending.", file=sys.stderr)
+        sys.exit(code)
     except typer.Abort:
         sys.exit("Interrupted.")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted; run the command again to finish what is pending.")
     except Exception as error:
         if _verbose:
             traceback.print_exc()

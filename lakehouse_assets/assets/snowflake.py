@@ -40,6 +40,37 @@ def snowflake_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
     return [_served_table(contract(model.name), settings, partitions) for model in served().values()]
 
 
+def publication(model: Contract) -> dg.AssetChecksDefinition:
+    """After each hand-off: what it sent is what arrived. An IO manager cannot yield a check, so this reads what the transaction recorded."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(["snowflake", model.table]),
+        name="published_equals_sent",
+        description="Count and hash of the slices handed off last, as Snowflake counted them inside the transaction that published them, equal those that "
+        "the lakehouse sent. One statement, whatever the size of the table; `equals_snapshot` proves the whole of it.",
+        required_resource_keys={"snowflake_stage_io"},
+    )
+    def published_equals_sent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        found = context.resources.snowflake_stage_io.published(model)
+        if found is None:
+            return dg.AssetCheckResult(passed=False, description="Nothing has been handed off yet.")
+        return dg.AssetCheckResult(
+            passed=found.sent == found.arrived,
+            metadata={
+                "handoff_id": found.handoff_id,
+                "delta_version": found.version,
+                "slices": found.slices,
+                "rows_sent": found.sent.rows,
+                "rows_arrived": found.arrived.rows,
+                # As text: readers of JSON keep 53 bits.
+                "hash_sent": str(found.sent.hash),
+                "hash_arrived": str(found.arrived.hash),
+            },
+        )
+
+    return published_equals_sent
+
+
 def reconciliation(model: Contract) -> dg.AssetChecksDefinition:
     """The stand-alone proof that a Snowflake table equals the snapshot that the ledger names."""
 

@@ -26,7 +26,7 @@ from lakehouse_assets.handoff.faults import point
 from lakehouse_assets.handoff.manifest import Manifest
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
-from lakehouse_assets.handoff.state import Intent, State, TableState, own_name, read_slices, read_state
+from lakehouse_assets.handoff.state import Intent, Published, State, TableState, own_name, read_published, read_slices, read_state
 from lakehouse_assets.handoff.sums import NOTHING, SliceSum
 
 if TYPE_CHECKING:
@@ -152,6 +152,10 @@ class Handoff:
     def read_state(self) -> State:
         """What Snowflake has acknowledged of every table, the intents, what is deployed; one statement, to be read once a run."""
         return read_state(self.session, self.names)
+
+    def published(self, contract: Contract) -> Published | None:
+        """What the last hand-off of the table sent, and what arrived; None before the first. One statement."""
+        return read_published(self.session, self.names, contract.table.upper())
 
     def hand_off(
         self,

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import dagster as dg
+from pydantic import PrivateAttr
 
-from lakehouse_assets.delta.staging import StagedSlice
+from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
 from lakehouse_assets.delta.store import TableRef
 from lakehouse_assets.errors import StaleSliceError
 from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.sources.batches import Batches, sentence
 
 ATTEMPTS = 5
 
@@ -52,9 +56,11 @@ def reference(lakehouse: LakehouseResource, table: str) -> TableRef:
 
 
 class DeltaIOManager(dg.ConfigurableIOManager):
-    """Publishes a `Publication`, loads a `TableRef`."""
+    """Publishes a `Publication`, loads a `TableRef` that includes the batches of the run."""
 
     lakehouse: dg.ResourceDependency[LakehouseResource]
+    _seen: Any = PrivateAttr(default=None)
+    """Run and `Batches`, which read the landing zone once a run."""
 
     def handle_output(self, context: dg.OutputContext, obj: Publication) -> None:
         ref = publish(self.lakehouse, obj)
@@ -70,4 +76,22 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> TableRef:
-        return reference(self.lakehouse, ".".join(context.asset_key.path))
+        table = ".".join(context.asset_key.path)
+        run = context.step_context.job_def.asset_layer.selected_asset_keys
+        if context.asset_key not in run:
+            self._refuse_missing_batches(context, table, landing=dg.AssetKey(JOURNAL.split(".")) not in run)
+        return reference(self.lakehouse, table)
+
+    def _refuse_missing_batches(self, context: dg.InputContext, table: str, *, landing: bool) -> None:
+        """A partition is to be green only where its table includes the batch, so an upstream that this run does not bring up to date must include it already.
+
+        One that the run does bring up to date is not asked: what lands meanwhile stays pending. Raises `dagster.Failure`.
+        """
+        run_id = context.step_context.run_id
+        if self._seen is None or self._seen[0] != run_id:
+            self._seen = (run_id, Batches(self.lakehouse.lakehouse, self.lakehouse.zone))
+        days = {date.fromisoformat(key) for key in context.asset_partition_keys}
+        reader = context.step_context.step.key.replace("__", ".")
+        lacking = self._seen[1].lacking(table, days, reader, landing=landing)
+        if lacking:
+            raise dg.Failure(sentence(table, lacking), allow_retries=False)

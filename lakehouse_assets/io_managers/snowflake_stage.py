@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 from pydantic import PrivateAttr
 
-from lakehouse_assets.contracts import contract
+from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.store import TableRef
 from lakehouse_assets.handoff.handoff import Handoff
-from lakehouse_assets.handoff.state import State
+from lakehouse_assets.handoff.state import Published, State
 from lakehouse_assets.resources.handoff import HandoffResource, served
 
 
@@ -56,6 +56,10 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
                 "seconds": dg.MetadataValue.json(dict(result.seconds)),
             }
         )
+
+    def published(self, model: Contract) -> Published | None:
+        """What the last hand-off of a table sent, and what arrived, by the session that the run has."""
+        return self._session()[0].published(model)
 
     def load_input(self, context: dg.InputContext) -> TableRef:
         handoff, _ = self._session()

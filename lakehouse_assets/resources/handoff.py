@@ -6,13 +6,15 @@ Does not belong here: the protocol (`handoff/`), connecting (`snowflake.py`).
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
-from snowflake.connector.errors import ProgrammingError
+from snowflake.connector.errors import Error, ProgrammingError
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.delta.evolution import PlannedChange
 from lakehouse_assets.delta.store import refuse_breaking as refuse_lost_rows
+from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
 from lakehouse_assets.handoff.deploy import PlannedStatement
 from lakehouse_assets.handoff.deploy import refuse_breaking as refuse_lost_columns
 from lakehouse_assets.handoff.handoff import Handoff
@@ -73,10 +75,18 @@ class HandoffResource(dg.ConfigurableResource):
 
     @contextmanager
     def open(self) -> Iterator[Handoff]:
-        """A hand-off with a session of its own, closed at the end."""
+        """A hand-off with a session of its own, closed at the end. Its first statement connects, and raises `AccountUnavailableError` where it cannot."""
         with ExitStack() as stack:
+
+            def connect() -> Any:
+                try:
+                    return stack.enter_context(self.account.get_connection())
+                except (Error, LakehouseError, OSError) as error:
+                    said = " ".join(str(error).split()).rstrip(".")
+                    raise AccountUnavailableError(f"The Snowflake account cannot be reached: {said}.") from error
+
             handoff = Handoff(
-                lambda: stack.enter_context(self.account.get_connection()),
+                connect,
                 self.lakehouse.lakehouse.store,
                 TargetNames(self.database, self.analytics_schema, self.ops_schema, self.staging_schema),
                 self.staging,

@@ -6,12 +6,14 @@ Belongs here: which drops are new, their rows as one append, their entries in th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
+from pyspark.errors import PySparkException
 
 from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
@@ -37,6 +39,21 @@ def entries(lakehouse: Lakehouse, version: int | None = None) -> list[Entry]:
         return []
     rows = lakehouse.store.read(JOURNAL, version).to_pylist()
     return [Entry(r["path"], r["sequence"], r["content_hash"], r["batch_date"], r["state"], r["source"]) for r in rows]
+
+
+def entries_after(lakehouse: Lakehouse, version: int, journal: Sequence[Entry]) -> list[Entry]:
+    """Those entries of the journal that it did not have at a version; all of them where that can no longer be told."""
+    head = lakehouse.store.head(JOURNAL)
+    if version < 0 or head is None:
+        return list(journal)
+    if version >= head.data_version:
+        return []
+    try:
+        before = {(e.path, e.sequence) for e in entries(lakehouse, version)}
+    except (DeltaError, PySparkException, OSError):
+        # That version can no longer be read: its files were vacuumed, or the journal was made anew. Every batch date is then looked at again.
+        return list(journal)
+    return [e for e in journal if (e.path, e.sequence) not in before]
 
 
 def new_drops(drops: Iterable[Drop], journal: Iterable[Entry]) -> list[Drop]:
