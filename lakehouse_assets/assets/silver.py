@@ -43,15 +43,15 @@ def _source_table(source: SourceTable, mark: str, words: str) -> Table:
         )
         def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
             cleansed: Cleansed | None = None
+            keys = context.partition_keys
+            days = {date.fromisoformat(k) for k in keys}
 
             def stage() -> StagedSlice | None:
                 nonlocal cleansed
-                cleansed = cleanse(lakehouse.lakehouse, source, fingerprint=mark, force=config.force)
+                cleansed = cleanse(lakehouse.lakehouse, source, fingerprint=mark, force=config.force, days=days)
                 return cleansed.slice if cleansed else None
 
             staged = stage()
-            keys = context.partition_keys
-            days = {date.fromisoformat(k) for k in keys}
             judged = cleansed.judged if cleansed else []
             paths = {v.path for v in judged}
             recorded = standing_verdicts(lakehouse.lakehouse, model.name, source.source, days)
