@@ -156,11 +156,15 @@ def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Colle
     """
     rows = [r for r in _standing_rows(lakehouse, table, source) if days is None or r["batch_date"] in days]
     broken: dict[Content, Counter[str]] = {(r["path"], r["content_hash"]): Counter() for r in rows}
+    together: dict[Content, Counter[tuple[str, ...]]] = {content: Counter() for content in broken}
     if any(r["bad_rows"] for r in rows) and lakehouse.store.exists(f"{table}_quarantine"):
         for r in lakehouse.store.read(f"{table}_quarantine", columns=["path", "content_hash", "rules"]).to_pylist():
-            if (r["path"], r["content_hash"]) in broken:
-                broken[r["path"], r["content_hash"]].update(r["rules"])
-    return [_recorded(r, dict(broken[r["path"], r["content_hash"]])) for r in rows]
+            # That its drop is refused is no rule that a row breaks.
+            names = tuple(name for name in r["rules"] if name != REFUSED_RULE)
+            if names and (r["path"], r["content_hash"]) in broken:
+                broken[r["path"], r["content_hash"]].update(names)
+                together[r["path"], r["content_hash"]][names] += 1
+    return [replace(_recorded(r, dict(broken[c])), together=dict(together[c])) for r in rows for c in [(r["path"], r["content_hash"])]]
 
 
 def drifted_now(lakehouse: Lakehouse, table: str, source: str) -> list[tuple[DropVerdict, str]]:
