@@ -172,6 +172,7 @@ def _runner(settings: Settings, instance: Any, console: Console, first: date | N
         end=last,
         select=[s.strip().split("/") for s in select] if select else None,
         say=console.print,
+        effect=lambda table: _effect_on_quarantine(settings, table),
         observer=observe,
         echo=_verbose,
     )
@@ -614,6 +615,19 @@ def quarantine_export(
     print(f"Wrote {len(rows)} rows to {out}.")
 
 
+def _effect_on_quarantine(settings: Settings, table: str) -> str | None:
+    """What judging everything again would change; None for a table without quarantine."""
+    from lakehouse_assets.definitions import email_key
+    from lakehouse_assets.sources.cleanse import preview
+    from lakehouse_assets.sources.tables import source_tables
+
+    source = next((s for s in source_tables(email_key(settings), settings.keep_email) if s.name == table), None)
+    if source is None:
+        return None
+    entering, leaving = preview(_resources(settings)[0].lakehouse, source)
+    return f"{entering} rows would enter quarantine, {leaving} would leave it"
+
+
 @quarantine_app.command("preview")
 def quarantine_preview(
     table: Annotated[str, typer.Argument(help="silver.order_lines, silver.customers or silver.fx_rates.")], home: Home = None
@@ -622,16 +636,10 @@ def quarantine_preview(
 
     Example: `lakehouse quarantine preview silver.order_lines`
     """
-    settings = _settings(home=home)
-    from lakehouse_assets.definitions import email_key
-    from lakehouse_assets.sources.cleanse import preview
-    from lakehouse_assets.sources.tables import source_tables
-
-    source = next((s for s in source_tables(email_key(settings), settings.keep_email) if s.name == table), None)
-    if source is None:
+    effect = _effect_on_quarantine(_settings(home=home), table)
+    if effect is None:
         raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_QUARANTINED)}.")
-    entering, leaving = preview(_resources(settings)[0].lakehouse, source)
-    print(f"{table}: {entering} rows would enter quarantine, {leaving} would leave it.")
+    print(f"{table}: {effect}.")
 
 
 @quarantine_app.command("replay")

@@ -1,18 +1,20 @@
 """Silver: typed, cleansed, deduplicated; bad rows set aside with their reasons; the account of every drop."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from lakehouse_assets.assets.table import Table, TableConfig, asset_key, fingerprint, lakehouse_asset, output, slice_doubles, table
-from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
+from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
+from lakehouse_assets.delta.store import OPERATION
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.instance.check_events import log_check_evaluations
 from lakehouse_assets.io_managers.delta import Publication, publish
 from lakehouse_assets.quality import checks
-from lakehouse_assets.quality.audit import DropVerdict
+from lakehouse_assets.quality.audit import UNIQUE, DropVerdict, slice_violations, unique_key_violations
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources import intake as accounts
 from lakehouse_assets.sources.cleanse import Cleansed, SourceTable, cleanse, standing_verdicts
@@ -26,6 +28,21 @@ def _shown(verdicts: list[DropVerdict]) -> dict[str, Any]:
     """What a day's materialisation says of the drops of its batch."""
     counts = {"landed": sum(v.landed for v in verdicts), "bad_rows": sum(v.bad_rows for v in verdicts)}
     return {**counts, **checks.drift_metadata(verdicts)}
+
+
+def refuse_broken_sides(lakehouse: Lakehouse, sides: Iterable[StagedSlice]) -> None:
+    """Raise `LakehouseError` where a side table would break its contract. It is no drop's fault, so there is no gate to show it and nothing to set aside."""
+    for side in sides:
+        if side.uri is None:
+            continue
+        rows = lakehouse.staged_frame(side.contract, side.uri)
+        doubled = unique_key_violations(rows, side.contract)
+        written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
+        broken = [*slice_violations(written, side.contract), *([UNIQUE] if doubled else [])]
+        if broken:
+            raise LakehouseError(
+                f"{side.contract.name} would break {', '.join(broken)}; nothing was published, mend what writes it (sources/cleanse.py)."
+            )
 
 
 def _source_table(source: SourceTable, mark: str, words: str) -> Table:
@@ -43,15 +60,16 @@ def _source_table(source: SourceTable, mark: str, words: str) -> Table:
         )
         def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
             cleansed: Cleansed | None = None
+            keys = context.partition_keys
+            days = {date.fromisoformat(k) for k in keys}
 
             def stage() -> StagedSlice | None:
                 nonlocal cleansed
-                cleansed = cleanse(lakehouse.lakehouse, source, fingerprint=mark, force=config.force)
+                cleansed = cleanse(lakehouse.lakehouse, source, fingerprint=mark, force=config.force, days=days)
+                refuse_broken_sides(lakehouse.lakehouse, cleansed.slice.side if cleansed else ())
                 return cleansed.slice if cleansed else None
 
             staged = stage()
-            keys = context.partition_keys
-            days = {date.fromisoformat(k) for k in keys}
             judged = cleansed.judged if cleansed else []
             paths = {v.path for v in judged}
             recorded = standing_verdicts(lakehouse.lakehouse, model.name, source.source, days)

@@ -13,14 +13,17 @@ from types import ModuleType
 from typing import Any
 
 import dagster as dg
+from pyspark.sql import DataFrame
 
-from lakehouse_assets.contracts import Contract, contract
-from lakehouse_assets.delta.staging import StagedSlice
+from lakehouse_assets.contracts import CONTRACTS, Contract, contract
+from lakehouse_assets.delta.staging import Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.io_managers.delta import Publication
 from lakehouse_assets.partitions import BACKFILL_POLICY
 from lakehouse_assets.quality import checks
 from lakehouse_assets.quality.audit import Broken, slice_violations, unique_key_violations
+from lakehouse_assets.quality.table_rules import disagreements_of_slice
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.transforms import frames
 from lakehouse_assets.transforms.frames import Transform
@@ -84,6 +87,10 @@ def table(name: str, *, upstreams: Sequence[str], code: Sequence[ModuleType] = (
     def decorate(transform: Transform) -> Table:
         model = contract(name)
         mark = fingerprint(transform, frames, *code)
+        if elsewhere := sorted({rule.gate for rule in model.table_rules if rule.gate} - set(upstreams)):
+            raise LakehouseError(
+                f"The sums of {name} are gated against {', '.join(elsewhere)}, which is no upstream; name one of {', '.join(upstreams)}."
+            )
 
         def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             @lakehouse_asset(
@@ -150,7 +157,22 @@ def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | N
         return checks.slice_gates(model, 0, {}, None, ())
     rows = lakehouse.lakehouse.staged_frame(model, staged.uri)
     written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
-    return checks.slice_gates(model, staged.rows, slice_violations(written, model), slice_doubles(model, lakehouse, staged), ())
+    broken = slice_violations(written, model) | disagreements(model, lakehouse.lakehouse, staged, rows, written)
+    return checks.slice_gates(model, staged.rows, broken, slice_doubles(model, lakehouse, staged), ())
+
+
+def disagreements(model: Contract, lakehouse: Lakehouse, staged: StagedSlice, rows: DataFrame, written: DataFrame) -> dict[str, Broken]:
+    """The sums of the touched days that differ from those of the upstreams, as these were when they were read."""
+    if not any(rule.gate for rule in model.table_rules):
+        return {}
+
+    def upstream(name: str) -> DataFrame:
+        head, read = lakehouse.upstream_heads([name])[name], staged.consumed.upstreams[name]
+        # The newest version of the same rows: the files of the one in which they changed may be compacted and gone.
+        return lakehouse.store.frame(lakehouse.spark, name, head.version if head.data_version == read else read)
+
+    target = lakehouse.store.frame(lakehouse.spark, model.name, staged.base_version)
+    return disagreements_of_slice(model, CONTRACTS, rows, written, target, upstream)
 
 
 def slice_doubles(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> Broken | None:

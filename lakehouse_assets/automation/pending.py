@@ -1,7 +1,8 @@
 """What is pending: one function, used by the command, the sensor and `status`. Read from tables and ledger, never from Dagster's records.
 
 Pending is a landed drop that is not yet in bronze, a pull from the customers' database that is due or not yet in the journal, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind
-its Delta table. A refused drop waits for its correction: it is told, but no run can do anything about it.
+its Delta table. A refused drop waits for its correction: it is told, but no run can do anything about it. A batch date that was red and has become good by a
+run over other dates waits for one over itself, which turns it green.
 """
 
 from __future__ import annotations
@@ -114,6 +115,11 @@ def pending(
             elif found.behind[table].startswith("stale"):
                 dates |= {v.batch_date for v in refused}  # they are judged again
         found.red = frozenset(waiting - {d.batch_date for d in found.drops})
+        for table in PUBLISHED.values():
+            consumed = head.consumed if (head := heads.get(table)) else None
+            if unshown := {date.fromisoformat(day) for day in (consumed.unshown if consumed else ())} - found.red:
+                found.behind.setdefault(table, f"mended, but not yet shown, for batch {', '.join(map(str, sorted(unshown)))}")
+                dates |= unshown
         dates -= found.red
         if (found.behind or found.handoffs) and not dates:
             # Nothing landed: the newest batch stands for the run that catches up.

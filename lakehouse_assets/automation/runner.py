@@ -29,7 +29,8 @@ class Runner:
     """One go at bringing everything up to date.
 
     start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say: takes a sentence for
-    the user. `found` is what is pending and `state` what Snowflake has acknowledged, as last seen; `results` are the runs made.
+    the user. effect: what recomputing a stale table will do to quarantine, in words, where it has one. `found` is what is pending and `state`
+    what Snowflake has acknowledged, as last seen; `results` are the runs made.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Runner:
         end: date | None = None,
         select: Sequence[Sequence[str]] | None = None,
         say: Callable[[str], Any] = lambda _: None,
+        effect: Callable[[str], str | None] = lambda _: None,
         observer: Callable[[StepProgress], None] | None = None,
         echo: bool = False,
     ):
@@ -51,7 +53,7 @@ class Runner:
         self.lakehouse, self.handoff = lakehouse, handoff
         self.start, self.end = start, end
         self.select = [dg.AssetKey(list(s)) for s in select] if select else None
-        self.say, self.observer, self.echo = say, observer, echo
+        self.say, self.effect, self.observer, self.echo = say, effect, observer, echo
         self.results: list[RunResult] = []
         self.state: State | None = None
         self.found = self.pending()
@@ -80,7 +82,8 @@ class Runner:
             return
         for name, reason in self.found.behind.items():
             if reason.startswith("stale"):
-                self.say(f"{name} is {reason}; it is recomputed from its upstreams.")
+                effect = self.effect(name)
+                self.say(f"{name} is {reason}; it is recomputed from its upstreams{f': {effect}' if effect else ''}.")
         for round_ in range(ROUNDS):
             before = self.found
             forced = force if round_ == 0 else ()

@@ -46,6 +46,7 @@ class SalesLines(pa.DataFrameModel):
                 "with": "silver.order_lines",
                 "by": ["invoice_date"],
                 "sums": {"amount": ["amount", {}], "quantity": ["quantity", {}]},
+                "gate": "silver.order_lines",
             },
             # A customer of whom the CRM has never heard is no reason to doubt a sale.
             "severity": {"customer_id.references": "warn"},
@@ -75,7 +76,7 @@ class DailySales(pa.DataFrameModel):
         metadata = {
             "key": ["invoice_date", "country"],
             "handoff": {"kind": "column", "column": "invoice_date"},
-            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "country"], "sums": MEASURES},
+            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "country"], "sums": MEASURES, "gate": "gold.sales_lines"},
         }
 
 
@@ -96,7 +97,7 @@ class ProductSales(pa.DataFrameModel):
             "key": ["invoice_date", "product_code"],
             "partition_by": ["invoice_month"],
             "handoff": {"kind": "column", "column": "invoice_date"},
-            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "product_code"], "sums": MEASURES},
+            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "product_code"], "sums": MEASURES, "gate": "gold.sales_lines"},
         }
 
 
@@ -118,7 +119,16 @@ class CustomerMonths(pa.DataFrameModel):
     class Config:
         strict = True
         sums_to = {"total": "net_sales", "parts": ["gross_sales", "returns"]}
-        metadata = {"key": ["customer_id", "month"], "partition_by": ["month"]}
+        metadata = {
+            "key": ["customer_id", "month"],
+            "partition_by": ["month"],
+            "agrees": {
+                "with": "silver.order_lines",
+                "by": {"month": "invoice_month", "customer_id": "customer_id"},
+                "sums": MEASURES,
+                "gate": "gold.sales_lines",
+            },
+        }
 
 
 class CustomerValue(pa.DataFrameModel):

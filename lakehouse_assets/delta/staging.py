@@ -103,12 +103,13 @@ class Lakehouse:
         if head is None or head.consumed is None:
             return True
         was = head.consumed
-        return (dict(was.upstreams), dict(was.ids), was.contract, was.transform, dict(was.watermark)) != (
+        return (dict(was.upstreams), dict(was.ids), was.contract, was.transform, dict(was.watermark), list(was.unshown)) != (
             dict(reading.upstreams),
             dict(reading.ids),
             reading.contract,
             reading.transform,
             dict(reading.watermark),
+            list(reading.unshown),
         )
 
     def inputs(self, contract: Contract, head: Head, upstreams: Mapping[str, Head], reading: Consumed, *, afresh: bool) -> Inputs:

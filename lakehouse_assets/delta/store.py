@@ -53,7 +53,8 @@ class Consumed:
     """What a commit was computed from; travels in the commit's metadata.
 
     `upstreams`: version of each upstream table; `ids`: table id of each; `contract`, `transform`: fingerprints; `through`: the version of the
-    journal that the state includes; `watermark`: how far a source that is asked, not sent, has been read (`sources/pull.py`).
+    journal that the state includes; `watermark`: how far a source that is asked, not sent, has been read (`sources/pull.py`); `unshown`: batch
+    dates that a refused drop kept red until a run over other dates accepted it, so that a run over them is still to come (ISO, sorted).
     """
 
     upstreams: Mapping[str, int] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Consumed:
     transform: str = ""
     through: int = -1
     watermark: Mapping[str, Any] = field(default_factory=dict)
+    unshown: Sequence[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

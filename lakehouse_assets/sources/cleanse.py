@@ -65,13 +65,20 @@ class Cleansed:
     refused: list[DropVerdict] = field(default_factory=list)
 
 
-def cleanse(lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force: bool = False) -> Cleansed | None:
-    """Stage the silver table of a source with its side tables. None where the journal says nothing new and `force` is not set."""
+def cleanse(
+    lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force: bool = False, days: Collection[date] = ()
+) -> Cleansed | None:
+    """Stage the silver table of a source with its side tables. None where the journal says nothing new and `force` is not set.
+
+    days: the batch dates that the run shows. Others that this makes good are recorded as `unshown`.
+    """
     model = table.contract
     head = lakehouse.head(model)
     sides = {side.name: lakehouse.head(side) for side in (table.quarantine, table.verdicts)}
     journal_head = lakehouse.upstream_heads([JOURNAL])[JOURNAL]
-    reading = lakehouse.reading(model, fingerprint, {JOURNAL: journal_head})
+    shown = {day.isoformat() for day in days}
+    owed = [day for day in (head.consumed.unshown if head.consumed else ()) if day not in shown]
+    reading = replace(lakehouse.reading(model, fingerprint, {JOURNAL: journal_head}), unshown=owed)
     if not force and not any(lakehouse.is_behind(h, reading) for h in (head, *sides.values())):
         return None
     journal = [e for e in entries(lakehouse, journal_head.version) if e.source == table.source]
@@ -97,6 +104,12 @@ def cleanse(lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force
         live |= {lives} if lives else set()
         rejected |= {newer} if newer else set()
 
+    refused = [judged[c] for c in sorted(rejected) if judged[c].verdict == REFUSED]
+    earlier = refused_now(lakehouse, model.name, table.source)
+    red = {v.batch_date for v in (*refused, *(v for v in earlier if v.path not in affected))}
+    turned = {v.batch_date.isoformat() for v in earlier if v.batch_date not in red} - shown
+    reading = replace(reading, unshown=sorted({*owed, *turned}))
+
     slice_ = _silver_slice(lakehouse, table, head, reading, candidates, contents, live, everything, paths)
     slice_.side = (
         _verdict_slice(lakehouse, table, sides[table.verdicts.name], reading, affected, judged.values()),
@@ -104,7 +117,7 @@ def cleanse(lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force
     )
     lakehouse.discard(candidates_uri)
     current = [judged[c] for c in sorted(live | rejected)]
-    return Cleansed(slice_, current, [judged[c] for c in sorted(rejected) if judged[c].verdict == REFUSED])
+    return Cleansed(slice_, current, refused)
 
 
 def preview(lakehouse: Lakehouse, table: SourceTable) -> tuple[int, int]:
@@ -143,11 +156,15 @@ def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Colle
     """
     rows = [r for r in _standing_rows(lakehouse, table, source) if days is None or r["batch_date"] in days]
     broken: dict[Content, Counter[str]] = {(r["path"], r["content_hash"]): Counter() for r in rows}
+    together: dict[Content, Counter[tuple[str, ...]]] = {content: Counter() for content in broken}
     if any(r["bad_rows"] for r in rows) and lakehouse.store.exists(f"{table}_quarantine"):
         for r in lakehouse.store.read(f"{table}_quarantine", columns=["path", "content_hash", "rules"]).to_pylist():
-            if (r["path"], r["content_hash"]) in broken:
-                broken[r["path"], r["content_hash"]].update(r["rules"])
-    return [_recorded(r, dict(broken[r["path"], r["content_hash"]])) for r in rows]
+            # That its drop is refused is no rule that a row breaks.
+            names = tuple(name for name in r["rules"] if name != REFUSED_RULE)
+            if names and (r["path"], r["content_hash"]) in broken:
+                broken[r["path"], r["content_hash"]].update(names)
+                together[r["path"], r["content_hash"]][names] += 1
+    return [replace(_recorded(r, dict(broken[c])), together=dict(together[c])) for r in rows for c in [(r["path"], r["content_hash"])]]
 
 
 def drifted_now(lakehouse: Lakehouse, table: str, source: str) -> list[tuple[DropVerdict, str]]:

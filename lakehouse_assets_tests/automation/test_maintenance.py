@@ -9,9 +9,11 @@ from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.automation import maintenance
 from lakehouse_assets.automation.maintenance import compact, remove_leftovers
+from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.automation.conftest import DAYS, orders
-from lakehouse_assets_tests.pipeline.world import World
+from lakehouse_assets_tests.pipeline.test_contract_change import NAME, Stricter
+from lakehouse_assets_tests.pipeline.world import World, against_oracle
 
 
 def aged(path: Path, hours: float) -> Path:
@@ -76,15 +78,33 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
         compact(busy, "gold.daily_sales")  # type: ignore[arg-type]
 
 
-def test_replaying_the_quarantine_judges_every_drop_whatever_the_partition(world: World):
-    """Otherwise rows that have become good under a mended contract would stay out of Snowflake."""
-    world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
-    world.run()
+def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_that_it_makes_good_turns_green(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """Otherwise rows that a mended contract allows stay out of Snowflake, or are there and their day is red for ever."""
+    with monkeypatch.context() as strict:
+        strict.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
+        world.load()
+        for day, quantity in zip(DAYS[:2], (6, 20), strict=True):
+            world.drop(f"orders/orders_{day}.csv", orders(day, quantity=quantity))
+        assert world.run().found.refused
+    world.load()
+    through = (NAME, "gold.sales_lines", "snowflake.sales_lines")
     job = world.definitions.resolve_job_def("replay_quarantine")
-    result = job.execute_in_process(instance=world.instance, partition_key=DAYS[9])
+    result = job.execute_in_process(instance=world.instance, partition_key=DAYS[0])
     assert result.success
-    events = [e for e in result.get_asset_materialization_events() if e.asset_key]
-    made = {e.asset_key.to_user_string(): e.materialization.metadata for e in events if e.asset_key}
-    forced = {name for name, metadata in made.items() if "reason" in metadata}
+    forced = {
+        e.asset_key.to_user_string()
+        for e in result.get_asset_materialization_events()
+        if e.asset_key and "reason" in e.materialization.metadata
+    }
     assert forced == {"silver/order_lines", "silver/customers", "silver/fx_rates"}
-    assert "snowflake/daily_sales" in made
+    assert against_oracle(world) == ""
+    found = world.runner().found
+    assert [str(day) for day in found.dates] == [DAYS[1]]
+    assert found.behind == {NAME: f"mended, but not yet shown, for batch {DAYS[1]}"}
+    assert not world.run().found
+    assert all(DAYS[1] in world.materialized(name) for name in through)
+    last = {c.check_name: c.passed for c in world.evaluations() if c.asset_key.path == NAME.split(".") and c.partition == DAYS[1]}
+    assert last == dict.fromkeys(("complete", "readable", "valid", "unique"), True)
+    assert not world.run().runs

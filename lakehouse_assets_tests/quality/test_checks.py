@@ -1,5 +1,6 @@
 """What Dagster shows of a contract and of an audit."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandera.polars as pa
 import pytest
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.contracts.describe import PROBLEMS
 from lakehouse_assets.contracts.types import Text
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.quality.audit import Broken, DropVerdict
@@ -22,6 +24,8 @@ from lakehouse_assets.quality.checks import (
     volume_band,
     volume_check,
 )
+from lakehouse_assets.sources.cleanse import REFUSED_RULE
+from lakehouse_assets.sources.parse import DROP_RULES, ROW_RULES
 
 LINES, DAILY = CONTRACTS["silver.order_lines"], CONTRACTS["gold.daily_sales"]
 DAYS = ["2010-12-01", "2010-12-02", "2010-12-03"]
@@ -117,6 +121,37 @@ def test_any_broken_rule_stops_a_computed_slice_on_every_day():
     assert not slice_gates(DAILY, 10, {"gross_sales.ge": Broken(2, (), "warn")}, None, DAYS).blocked
 
 
+def test_each_gate_counts_the_rows_that_it_stopped(spark):
+    """Else a green gate tells of bad rows, or a plot of one gate shows the rows of another."""
+    together = {("invoice.nullable", "quantity.type"): 3, ("quantity.type", "unit_price.scale"): 2}
+    said = replace(verdict(DAYS[0], invoice__nullable=3, quantity__type=5, unit_price__scale=2), bad_rows=5, together=together)
+    gates = drop_gates(LINES, [said], DAYS[:1])
+    metadata = {r.check_name: r.metadata for r in gates.results if r.check_name != "unique"}
+    assert {name: m["bad_rows"].value for name, m in metadata.items()} == {"complete": 3, "readable": 5, "valid": 0}
+    assert {name: m["bad_share"].value for name, m in metadata.items()} == {"complete": 0.03, "readable": 0.05, "valid": 0.0}
+    assert {m["bad_rows_of_drops"].value for m in metadata.values()} == {5}
+    rules: Any = metadata["readable"]["rules"]
+    assert "| quantity.type | 5 | quarantine | quantity can be converted to bigint |" in rules.md_str
+    assert "| unit_price.scale | 2 | quarantine | unit_price has at most 3 decimals |" in rules.md_str
+
+    names = ("gross_sales.ge", "row.sums_to")
+    broken = {name: Broken(4, (), "quarantine", {names: 4}) for name in names} | {"units.agrees": Broken(7, (), "block")}
+    shown = {
+        r.check_name: {n: m.value for n, m in r.metadata.items() if n not in ("rules", "samples")}
+        for r in slice_gates(DAILY, 8, broken, None, ()).results
+    }
+    assert shown == {
+        "complete": {"rows": 8, "bad_rows": 0, "bad_share": 0.0},
+        "valid": {"rows": 8, "bad_rows": 4, "bad_share": 0.5, "disagreeing_groups": 7},
+        "unique": {"rows": 8, "doubled_keys": 0},
+    }
+
+
+def test_every_way_not_to_be_readable_is_told_in_words():
+    """Else a check names a rule and nobody knows what must hold."""
+    assert set(PROBLEMS) == {*DROP_RULES, *ROW_RULES, REFUSED_RULE}
+
+
 def test_samples_are_a_table_whatever_the_data_holds():
     """Else a pipe or a line end in the data breaks the table in the UI."""
     gates = drop_gates(LINES, [verdict(DAYS[0], invoice__str_matches=1)], DAYS[:1])
@@ -184,13 +219,15 @@ def test_the_live_table_is_checked_whole(spark):
 
 
 def test_an_odd_volume_warns_and_a_usual_one_does_not(spark):
-    """Else a half-delivered day goes unnoticed, or every weekend raises an alarm."""
+    """Else a half-delivered day goes unnoticed, every weekend raises an alarm, or one mistyped date silences the check for good."""
 
     def days(last: int) -> Any:
         usual = " UNION ALL ".join(f"SELECT explode(sequence(1, {100 + n % 7})) AS i, DATE '2010-12-{n:02}' AS day" for n in range(1, 15))
-        return spark.sql(f"{usual} UNION ALL SELECT explode(sequence(1, {last})) AS i, DATE '2010-12-15' AS day")
+        mistyped = "SELECT 1 AS i, DATE '2099-12-15' AS day"
+        return spark.sql(f"{usual} UNION ALL SELECT explode(sequence(1, {last})) AS i, DATE '2010-12-15' AS day UNION ALL {mistyped}")
 
     for last, passed in ((104, True), (60, True), (3, False), (400, False)):
         found = run_check(volume_check(DAILY, lambda _, last=last: days(last), "day"))
         assert (found.passed, found.severity) == (passed, dg.AssetCheckSeverity.WARN)
+        assert (found.description or "").startswith("2010-12-15 has")
     assert volume_band([100] * 6) is None
