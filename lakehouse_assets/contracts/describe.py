@@ -98,6 +98,8 @@ def markdown(contract: Contract) -> str:
     facts = [f"- Key: {_names(contract.key) or 'none'}"]
     if contract.partition_by:
         facts.append(f"- Delta partitions: {_names(contract.partition_by)}")
+    if contract.business_date:
+        facts.append(f"- Business date: `{contract.business_date}`")
     if contract.handoff:
         facts.append(f"- Travels to Snowflake {_handoff(contract.handoff)}")
     if contract.blocking:

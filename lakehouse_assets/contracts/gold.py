@@ -39,6 +39,7 @@ class SalesLines(pa.DataFrameModel):
         metadata = {
             "key": ["line_id"],
             "partition_by": ["invoice_month"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
             "rows": {"min": 1},
             "references": {"line_id": "silver.order_lines", "customer_id": "silver.customers"},
@@ -74,6 +75,7 @@ class DailySales(pa.DataFrameModel):
         sums_to = {"total": "net_sales", "parts": ["gross_sales", "returns"]}
         metadata = {
             "key": ["invoice_date", "country"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
             "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "country"], "sums": MEASURES},
         }
@@ -95,6 +97,7 @@ class ProductSales(pa.DataFrameModel):
         metadata = {
             "key": ["invoice_date", "product_code"],
             "partition_by": ["invoice_month"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
             "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "product_code"], "sums": MEASURES},
         }
@@ -118,7 +121,7 @@ class CustomerMonths(pa.DataFrameModel):
     class Config:
         strict = True
         sums_to = {"total": "net_sales", "parts": ["gross_sales", "returns"]}
-        metadata = {"key": ["customer_id", "month"], "partition_by": ["month"]}
+        metadata = {"key": ["customer_id", "month"], "partition_by": ["month"], "business_date": "month"}
 
 
 class CustomerValue(pa.DataFrameModel):
