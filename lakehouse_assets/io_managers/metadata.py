@@ -24,7 +24,7 @@ def with_run(partitions: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, 
 
 def say(context: dg.OutputContext, partitions: Mapping[str, Mapping[str, Any]]) -> None:
     """Put metadata on the materialisation of each partition; the last also gets the lineage of the definition, which is looked for at the newest."""
-    lineage = (context.definition_metadata or {}).get(LINEAGE)
+    lineage, last = (context.definition_metadata or {}).get(LINEAGE), max(partitions, default="")
     for key, metadata in partitions.items():
-        more = {LINEAGE: lineage} if lineage and key == max(partitions) else {}
+        more = {LINEAGE: lineage} if lineage and key == last else {}
         context.step_context.add_asset_metadata({**metadata, **more}, context.asset_key, key)

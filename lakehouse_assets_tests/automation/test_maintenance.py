@@ -13,7 +13,8 @@ from lakehouse_assets.automation import maintenance
 from lakehouse_assets.automation.maintenance import compact, remove_leftovers
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.quality.audit import AGED
-from lakehouse_assets.sources.cleanse import refused_now, standing_verdicts
+from lakehouse_assets.sources.cleanse import preview, refused_now, standing_verdicts
+from lakehouse_assets.sources.tables import source_tables
 from lakehouse_assets_tests.automation.conftest import DAYS, orders
 from lakehouse_assets_tests.pipeline.world import World, against_oracle
 
@@ -103,6 +104,7 @@ def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
     assert [(verdicts[d].bad_rows, dict(verdicts[d].rules)) for d in DAYS[:3]] == [(1, {AGED: 1}), (0, {}), (8, {AGED: 8})]
     assert [v.path for v in refused_now(world.lakehouse, "silver.order_lines", "orders")] == [f"orders/orders_{DAYS[2]}.csv"]
 
+    assert preview(world.lakehouse, source_tables("", False)[0]) == (9, 0)
     # Judged again, rows come back as they were, and age again.
     world.run(force=["silver.order_lines"])
     assert not differing()
