@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from lakehouse_assets.assets import bronze, gold, silver
+from lakehouse_assets.assets.links import linked
 from lakehouse_assets.assets.snowflake import publication, reconciliation, snowflake_assets
 from lakehouse_assets.assets.table import Table
 from lakehouse_assets.automation.alerts import watch_sensor
@@ -18,6 +19,7 @@ from lakehouse_assets.automation.sensor import landing_sensor
 from lakehouse_assets.automation.sinks import LogSink, WebhookSink
 from lakehouse_assets.contracts import CONTRACTS, contract
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.handoff.handoff import Handoff
 from lakehouse_assets.instance.processes import in_process_executor
 from lakehouse_assets.io_managers.delta import DeltaIOManager
 from lakehouse_assets.io_managers.snowflake_stage import SnowflakeStageIOManager
@@ -88,7 +90,10 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     )
     users_read = [
         asset.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=late))
-        for asset in snowflake_assets(settings, partitions)
+        for asset in (
+            linked(asset, Handoff.hand_off, served()[asset.key.path[-1]], settings.code_url)
+            for asset in snowflake_assets(settings, partitions)
+        )
     ]
     after_each = [publication(model) for model in served().values()]
     whole_table = [
@@ -99,9 +104,10 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     ]
     jobs = table_jobs(list(PUBLISHED.values()), [key for check in whole_table for key in check.check_keys])
     nodes = graph(settings)
-    maintenance = maintenance_job([*nodes, *(f"{table}_{side}" for table in PUBLISHED.values() for side in ("quarantine", "verdicts"))])
+    quarantines = [f"{table}_quarantine" for table in PUBLISHED.values()]
+    maintenance = maintenance_job([*nodes, *quarantines, *(f"{table}_verdicts" for table in PUBLISHED.values())], quarantines)
     return dg.Definitions(
-        assets=[*(t.build(partitions) for t in tables(settings)), *users_read],
+        assets=[*(linked(t.build(partitions), t.code, contract(t.name), settings.code_url) for t in tables(settings)), *users_read],
         asset_checks=[*after_each, *whole_table],
         jobs=[*jobs, maintenance],
         schedules=schedules(nodes, maintenance, next(j for j in jobs if j.name == RECONCILE), settings.timezone),

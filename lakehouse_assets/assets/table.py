@@ -7,7 +7,9 @@ import ast
 import hashlib
 import inspect
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,10 +21,10 @@ from lakehouse_assets.contracts import CONTRACTS, Contract, contract
 from lakehouse_assets.delta.staging import Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.io_managers.delta import Publication
+from lakehouse_assets.io_managers.delta import BatchAccounts, Publication
 from lakehouse_assets.partitions import BACKFILL_POLICY
 from lakehouse_assets.quality import checks
-from lakehouse_assets.quality.audit import Broken, slice_violations, unique_key_violations
+from lakehouse_assets.quality.audit import Broken, preview, slice_violations, unique_key_violations
 from lakehouse_assets.quality.table_rules import disagreements_of_slice
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.transforms import frames
@@ -65,6 +67,8 @@ class Table:
     upstreams: tuple[str, ...]
     fingerprint: str
     build: Callable[[dg.PartitionsDefinition], dg.AssetsDefinition]
+    code: ModuleType | Callable[..., Any]
+    """Where to look for the meaning of its rows."""
     transform: Transform | None = None
 
     @property
@@ -77,11 +81,27 @@ def asset_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(name.split("."))
 
 
-def table(name: str, *, upstreams: Sequence[str], code: Sequence[ModuleType] = ()) -> Callable[[Transform], Table]:
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Note how long something took."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[step] = time.perf_counter() - began
+
+
+def table(
+    name: str,
+    *,
+    upstreams: Sequence[str],
+    code: Sequence[ModuleType] = (),
+    accounts: Callable[[LakehouseResource], BatchAccounts] | None = None,
+) -> Callable[[Transform], Table]:
     """Make a table of the graph from a transform.
 
     name: `layer.table`, which must have a contract. upstreams: the tables whose changes the transform consumes. code: further modules whose
-    change makes the table stale, beside the transform's own.
+    change makes the table stale, beside the transform's own. accounts: what is to be said of each batch date beside its rows.
     """
 
     def decorate(transform: Transform) -> Table:
@@ -110,17 +130,21 @@ def table(name: str, *, upstreams: Sequence[str], code: Sequence[ModuleType] = (
                         raise dg.Failure(f"{name}, staged again, breaks its contract; materialise it once more to see by which rows.")
                     return staged
 
-                staged = stage()
-                gates = audit(model, lakehouse, staged)
+                seconds: dict[str, float] = {}
+                with timed(seconds, "stage"):
+                    staged = stage()
+                with timed(seconds, "audit"):
+                    gates = audit(model, lakehouse, staged)
                 yield from gates.results
                 if not gates.blocked:
-                    yield output(context, lakehouse, Publication(name, staged, stage_again), config)
+                    said = accounts(lakehouse) if accounts else None
+                    yield output(context, lakehouse, Publication(name, staged, stage_again, said, seconds), config)
                 elif staged:
                     lakehouse.lakehouse.discard(staged.uri)
 
             return compute
 
-        return Table(name, tuple(upstreams), mark, build, transform)
+        return Table(name, tuple(upstreams), mark, build, transform, transform)
 
     return decorate
 
@@ -141,6 +165,7 @@ def lakehouse_asset(
         "code_version": f"{model.fingerprint}-{mark}",
         "metadata": {
             "dagster/column_schema": checks.dagster_schema(model),
+            **checks.dagster_lineage(model, CONTRACTS, [".".join(i.key.path) for i in more.get("ins", {}).values()]),
             "dagster/table_name": model.name,
             "dagster/storage_kind": "deltalake",
             "key": ", ".join(model.key),
@@ -152,11 +177,13 @@ def lakehouse_asset(
 
 
 def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> checks.Gates:
-    """Judge the rows that a slice would write, in one pass; deleted rows are not judged."""
+    """Judge the rows that a slice would write, in one pass; deleted rows are not judged. Of gold, which people read, some are kept to be shown."""
     if staged is None or staged.uri is None:
         return checks.slice_gates(model, 0, {}, None, ())
     rows = lakehouse.lakehouse.staged_frame(model, staged.uri)
     written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
+    if model.layer == "gold":
+        staged.preview = preview(written, model)
     broken = slice_violations(written, model) | disagreements(model, lakehouse.lakehouse, staged, rows, written)
     return checks.slice_gates(model, staged.rows, broken, slice_doubles(model, lakehouse, staged), ())
 
@@ -190,6 +217,4 @@ def output(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, publ
     metadata: dict[str, Any] = {}
     if config.reason:
         metadata["reason"] = config.reason
-    if staged:
-        metadata["consumed"] = dg.MetadataValue.json(dict(staged.consumed.upstreams))
     return dg.Output(publication, data_version=dg.DataVersion(str(version)), metadata=metadata)

@@ -146,10 +146,11 @@ class Blocking:
 class Contract:
     """What one table promises, read from its pandera model.
 
-    The model's `Config.metadata` may hold `key`, `partition_by`, `handoff`, `blocking`, `owner`, `severity` (rule name to severity; in place of `block`
-    how many `rows`, and what `share`, of a drop may break the rule), and rules over the whole table: `rows` (`min`, `max`), `references` (column to the table
-    whose key it holds), `agrees` (`with`, `by`: columns, or column to column there, `sums`: column to [column there, values that its rows hold], `gate`). The
-    latter are named `rows.bounds`, `<column>.references` and `<column>.agrees`. `docs/writing-contracts.md` shows each.
+    The model's `Config.metadata` may hold `key`, `partition_by`, `business_date` (the column with the day a row is about), `handoff`, `blocking`, `owner`,
+    `severity` (rule name to severity; in place of `block` how many `rows`, and what `share`, of a drop may break the rule), and rules over the whole table:
+    `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees` (`with`, `by`: columns, or column to column there, `sums`: column to
+    [column there, values that its rows hold], `gate`). The latter are named `rows.bounds`, `<column>.references` and `<column>.agrees`.
+    `docs/writing-contracts.md` shows each.
     Raises `LakehouseError` when the model says something that cannot be kept.
     """
 
@@ -163,6 +164,7 @@ class Contract:
         self.owner: str = config.get("owner", "team:data-platform")
         self.key: tuple[str, ...] = tuple(config.get("key", ()))
         self.partition_by: tuple[str, ...] = tuple(config.get("partition_by", ()))
+        self.business_date: str | None = config.get("business_date")
         self.handoff: HandoffSlice | None = HandoffSlice(**config["handoff"]) if "handoff" in config else None
         self.blocking: Blocking | None = Blocking(**config["blocking"]) if "blocking" in config else None
         self.columns: tuple[Column, ...] = tuple(
@@ -188,6 +190,10 @@ class Contract:
         if unknown:
             raise LakehouseError(
                 f"The contract of {name} names {unknown} as key or partition, but has no such column; add it to the model."
+            )
+        if self.business_date and {c.name: c.type.kind for c in self.columns}.get(self.business_date) != "date":
+            raise LakehouseError(
+                f"The contract of {name} names {self.business_date!r} as business date, but has no such date; name a column of type Day."
             )
 
     @property

@@ -48,6 +48,7 @@ PROBLEMS: Mapping[str, str] = {
     "row.open_quote": "a quote that is opened is closed where its field ends",
     "row.json": "the line is one JSON object with distinct keys",
     "row.truncated": "the gzip stream is whole",
+    "rows.aged": "no longer known: the rows have left quarantine by age",
 }
 """What must hold so that a drop and its rows can be read at all; the contract of no table says it."""
 
@@ -148,6 +149,8 @@ def markdown(contract: Contract) -> str:
     facts = [f"- Key: {_names(contract.key) or 'none'}"]
     if contract.partition_by:
         facts.append(f"- Delta partitions: {_names(contract.partition_by)}")
+    if contract.business_date:
+        facts.append(f"- Business date: `{contract.business_date}`")
     if contract.handoff:
         facts.append(f"- Travels to Snowflake {_handoff(contract.handoff)}")
     if contract.blocking:

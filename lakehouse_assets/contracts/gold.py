@@ -39,6 +39,7 @@ class SalesLines(pa.DataFrameModel):
         metadata = {
             "key": ["line_id"],
             "partition_by": ["invoice_month"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
             "rows": {"min": 1},
             "references": {"line_id": "silver.order_lines", "customer_id": "silver.customers"},
@@ -75,6 +76,7 @@ class DailySales(pa.DataFrameModel):
         sums_to = {"total": "net_sales", "parts": ["gross_sales", "returns"]}
         metadata = {
             "key": ["invoice_date", "country"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
             "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "country"], "sums": MEASURES, "gate": "gold.sales_lines"},
         }
@@ -96,6 +98,7 @@ class ProductSales(pa.DataFrameModel):
         metadata = {
             "key": ["invoice_date", "product_code"],
             "partition_by": ["invoice_month"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
             "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "product_code"], "sums": MEASURES, "gate": "gold.sales_lines"},
         }
@@ -122,6 +125,7 @@ class CustomerMonths(pa.DataFrameModel):
         metadata = {
             "key": ["customer_id", "month"],
             "partition_by": ["month"],
+            "business_date": "month",
             "agrees": {
                 "with": "silver.order_lines",
                 "by": {"month": "invoice_month", "customer_id": "customer_id"},

@@ -149,6 +149,17 @@ class DeltaRsStore(DeltaStore):
     def count(self, name: str) -> int:
         return self._open(name).count()
 
+    def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
+        table = self._open(name)
+        if column in table.metadata().partition_columns:
+            files = pa.table(table.get_add_actions(flatten=True))
+            found = pa.table({column: files[f"partition.{column}"], "rows": files["num_records"]})
+            counted = found.group_by(column).aggregate([("rows", "sum")])
+            return {value: rows for value, rows in zip(*counted.to_pydict().values(), strict=True) if least <= value <= greatest}
+        within = (ds.field(column) >= least) & (ds.field(column) <= greatest)
+        counted = table.to_pyarrow_dataset().to_table(columns=[column], filter=within).group_by(column).aggregate([([], "count_all")])
+        return dict(zip(*counted.to_pydict().values(), strict=True))
+
     def changes(self, spark: SparkSession, name: str, since: int, until: int) -> DataFrame:
         if since == until:
             return self.frame(spark, name, until).limit(0).selectExpr("*", f"'insert' AS {CHANGE}")

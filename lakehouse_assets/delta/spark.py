@@ -115,6 +115,10 @@ class DeltaSparkStore(DeltaStore):
     def count(self, name: str) -> int:
         return self.frame(self._start_spark(), name).count()
 
+    def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
+        frame = self.frame(self._start_spark(), name).where(f"`{column}` BETWEEN {_literal(least)} AND {_literal(greatest)}")
+        return {row[0]: row[1] for row in frame.groupBy(column).count().collect()}
+
     def history(self, name: str, limit: int | None = None) -> list[Commit]:
         commits = self._history(name, limit)
         if commits is None:
@@ -375,6 +379,9 @@ class SharedDeltaSparkStore(DeltaSparkStore):
 
     def count(self, name: str) -> int:
         return self._log.count(name)
+
+    def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
+        return self._log.counts(name, column, least, greatest)
 
     def history(self, name: str, limit: int | None = None) -> list[Commit]:
         return self._log.history(name, limit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,7 +27,10 @@ JOURNAL = "bronze.landings"
 
 @dataclass
 class StagedSlice:
-    """What one run would write to one table. `uri` is None where no row changes. `side` slices are committed before it."""
+    """What one run would write to one table. `uri` is None where no row changes. `side` slices are committed before it.
+
+    dates: the business dates of its rows, where the contract names one, sorted. preview: some of the rows that it writes, as people may see them.
+    """
 
     contract: Contract
     base_version: int
@@ -34,6 +38,8 @@ class StagedSlice:
     uri: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     partitions: Sequence[Any] | None = None
+    dates: Sequence[date] = ()
+    preview: Sequence[Mapping[str, Any]] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     side: tuple[StagedSlice, ...] = ()
 
@@ -160,7 +166,7 @@ class Lakehouse:
     def staged(self, contract: Contract, head: Head, reading: Consumed, uri: str) -> StagedSlice:
         """A slice from files that lie there. Raises `LakehouseError` where a key stands twice in it."""
         frame = self.staged_frame(contract, uri)
-        grouping = [OPERATION, *contract.partition_by[:1]]
+        grouping = dict.fromkeys([OPERATION, *contract.partition_by[:1], *filter(None, [contract.business_date])])
         groups = frame.groupBy(*grouping).count().collect()
         counts: dict[str, int] = {}
         for group in groups:
@@ -172,6 +178,8 @@ class Lakehouse:
         slice_.uri = uri
         if contract.partition_by:
             slice_.partitions = sorted({group[1] for group in groups})
+        if contract.business_date:
+            slice_.dates = sorted({group[contract.business_date] for group in groups} - {None})
         return slice_
 
     def staged_frame(self, contract: Contract, uri: str) -> DataFrame:

@@ -237,6 +237,10 @@ class DeltaStore(ABC):
         """How many rows the table has now, from its log where that says so."""
 
     @abstractmethod
+    def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
+        """How many rows the table has now for each value of a column between two values, both included; files that hold none are passed over."""
+
+    @abstractmethod
     def changes(self, spark: SparkSession, name: str, since: int, until: int) -> DataFrame:
         """The rows that differ between two versions, netted: all columns and `_change` (`insert` for rows that came, `delete` for rows
         that went; an update is one of each). Raises `HistoryUnavailableError` where that cannot be told any more."""

@@ -59,7 +59,7 @@ class HandoffResult:
 
     outcome: `published` (rows travelled), `acknowledged` (the version is recorded, no row differs), `unchanged` (nothing to do).
     compared: how the slices were told: `history` (the table's log), `sums` (counts and hashes of all slices), `whole` (first hand-off, or
-    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. bytes_put: bytes that travelled, so 0
+    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. table_rows: what the table then holds. bytes_put: bytes that travelled, so 0
     where the files lay on the stage already. seconds: per step.
     """
 
@@ -70,11 +70,17 @@ class HandoffResult:
     compared: str = ""
     slices: tuple[str, ...] = ()
     rows: int = 0
+    table_rows: int = 0
     files: int = 0
     bytes_put: int = 0
     attempts: int = 1
     statements: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def total_seconds(self) -> float:
+        """Over all steps; the wait for the lock is part of publishing."""
+        return sum(spent for step, spent in self.seconds.items() if step != "lock")
 
 
 @dataclass(frozen=True)
@@ -372,14 +378,15 @@ class _Attempt:
         fits = known is not None and self.parent.continues(self.contract, known)
         # What is asked for by force is of this version too: over a newer one it would publish rows of the past.
         if known is not None and fits and (self.version < known.version or (self.version == known.version and not self.force)):
-            return HandoffResult(self.contract.name, "unchanged", known.version)
+            return HandoffResult(self.contract.name, "unchanged", known.version, table_rows=known.rows)
         with self._step("diff"):
             difference = self._diff(fits)
         point("diffed")
         if not difference.whole and not difference.slices:
             with self._step("publish"):
                 self._acknowledge()
-            return HandoffResult(self.contract.name, "acknowledged", self.version, compared=difference.compared)
+            rows = known.rows if known else 0
+            return HandoffResult(self.contract.name, "acknowledged", self.version, compared=difference.compared, table_rows=rows)
         try:
             self._record()  # within, for it may be there although its answer was lost
             point("recorded")
@@ -402,6 +409,7 @@ class _Attempt:
             compared=difference.compared,
             slices=tuple(sorted(manifest.slices, key=slices.order(self.contract))),
             rows=manifest.rows,
+            table_rows=sum(s.rows for s in self._after(manifest, difference)),
             files=len(manifest.files),
             bytes_put=put,
         )
@@ -626,6 +634,11 @@ class _Attempt:
         said = [" ".join([r.kind, str(dict(r.key)), *(["in", ", ".join(r.columns)] if r.columns else [])]) for r in rows]
         return f"for example {'; '.join(said)}; " if said else ""
 
+    @staticmethod
+    def _after(manifest: Manifest, difference: _Difference) -> list[SliceSum]:
+        """The sums of all slices of the table after this hand-off."""
+        return [*{**difference.published, **manifest.slices}.values()]
+
     def _enter(self, manifest: Manifest, difference: _Difference) -> None:
         self.session.run(
             sql.statement("publish", "enter", **self.names.sql),
@@ -646,7 +659,7 @@ class _Attempt:
             manifest.json(),
         )
         point("entered")
-        total = [*{**difference.published, **manifest.slices}.values()]
+        total = self._after(manifest, difference)
         self.session.run(
             sql.statement("publish", "advance", **self.names.sql),
             self.delta_table_id,

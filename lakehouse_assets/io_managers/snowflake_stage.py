@@ -13,6 +13,7 @@ from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.store import TableRef
 from lakehouse_assets.handoff.handoff import Handoff
 from lakehouse_assets.handoff.state import Published, State
+from lakehouse_assets.io_managers.metadata import say, with_run
 from lakehouse_assets.resources.handoff import HandoffResource, served
 
 
@@ -43,19 +44,23 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
         # The newest version holds the rows of the data version, and its files are there also after a vacuum.
         version = head.version if acknowledged < head.data_version else acknowledged
         result = handoff.hand_off(lakehouse.spark, contract(obj.name), version, through, state)
-        context.add_output_metadata(
-            {
-                "outcome": result.outcome,
-                "delta_version": result.version,
-                "handoff_id": result.handoff_id or "",
-                "slices": len(result.slices),
-                "rows_handed_off": result.rows,
-                "files": result.files,
-                "bytes_put": result.bytes_put,
-                "statements": result.statements,
-                "seconds": dg.MetadataValue.json(dict(result.seconds)),
-            }
-        )
+        table = {
+            "delta_version": result.version,
+            "dagster/row_count": result.table_rows,
+            "consumed": dg.MetadataValue.json({obj.name: result.version}),
+        }
+        run = {
+            "outcome": result.outcome,
+            "handoff_id": result.handoff_id or "",
+            "slices": len(result.slices),
+            "rows": result.rows,
+            "files": result.files,
+            "bytes": result.bytes_put,
+            "statements": result.statements,
+            "seconds": round(result.total_seconds, 3),
+            "seconds_by_step": dg.MetadataValue.json(dict(result.seconds)),
+        }
+        say(context, with_run(dict.fromkeys(context.asset_partition_keys, table), run))
 
     def published(self, model: Contract) -> Published | None:
         """What the last hand-off of a table sent, and what arrived, by the session that the run has."""

@@ -74,6 +74,9 @@ class Broken:
 UNIQUE = "key.unique"
 """The name of the rule that a key occurs once."""
 
+AGED = "rows.aged"
+"""What stands for the rules that the rows of a drop broke once these have left quarantine by age: how many they were stays known, which rules does not."""
+
 
 def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdict]:
     """The verdict on every drop in the frame, sorted by (batch date, path, content hash).
@@ -238,6 +241,13 @@ def shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], 
             value = value[:_LONGEST_TEXT] + "…"
         sample[name] = value
     return sample
+
+
+def preview(df: DataFrame, contract: Contract, rows: int = 10) -> list[Sample]:
+    """The first rows of a frame as they may be shown, newest business date first, then by key."""
+    newest = [F.expr(sql_name(contract.business_date)).desc()] if contract.business_date else []
+    first = df.orderBy(*newest, *(F.expr(sql_name(k)).asc() for k in contract.key)).limit(rows).collect()
+    return [{n: v for n, v in shown(row.asDict(), contract, (), contract.names).items() if n != "rules"} for row in first]
 
 
 def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dict[str, Broken]:

@@ -8,8 +8,8 @@ A table has at most four gates, because each costs an event for every partition:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from lakehouse_assets.contracts import Contract
 from lakehouse_assets.contracts.checks import sql_name
 from lakehouse_assets.contracts.describe import allowance_text, broken_text, column_rules, row_rules, table_rule_text, table_rules
 from lakehouse_assets.quality.audit import (
+    AGED,
     UNIQUE,
     Broken,
     DropVerdict,
@@ -137,7 +138,7 @@ def drop_gates(contract: Contract, verdicts: Sequence[DropVerdict], partition_ke
         return _drop_outcome(contract, gate, drops)
 
     return Gates(
-        results=tuple(_result(contract, gate, outcome(gate, verdicts)) for gate in names),
+        results=tuple(_result(contract, gate, _of_run(outcome(gate, verdicts))) for gate in names),
         evaluations=tuple(_evaluation(contract, gate, outcome(gate, drops), day) for day, drops in by_day.items() for gate in names),
         refused=tuple(sorted({v.batch_date.isoformat() for v in verdicts if v.verdict == "refused"})),
     )
@@ -162,7 +163,8 @@ def slice_gates(
 def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -> _Outcome:
     counts: Counter[str] = Counter()
     for drop in drops:
-        counts.update({name: count for name, count in drop.rules.items() if gate_of(contract, name) == gate})
+        # Which of the gates the rows did not pass is no longer known when they have aged, so each of them says so.
+        counts.update({name: count for name, count in drop.rules.items() if name == AGED or gate_of(contract, name) == gate})
     severities = severity_of(contract, counts)
     bad = {name for name in counts if severities[name] != "warn"}
     # A drop that is refused without saying by which rule must still be red somewhere.
@@ -186,6 +188,13 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
         more = f" And {len(stopped) - _SHOWN_ROWS} more drops." if len(stopped) > _SHOWN_ROWS else ""
         return _Outcome(False, dg.AssetCheckSeverity.ERROR, reasons + more, metadata)
     return _Outcome(not counts, dg.AssetCheckSeverity.WARN, _summary(counts, "rows"), metadata)
+
+
+def _of_run(outcome: _Outcome) -> _Outcome:
+    """What a gate says of a run over several days: its numbers as a text, for numbers are plotted, and those of the days stand under the same check."""
+    numbers = {name: value for name, value in outcome.metadata.items() if isinstance(value, (int, float))}
+    said = ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in numbers.items())
+    return replace(outcome, metadata={"run": said, **{n: v for n, v in outcome.metadata.items() if n not in numbers}})
 
 
 def drift_metadata(drops: Iterable[DropVerdict]) -> dict[str, dg.MetadataValue]:
@@ -302,6 +311,29 @@ def dagster_schema(contract: Contract) -> dg.TableSchema:
         ],
         constraints=dg.TableConstraints(other=row_rules(contract)),
     )
+
+
+def dagster_lineage(contract: Contract, contracts: Mapping[str, Contract], upstreams: Collection[str]) -> dict[str, dg.TableColumnLineage]:
+    """The metadata `dagster/column_lineage`, as far as the rules over the whole table say where a column comes from, for these are checked.
+
+    A column that holds keys of an upstream comes from there, and a sum that agrees with another table from what is summed there. Of other columns nothing is said.
+    """
+    deps: dict[str, list[dg.TableColumnDep]] = {}
+
+    def comes_from(column: str, table: str, source: str) -> None:
+        dep = dg.TableColumnDep(dg.AssetKey(table.split(".")), source)
+        if dep not in deps.setdefault(column, []):
+            deps[column].append(dep)
+
+    for rule in contract.table_rules:
+        if rule.kind == "references" and rule.other in upstreams:
+            comes_from(rule.column, rule.other, contracts[rule.other].key[0])
+        elif rule.kind == "agrees":
+            for column in rule.by:
+                comes_from(column, rule.other, column)
+            for source in (rule.of, *(name for name, _ in rule.where)):
+                comes_from(rule.column, rule.other, source)
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps)} if deps else {}
 
 
 def live_check(contract: Contract, load: LoadFrame, required_resource_keys: set[str] | None = None) -> dg.AssetChecksDefinition:

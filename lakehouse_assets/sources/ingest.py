@@ -6,6 +6,7 @@ Belongs here: which drops are new, their rows as one append, their entries in th
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -60,6 +61,16 @@ def new_drops(drops: Iterable[Drop], journal: Iterable[Entry]) -> list[Drop]:
     """The drops whose content is not the last that landed under their path. A file that is gone says nothing."""
     last = {path: last_landed(of_path) for path, of_path in by_path(journal).items()}
     return [d for d in drops if (entry := last.get(d.path)) is None or entry.content_hash != d.content_hash]
+
+
+def landed_drops(lakehouse: Lakehouse, source: str, drops: Iterable[Drop]) -> Counter[date]:
+    """How many contents of a source bronze has taken in of each batch date: those of the journal, and `drops`, which it is about to know."""
+    journal = entries(lakehouse)
+    landed = {e.content: e.batch_date for e in journal if e.source == source and e.state == LANDED}
+    landed |= {(d.path, d.content_hash): d.batch_date for d in drops}
+    if source == CUSTOMERS:
+        landed |= {(path, content_hash): day for path, content_hash, day in unjournaled(lakehouse, journal)}
+    return Counter(landed.values())
 
 
 def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: list[Drop], pulled: Pull | None = None) -> StagedSlice | None:

@@ -2,7 +2,9 @@
 
 import os
 import time
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake.exceptions import CommitFailedError
@@ -11,6 +13,9 @@ from lakehouse_assets.automation import maintenance
 from lakehouse_assets.automation.maintenance import compact, remove_leftovers
 from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.quality.audit import AGED
+from lakehouse_assets.sources.cleanse import preview, refused_now, standing_verdicts
+from lakehouse_assets.sources.tables import source_tables
 from lakehouse_assets_tests.automation.conftest import DAYS, orders
 from lakehouse_assets_tests.pipeline.test_contract_change import NAME, Stricter
 from lakehouse_assets_tests.pipeline.world import World, against_oracle
@@ -56,6 +61,62 @@ def test_maintenance_changes_no_row_and_nothing_becomes_pending(world: World):
     world.drop(f"orders/orders_{DAYS[2]}.csv", orders(DAYS[2]))
     world.run()
     assert not world.runner().found
+
+
+def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
+    """Otherwise quarantine grows for ever, or ageing changes accounts and verdicts, or makes tables pending and hands them off again."""
+    for day, quantity in ((DAYS[0], "six"), (DAYS[1], 6)):
+        world.drop(f"orders/orders_{day}.csv", orders(day) + orders(day, 1, quantity).splitlines()[1].replace("500", "509") + "\n")
+    world.drop(f"orders/orders_{DAYS[2]}.csv", orders(DAYS[2], 8, "many"))  # refused
+    world.run()
+    rejected = world.state(("silver",))["silver.order_lines_quarantine"]
+    assert rejected.height == 1 + 8
+    before = world.state(("bronze", "silver", "gold", "snowflake"))
+    job = world.definitions.resolve_job_def("maintenance")
+
+    def maintain(days: int) -> int:
+        config = {"ops": {"age_quarantine": {"config": {"quarantine_days": days}}}}
+        result = job.execute_in_process(instance=world.instance, run_config=config)
+        (said,) = [e.step_output_data for e in result.all_events if e.is_successful_output and e.step_key == "age_quarantine"]
+        removed: Any = said.metadata["rows_removed"]
+        return removed.value
+
+    def differing() -> set[str]:
+        after = world.state(("bronze", "silver", "gold", "snowflake"))
+        return {name for name in before if not before[name].equals(after[name])}
+
+    assert maintain(0) == maintain(100_000) == 0
+    assert not differing()
+    young = (world.resources["lakehouse"].zone.today() - date.fromisoformat(DAYS[0])).days
+    assert maintain(young) == 0  # a batch of that very day is not older
+    assert maintain(young - 1) == 1
+    assert maintain(1) == 8
+    assert differing() == {"silver.order_lines_quarantine"}
+    assert world.delta("silver.order_lines_quarantine").num_rows == 0
+    versions = world.versions()
+    assert maintain(1) == 0
+    assert world.versions() == versions
+    assert not world.runner().found
+    runs = len(world.instance.get_runs())
+    world.run()
+    assert len(world.instance.get_runs()) == runs
+
+    # What is told later has the counts; which rules they were nobody knows any more.
+    verdicts = {str(v.batch_date): v for v in standing_verdicts(world.lakehouse, "silver.order_lines", "orders")}
+    assert [(verdicts[d].bad_rows, dict(verdicts[d].rules)) for d in DAYS[:3]] == [(1, {AGED: 1}), (0, {}), (8, {AGED: 8})]
+    assert [v.path for v in refused_now(world.lakehouse, "silver.order_lines", "orders")] == [f"orders/orders_{DAYS[2]}.csv"]
+
+    assert preview(world.lakehouse, source_tables("", False)[0]) == (9, 0)
+    # Judged again, rows come back as they were, and age again.
+    world.run(force=["silver.order_lines"])
+    assert not differing()
+    assert maintain(1) == 9
+    assert differing() == {"silver.order_lines_quarantine"}
+    assert not world.runner().found
+    world.drop(f"orders/orders_{DAYS[2]}.csv", orders(DAYS[2]))
+    world.run()
+    assert not world.runner().found
+    assert not against_oracle(world, exclude={(f"orders/orders_{DAYS[0]}.csv", 7)})
 
 
 def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: pytest.MonkeyPatch):

@@ -44,6 +44,7 @@ def test_a_table_is_created_once_from_its_contract(bench: Workbench):
     assert bench.store.count(NAME) == 0
     assert bench.store.columns(NAME) == {c.name: c.type.spark for c in THINGS.columns}
     assert bench.rows() == []
+    assert bench.store.counts(NAME, "month", JANUARY, FEBRUARY) == bench.store.counts(NAME, "id", 0, 9) == {}
 
 
 def test_inserts_updates_and_deletes_are_one_commit_and_values_come_back_as_they_were(bench: Workbench):
@@ -59,6 +60,9 @@ def test_inserts_updates_and_deletes_are_one_commit_and_values_come_back_as_they
     assert bench.rows() == ordered([FULL, kept, updated, added])
     assert ordered(r.asDict() for r in bench.store.frame(bench.spark, NAME).collect())[3]["price"] == FULL["price"]
     assert bench.store.count(NAME) == 4
+    assert bench.store.counts(NAME, "month", JANUARY, FEBRUARY) == {JANUARY: 2, FEBRUARY: 2}
+    assert bench.store.counts(NAME, "month", FEBRUARY, FEBRUARY) == {FEBRUARY: 2}
+    assert bench.store.counts(NAME, "id", 2, 5) == {2: 1, 3: 1, 5: 1}
     # Time travel, and what came and went.
     assert [r["id"] for r in bench.rows(first)] == [1, 2, 3, 4]
     assert bench.store.frame(bench.spark, NAME, 0).count() == 0

@@ -85,6 +85,24 @@ def test_each_day_shows_the_drops_of_its_batch():
     assert not drop_gates(LINES, [verdict(DAYS[2], quantity__type=2)], DAYS).blocked
 
 
+def test_numbers_stand_on_days_alone():
+    """Else a check's plot draws the sum of a run among the days it is the sum of."""
+    gates = drop_gates(LINES, [verdict(DAYS[0], quantity__type=2), verdict(DAYS[1], quantity__type=3)], DAYS)
+    plotted = (dg.IntMetadataValue, dg.FloatMetadataValue)
+    assert not any(isinstance(v, plotted) for result in gates.results for v in result.metadata.values())
+    readable = next(r for r in gates.results if r.check_name == "readable")
+    assert readable.metadata["run"].value == "drops 2, rows 200, bad_rows 5, bad_share 0.025"
+    assert [e.metadata["bad_rows"].value for e in gates.evaluations if e.check_name == "readable"] == [2, 3, 0]
+
+
+def test_rows_that_have_aged_leave_no_gate_green():
+    """Else a day turns green because what was wrong with it has been cleared away."""
+    gates = drop_gates(LINES, [verdict(DAYS[0], rows__aged=2), verdict(DAYS[1], "refused", rows__aged=60)], DAYS)
+    assert shown(gates, DAYS[0]) == {"complete": "yellow", "readable": "yellow", "valid": "yellow", "unique": "green"}
+    assert shown(gates, DAYS[1]) == {"complete": "red", "readable": "red", "valid": "red", "unique": "green"}
+    assert set(shown(gates, DAYS[2]).values()) == {"green"}
+
+
 def test_a_day_without_drops_passes():
     """Else an empty batch date stays grey for ever."""
     gates = drop_gates(LINES, [], DAYS)
