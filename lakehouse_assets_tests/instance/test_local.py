@@ -145,7 +145,7 @@ class Checkout:
         return self.ask("make", "ui", **more)
 
     def of_the_command(self, home: Path | None = None, **more: str) -> str:
-        return self.ask(sys.executable, "-c", COMMAND.replace("HOME", f"home={str(home)!r}" if home else ""), **more)
+        return self.ask(sys.executable, "-c", COMMAND.replace("(HOME)", f"(home={str(home)!r})" if home else "()"), **more)
 
 
 @pytest.fixture
