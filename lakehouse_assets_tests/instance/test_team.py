@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from dagster import AssetKey, DagsterEventType, DagsterInstance
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.events.log import EventLogEntry
 
+from lakehouse_assets.instance.processes import RunProcess
 from lakehouse_assets.instance.runs import RunResult, execute_range
 from lakehouse_assets_tests.instance import toy
 from lakehouse_assets_tests.instance.conftest import ROOT, TOY, wait_for
+from lakehouse_assets_tests.instance.test_ui import Ui
 
 ORDERS, LINES = AssetKey(["bronze", "orders"]), AssetKey(["silver", "lines"])
 TABLES = ("event_logs", "asset_keys", "asset_event_tags", "asset_check_executions")
@@ -187,3 +189,52 @@ def test_no_connection_is_kept_open(instance: DagsterInstance, url: str):
         count_ = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         wait_for(lambda: connection.exec_driver_sql(count_).scalar() == 0, "connections to close", seconds=30)
     assert os.environ["DAGSTER_POSTGRES_URL"] == url
+
+
+LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename ... on LaunchRunSuccess { run { runId status } }
+    ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
+
+
+@pytest.mark.heavy
+def test_web_server_and_daemon_run_what_is_launched_and_notice_what_dies(home: Path, url: str, tmp_path: Path):
+    """Otherwise what is documented for a team would have been tried by nobody."""
+    (tmp_path / "servers").mkdir()
+    names = ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL", "DAGSTER_EVENT_BATCH_SIZE")
+    servers = Ui(tmp_path / "servers", {name: os.environ[name] for name in names}, ["dagster_webserver"], ["dagster._daemon", "run"])
+    try:
+        tags = {"dagster/asset_partition_range_start": "2024-01-03", "dagster/asset_partition_range_end": "2024-01-22"}
+        selector = {"repositoryLocationName": "lakehouse_assets", "repositoryName": "__repository__", "jobName": "load_all"}
+        metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
+
+        def launch() -> str:
+            params = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": metadata}
+            launched = servers.ask(LAUNCH, p=params)["launchRun"]
+            assert launched["__typename"] == "LaunchRunSuccess", launched
+            return launched["run"]["runId"]
+
+        loaded = launch()
+        wait_for(lambda: servers.run(loaded).is_finished, "the run to end", 300)
+        assert servers.run(loaded).status == DagsterRunStatus.SUCCESS, servers.log.read_text()
+        of_the_queue = (DagsterEventType.PIPELINE_ENQUEUED, DagsterEventType.PIPELINE_DEQUEUED)
+        kinds = {event.dagster_event_type for event in servers.instance.all_logs(loaded)}
+        assert kinds >= set(of_the_queue)
+        assert len(servers.instance.get_materialized_partitions(LINES)) == 20
+
+        servers.signal.write_text("hang")
+        dying = launch()
+        wait_for(servers.signal.with_suffix(".hanging").exists, "the step to hang", 300)
+        servers.signal.unlink()
+        process = RunProcess.of_run(dying, servers.run(dying).tags)
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: servers.run(dying).is_finished, "the death to be noticed", 300)
+        assert servers.run(dying).status == DagsterRunStatus.FAILURE
+
+        # A run whose process was lost is retried.
+        wait_for(lambda: servers.instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": dying})), "the retry", 300)
+        (again,) = servers.instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": dying}))
+        wait_for(lambda: servers.run(again.run_id).is_finished, "the retry to end", 300)
+        assert servers.run(again.run_id).status == DagsterRunStatus.SUCCESS, servers.log.read_text()
+    finally:
+        servers.kill()
+        servers.instance.dispose()
