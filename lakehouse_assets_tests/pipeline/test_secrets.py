@@ -1,6 +1,7 @@
 """No secret is seen anywhere: marked ones go into all places that take one, runs and ticks succeed and fail with them, and everything that is kept or shown is
 searched for the marks."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,7 +151,7 @@ class Graph:
         return str(self.ask(TICK, s=selector))
 
 
-def run(world: World, *assets: str) -> RunResult:
+def run(instance: dg.DagsterInstance, *assets: str) -> RunResult:
     """A run with the environment as it is now."""
     from lakehouse_assets.definitions import resources
     from lakehouse_assets.settings import Settings
@@ -159,7 +160,7 @@ def run(world: World, *assets: str) -> RunResult:
     built = resources(settings)
     built["snowflake_stage_io"] = SnowflakeStageIOManager(handoff=built["handoff"], retry_seconds=0.01)
     return execute_range(
-        world.instance,
+        instance,
         job_name="load_all",
         asset_keys=[dg.AssetKey(name.split(".")) for name in assets] or None,
         start_key=DAY,
@@ -202,7 +203,7 @@ def test_no_secret_is_seen_anywhere(
     said: list[str] = []
 
     # Runs that succeed, with the key and with a password.
-    loaded = run(world)
+    loaded = run(world.instance)
     assert loaded.success, loaded
     assert logins[-1]["private_key"] == key.der  # decrypted by the passphrase
     if not postgres_server.missing():
@@ -210,7 +211,7 @@ def test_no_secret_is_seen_anywhere(
     monkeypatch.delenv("SNOWFLAKE_PRIVATE_KEY_PATH")
     monkeypatch.delenv("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE")
     monkeypatch.setenv("SNOWFLAKE_PASSWORD", PASSWORD)
-    assert run(world, "snowflake.daily_sales").success
+    assert run(world.instance, "snowflake.daily_sales").success
     assert logins[-1]["password"] == PASSWORD
 
     # Runs that fail: at a server that nobody answers at, at a passphrase that is not that of the key, at a token that is refused.
@@ -219,29 +220,34 @@ def test_no_secret_is_seen_anywhere(
         nobody.setattr(
             snowflake.connector, "connect", lambda **given: connect(**{**given, "host": "127.0.0.1", "port": 9, "login_timeout": 1})
         )
-        unreachable = run(world, "snowflake.daily_sales")
+        unreachable = run(world.instance, "snowflake.daily_sales")
     monkeypatch.delenv("SNOWFLAKE_PASSWORD")
     monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PATH", str(key.file))
     monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", PASSPHRASE + "-wrong")
-    undecided = run(world, "snowflake.daily_sales")
+    undecided = run(world.instance, "snowflake.daily_sales")
     for result in (unreachable, undecided):
         assert not result.success
         assert result.failed_steps or result.error
         said.append(str(result))
     url, tokens = refusing_spark
     world.drop(f"orders/orders_{DAY}_2.csv", order_csv([line(510_000, DAY)]))
-    command = world.command(
-        "-v",
-        "run",
-        LAKEHOUSE_SNOWFLAKE="embedded",
-        LAKEHOUSE_ENGINE=url,
-        LAKEHOUSE_SPARK_TOKEN=TOKEN,
-        DAGSTER_HOME=str(world.root / "instance" / "dagster"),
-    )
+    refused = {
+        "LAKEHOUSE_SNOWFLAKE": "embedded",
+        "LAKEHOUSE_ENGINE": url,
+        "LAKEHOUSE_SPARK_TOKEN": TOKEN,
+        "DAGSTER_HOME": str(world.instance.root_directory),
+    }
+    # A process holds one Spark session, and this one has its own.
+    code = f"import dagster; from {__name__} import run; print(run(dagster.DagsterInstance.get(), 'silver.order_lines'))"
+    alone = [sys.executable, "-c", code]
+    in_a_run = subprocess.run(alone, env=world.process_environment(**refused), cwd=world.root, text=True, capture_output=True)
+    command = world.command("-v", "run", **refused)
+    assert "success=False" in in_a_run.stdout, in_a_run.stderr
     assert command.returncode == 1
-    assert "no such token" in command.stderr
-    assert f"Bearer {TOKEN}" in tokens
-    said += [command.stdout, command.stderr]
+    for done in (in_a_run, command):
+        said += [done.stdout, done.stderr]
+        assert "no such token" in done.stdout + done.stderr
+    assert set(tokens) == {f"Bearer {TOKEN}"}
 
     # Ticks that tell of it, to a receiver that refuses and to one that takes the news; and a database that refuses its password.
     with_a_wrong_password = sqlalchemy.make_url(customers).set(password=f"{DATABASE}-wrong")
