@@ -101,11 +101,10 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
 
 @contextmanager
 def _instance(settings: Settings) -> Iterator[Any]:
-    """The local Dagster instance (or the one DAGSTER_HOME names), cleared of runs whose process is gone."""
-    from lakehouse_assets.instance.local import ensure_instance, environment
+    """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
+    from lakehouse_assets.instance.local import environment_of_command
 
-    for name, value in environment(ensure_instance(settings.home)).items():
-        os.environ[name] = value
+    os.environ.update(environment_of_command(settings.home, os.environ))
     from dagster import DagsterInstance
 
     from lakehouse_assets.instance.sweep import sweep_dead_runs

@@ -18,3 +18,7 @@ class AccountUnavailableError(LakehouseError):
 
 class SourceUnavailableError(LakehouseError):
     """A source that is asked, not sent, cannot be read now; what else there is to load is loaded."""
+
+
+class AccountStoppedError(LakehouseError):
+    """The embedded account has stopped in the middle of a session; over a new one it starts anew."""
