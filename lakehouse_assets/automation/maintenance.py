@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.automation.jobs import MAINTENANCE
 from lakehouse_assets.delta.store import DeltaStore
@@ -43,7 +42,7 @@ def compact(store: DeltaStore, table: str) -> int:
     for attempt in range(ATTEMPTS):
         try:
             return store.optimize(table)
-        except (CommitFailedError, StaleSliceError):
+        except StaleSliceError:
             time.sleep(0.5 * 2**attempt)
     raise LakehouseError(
         f"{table} was published by others {ATTEMPTS} times while it was compacted; run maintenance again when they are done."

@@ -5,11 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
-from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.automation import maintenance
 from lakehouse_assets.automation.maintenance import compact, remove_leftovers
-from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets_tests.automation.conftest import DAYS, orders
 from lakehouse_assets_tests.pipeline.world import World
 
@@ -66,7 +65,7 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
         def optimize(self, table: str) -> int:
             self.left -= 1
             if self.left >= 0:
-                raise CommitFailedError("somebody was first")
+                raise StaleSliceError("somebody was first")
             return 7
 
     busy = Busy()
