@@ -88,8 +88,7 @@ def maintenance_job(tables: Sequence[str]) -> Any:
     def tidy_staging(context: dg.OpExecutionContext, config: StagingConfig, lakehouse: LakehouseResource) -> None:
         if "://" in lakehouse.staging:
             context.log.warning(f"Slices are staged in {lakehouse.staging}, where a lifecycle rule of the bucket removes what is old.")
-            return
-        removed = remove_leftovers(Path(lakehouse.staging), config.leftover_hours)
+        removed = remove_leftovers(lakehouse.local_staging, config.leftover_hours)
         context.add_output_metadata({"slices_removed": len(removed), "slices": dg.MetadataValue.json(removed[:100])})
 
     @dg.job(name=MAINTENANCE, description="Compact, vacuum, clear up the stage and left-over slices. Changes no row; may run beside loads.")

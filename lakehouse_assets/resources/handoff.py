@@ -77,7 +77,7 @@ class HandoffResource(dg.ConfigurableResource):
                 lambda: stack.enter_context(self.account.get_connection()),
                 self.lakehouse.lakehouse.store,
                 TargetNames(self.database, self.analytics_schema, self.ops_schema, self.staging_schema),
-                f"{self.lakehouse.staging}/handoff",
+                self.lakehouse.local_staging / "handoff",
                 file_bytes=self.file_mb * 1024 * 1024,
                 retention_hours=self.retention_hours,
             )
