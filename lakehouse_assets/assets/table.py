@@ -127,6 +127,7 @@ def table(
                 def stage_again() -> StagedSlice | None:
                     staged = stage()
                     if audit(model, lakehouse, staged).blocked:
+                        lakehouse.lakehouse.discard(staged.uri if staged else None)
                         raise dg.Failure(f"{name}, staged again, breaks its contract; materialise it once more to see by which rows.")
                     return staged
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.automation.jobs import MAINTENANCE
 from lakehouse_assets.contracts import contract
@@ -55,7 +54,7 @@ def compact(store: DeltaStore, table: str) -> int:
     for attempt in range(ATTEMPTS):
         try:
             return store.optimize(table)
-        except (CommitFailedError, StaleSliceError):
+        except StaleSliceError:
             time.sleep(0.5 * 2**attempt)
     raise LakehouseError(
         f"{table} was published by others {ATTEMPTS} times while it was compacted; run maintenance again when they are done."
@@ -112,8 +111,7 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
     def tidy_staging(context: dg.OpExecutionContext, config: StagingConfig, lakehouse: LakehouseResource) -> None:
         if "://" in lakehouse.staging:
             context.log.warning(f"Slices are staged in {lakehouse.staging}, where a lifecycle rule of the bucket removes what is old.")
-            return
-        removed = remove_leftovers(Path(lakehouse.staging), config.leftover_hours)
+        removed = remove_leftovers(lakehouse.local_staging, config.leftover_hours)
         context.add_output_metadata({"slices_removed": len(removed), "slices": dg.MetadataValue.json(removed[:100])})
 
     @dg.job(

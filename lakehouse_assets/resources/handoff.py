@@ -54,7 +54,6 @@ class HandoffResource(dg.ConfigurableResource):
     analytics_schema: str
     ops_schema: str
     staging_schema: str
-    staging: str
     file_mb: int
     retention_hours: int
 
@@ -68,7 +67,6 @@ class HandoffResource(dg.ConfigurableResource):
             ops_schema=settings.ops_schema,
             staging_schema=settings.staging_schema,
             # On the local disk, for the connector sends from there, wherever slices are staged.
-            staging=str(settings.home / "staging" / "handoff"),
             file_mb=settings.handoff_file_mb,
             retention_hours=settings.stage_retention_hours,
         )
@@ -89,7 +87,7 @@ class HandoffResource(dg.ConfigurableResource):
                 connect,
                 self.lakehouse.lakehouse.store,
                 TargetNames(self.database, self.analytics_schema, self.ops_schema, self.staging_schema),
-                self.staging,
+                self.lakehouse.local_staging / "handoff",
                 file_bytes=self.file_mb * 1024 * 1024,
                 retention_hours=self.retention_hours,
             )

@@ -38,7 +38,10 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A silver table that is fed by drops. typed: landed rows → contract's columns and `_problems`; order: which supporter wins, as SQL."""
+    """A silver table that is fed by drops. typed: landed rows → contract's columns and `_problems`; order: which supporter wins, as SQL.
+
+    Where its contract names a partition, that one follows from the key: what the table holds of a key is looked for there alone.
+    """
 
     name: str
     source: str

@@ -12,7 +12,6 @@ from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 from pyspark.errors import PySparkException
 
@@ -157,9 +156,9 @@ def _journal_slice(lakehouse: Lakehouse, found: list[Entry]) -> StagedSlice:
     head = lakehouse.head(model)
     rows = [{**vars(e), OPERATION: "I"} for e in sorted(found)]
     uri = lakehouse.scratch(JOURNAL)
-    Path(uri).mkdir(parents=True)
     schema = pa.schema([*(pa.field(f.name, f.type) for f in model.arrow_schema), pa.field(OPERATION, pa.string())])
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), f"{uri}/part-0.parquet")
+    # The engine writes it, for the staging folder may lie where this process writes no file.
+    from_arrow(lakehouse.spark, pa.Table.from_pylist(rows, schema=schema)).write.parquet(uri)
     bronze = {f"bronze.{t}": h for t in SOURCES.values() if (h := lakehouse.store.head(f"bronze.{t}"))}
     return StagedSlice(
         model, head.version, lakehouse.reading(model, "", bronze), uri=uri, counts={"I": len(rows)}, metadata={"entries": len(rows)}

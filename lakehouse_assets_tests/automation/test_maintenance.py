@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.automation import maintenance
 from lakehouse_assets.automation.maintenance import compact, remove_leftovers
 from lakehouse_assets.contracts import CONTRACTS, Contract
-from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.quality.audit import AGED
 from lakehouse_assets.sources.cleanse import preview, refused_now, standing_verdicts
 from lakehouse_assets.sources.tables import source_tables
@@ -129,7 +128,7 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
         def optimize(self, table: str) -> int:
             self.left -= 1
             if self.left >= 0:
-                raise CommitFailedError("somebody was first")
+                raise StaleSliceError("somebody was first")
             return 7
 
     busy = Busy()
