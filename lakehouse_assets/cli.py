@@ -5,6 +5,7 @@ Modules that take long to import (Dagster, the engine, the connector) are import
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -12,15 +13,16 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import click
 import typer
+from click.exceptions import NoArgsIsHelpError
 from dotenv import load_dotenv
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -55,21 +57,46 @@ def options(verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show 
 
 
 def main() -> None:
-    """Entry point: one clear sentence on stderr and a non-zero exit code when something is wrong."""
+    """Entry point: runs the command that the arguments name, and ends the process."""
     load_dotenv(Path(".env"))  # what Dagster's own commands do, too: SNOWFLAKE_* values are read from the environment alone
+    _leave(command())
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, default what the process was given, and return its exit code; one clear sentence on stderr when something is wrong."""
     try:
         # Without standalone mode an exit code that a command raises comes back as the result; commands give no other.
-        sys.exit(app(standalone_mode=False) or 0)
+        code = int(app(arguments, standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return code
     except typer.Abort:
-        sys.exit("Interrupted.")
+        said, code = "Interrupted.", 1
     except KeyboardInterrupt:
-        sys.exit("Interrupted; run the command again to finish what is pending.")
+        said, code = "Interrupted; run the command again to finish what is pending.", 1
+    except NoArgsIsHelpError as error:
+        said, code = error.format_message(), error.exit_code
+    except BrokenPipeError:
+        return 1  # whoever read the output, as `head`, has seen enough
     except Exception as error:
         if _verbose:
             traceback.print_exc()
-        said = error.format_message() if isinstance(error, click.ClickException) else str(error) or type(error).__name__
-        print(f"Error: {' '.join(said.split())}", file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 1))
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error) or type(error).__name__
+        said, code = f"Error: {' '.join(text.split())}", getattr(error, "exit_code", 1)
+    print(said, file=sys.stderr)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process after everything that has asked to be told of it, but without taking the interpreter down.
+
+    Threads of Arrow and delta-rs outlive the reads that they were started for. One that calls Python while the interpreter is taken down is
+    ended by it, and with it the whole process, by an abort (exit code 134).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def _settings(**given: Any) -> Settings:
@@ -447,13 +474,17 @@ def withdraw(
 
     Example: `lakehouse withdraw orders/orders_2010-12-01.csv.gz`
     """
+    settings = _settings(landing=landing, home=home)
+    from lakehouse_assets.definitions import email_key
     from lakehouse_assets.sources.cleanse import supported_elsewhere
     from lakehouse_assets.sources.ingest import withdraw as take_back
+    from lakehouse_assets.sources.tables import source_tables
 
-    lakehouse, _ = _resources(_settings(landing=landing, home=home))
+    lakehouse, _ = _resources(settings)
     entry = take_back(lakehouse.lakehouse, path)
+    table = next(t for t in source_tables(email_key(settings), settings.keep_email) if t.source == entry.source)
     print(f"Withdrawn: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this; `lakehouse land {path}` undoes it.")
-    for other, rows in supported_elsewhere(lakehouse.lakehouse, entry):
+    for other, rows in supported_elsewhere(lakehouse.lakehouse, table, entry):
         print(f"  {rows} of its rows also stand in {other}")
 
 

@@ -93,12 +93,7 @@ class LandingZone:
 
     def batch_date(self, path: str) -> date:
         """The date in the drop's name, else today."""
-        for match in _DATE.finditer(path.rsplit("/", 1)[-1]):
-            try:
-                return date(int(match[1]), int(match[2]), int(match[3]))
-            except ValueError:
-                continue  # digits that are no day of the calendar are no date
-        return self.today()
+        return date_in(path) or self.today()
 
     def _files(self, folder: str) -> Iterator[Path]:
         base = self.root / folder
@@ -121,3 +116,13 @@ class LandingZone:
         torn = self.cache.with_suffix(f".{datetime.now().timestamp()}.tmp")
         torn.write_text(json.dumps({str(self.root): seen}))
         torn.replace(self.cache)
+
+
+def date_in(path: str) -> date | None:
+    """The date in the name of a drop; None where there is none, so that its batch date is the day of first sight."""
+    for match in _DATE.finditer(path.rsplit("/", 1)[-1]):
+        try:
+            return date(int(match[1]), int(match[2]), int(match[3]))
+        except ValueError:
+            continue  # digits that are no day of the calendar are no date
+    return None
