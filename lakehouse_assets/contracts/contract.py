@@ -94,11 +94,12 @@ class TableRule:
     """One rule over a whole table, beside those over its rows.
 
     kind: `rows` (there are from `least` to `most` of them), `references` (`column` holds only keys of the table `other`), `agrees` (`column`, summed by
-    the columns `by`, is the sum of the column `of` of `other` over its rows that hold the values `where`). Severity `block` makes its check red, `warn` amber.
+    the columns `by`, is the sum of the column `of` of `other` over its rows that hold the values `where`), `single` (rows with the same values of `by` have the
+    same `column`). Severity `block` makes its check red, `warn` amber.
     """
 
     name: str
-    kind: Literal["rows", "references", "agrees"]
+    kind: Literal["rows", "references", "agrees", "single"]
     severity: Severity
     column: str = ""
     other: str = ""
@@ -144,7 +145,8 @@ class Contract:
 
     The model's `Config.metadata` may hold `key`, `partition_by`, `handoff`, `blocking`, `owner`, `severity` (rule name to severity), and rules over the whole
     table: `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees` (`with`, `by`, `sums`: column to [column there, values that
-    its rows hold]). The latter are named `rows.bounds`, `<column>.references` and `<column>.agrees`.
+    its rows hold]), `single` (column to the columns of which it is the only value). The latter are named `rows.bounds`, `<column>.references`, `<column>.agrees`
+    and `<column>.single`.
     Raises `LakehouseError` when the model says something that cannot be kept.
     """
 
@@ -241,6 +243,8 @@ def _table_rules(config: dict[str, Any]) -> tuple[TableRule, ...]:
             rules.append(
                 TableRule(f"{column}.agrees", "agrees", "block", column, said["with"], tuple(said["by"]), of, tuple(where.items()))
             )
+    for column, by in config.get("single", {}).items():
+        rules.append(TableRule(f"{column}.single", "single", "block", column, by=tuple(by)))
     severities = config.get("severity", {})
     return tuple(replace(rule, severity=severities.get(rule.name, "block")) for rule in rules)
 
