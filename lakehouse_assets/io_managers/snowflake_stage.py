@@ -50,7 +50,8 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
     """
 
     handoff: dg.ResourceDependency[HandoffResource]
-    retry_seconds: float = Field(5.0, description="how long is waited before the first of the retries")
+    retry_seconds: float = 5.0
+    """How long is waited before the first of the retries."""
     _open: Any = PrivateAttr(default=None)
 
     def _session(self) -> tuple[Handoff, State]:
