@@ -1,8 +1,8 @@
 """A load, a second run and one more day, beside the floor script doing the same work by hand in the same run.
 
-    python benchmarks/year.py --landing DIR --start 2010-11-15 --end 2011-12-08 --one-more-day 2011-12-09
+    python benchmarks/year.py --landing DIR --start 2010-11-15 --end 2011-12-08 --one-more-day 2011-12-09 [--engine local]
 
-Prints JSON: for each phase wall and CPU seconds and peak memory of the pipeline (the command and the embedded account's server) and of the floor,
+Prints JSON: for each phase wall and CPU seconds and peak memory of the pipeline (the command with its JVM, and the embedded account's server) and of the floor,
 their ratio, and the totals of both; exits with 1 where these differ. The range excludes the further day. Times are of this machine at this moment: the ratio is the figure.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -86,7 +87,9 @@ def main() -> None:
     parser.add_argument("--start", required=True)
     parser.add_argument("--end", required=True)
     parser.add_argument("--one-more-day", required=True)
+    parser.add_argument("--engine", default="embedded", help="embedded, local, or the sc://… of a server, which is then not measured")
     options = parser.parse_args()
+    os.environ["LAKEHOUSE_ENGINE"] = options.engine
     with tempfile.TemporaryDirectory() as folder:
         home, out = f"{folder}/home", f"{folder}/floor"
         # The account's server stays up between runs, as it does for a user; starting it is not part of a load.

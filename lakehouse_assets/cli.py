@@ -279,7 +279,10 @@ def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]
         for state in runner.state.tables.values():
             table.add_row(state.table, f"{state.rows:,}", str(state.version), *(f"{n:,}" for n in sent.get(state.table, [0, 0, 0])))
         console.print(table)
-    console.print(f"{runner.runs} run{'' if runner.runs == 1 else 's'} in {seconds:.1f} s.")
+    from lakehouse_assets.resources.spark import start_seconds
+
+    started = "".join(f" The engine {engine} started in {took:.1f} s." for engine, took in start_seconds.items())
+    console.print(f"{runner.runs} run{'' if runner.runs == 1 else 's'} in {seconds:.1f} s.{started}")
 
 
 @app.command()

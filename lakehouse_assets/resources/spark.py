@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,9 @@ SESSION_SETTINGS = {
 }
 """What results depend on: set on every session, whatever its server's own defaults are."""
 
+start_seconds: dict[str, float] = {}
+"""How long each engine that this process has started took for it."""
+
 _lock = threading.Lock()
 _sessions: dict[str, Any] = {}
 _servers: list[Any] = []
@@ -79,7 +83,9 @@ class SparkEngine(dg.ConfigurableResource):
         """The `pyspark.sql.SparkSession`; started when first asked for. Raises `LakehouseError` where it cannot be."""
         with _lock:
             if self.engine not in _sessions:
+                began = time.perf_counter()
                 _sessions[self.engine] = self._start()
+                start_seconds[self.engine] = time.perf_counter() - began
             return _sessions[self.engine]
 
     def _start(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,8 +20,9 @@ from pyspark.sql import SparkSession
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.contracts.types import Day, Euro, Flag, Moment, Price, ShopClock, Text, TextList, Whole
 from lakehouse_assets.delta.rs import DeltaRsStore
-from lakehouse_assets.delta.spark import DeltaSparkStore
+from lakehouse_assets.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
 from lakehouse_assets.delta.store import OPERATION, Consumed, DeltaStore
+from lakehouse_assets.resources.spark import SparkEngine
 
 
 class Things(pa.DataFrameModel):
@@ -127,16 +129,29 @@ def _spark(request: pytest.FixtureRequest, folder: Path) -> Workbench:
     return Workbench(make(), session, folder, another)
 
 
-STORES = {"delta-rs": _rs, "delta-spark": _spark}
+def _local(request: pytest.FixtureRequest, folder: Path) -> Workbench:
+    session = SparkEngine(engine="local", log=str(folder / "spark.log")).session
+
+    def make(of: Any = session) -> DeltaStore:
+        return SharedDeltaSparkStore(str(folder / "tables"), str(folder / "changes"), lambda: of)
+
+    return Workbench(make(), session, folder, lambda: make(session.newSession()))
 
 
-@pytest.fixture(params=list(STORES))
+STORES = {"delta-rs": _rs, "delta-spark": _spark, "local": _local}
+IN_PROCESS = "LAKEHOUSE_TEST_IN_PROCESS"
+"""Set in a test process that computes on Apache Spark itself, and so on nothing else."""
+
+_BOTH = ["delta-rs", pytest.param("delta-spark", marks=pytest.mark.xdist_group("spark"))]
+
+
+@pytest.fixture(params=["local"] if IN_PROCESS in os.environ else _BOTH)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Workbench:
     """The workbench of each store in turn."""
     return STORES[request.param](request, tmp_path)
 
 
 @pytest.fixture
-def both(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Workbench, Workbench]:
+def both(request: pytest.FixtureRequest, tmp_path: Path, connect_url: str) -> tuple[Workbench, Workbench]:
     """(delta-rs, delta-spark) on the same tables."""
     return _rs(request, tmp_path), _spark(request, tmp_path)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
+from lakehouse_assets.contracts import CONTRACTS
 from lakehouse_assets_tests import spark_servers
-from lakehouse_assets_tests.pipeline.conftest import make_world, shared
-from lakehouse_assets_tests.pipeline.world import State, World
+from lakehouse_assets_tests.pipeline.conftest import PROJECT, make_world, shared
+from lakehouse_assets_tests.pipeline.world import ROOT, State, World, bag, drops_of
 
 __all__ = ["cluster_url", "make_world", "shared"]
 
+SAMPLE = PROJECT / "data" / "landing"
+REAL = Path(os.environ.get("LAKEHOUSE_TEST_DATA", PROJECT.parent / "shared" / "data")) / "landing"
+"""Real orders; without them the sample alone is compared."""
+
+TWO_MONTHS = ("2010-12", "2011-01")
+
 HAND_OFFS = "SELECT TABLE_NAME, UNTIL_VERSION, SLICES, ROW_COUNT, ROW_HASH, FILES, BYTES, STAGE_DIRECTORY FROM {db}.OPS.HANDOFF_LEDGER"
+
+
+def real(days: tuple[str, ...]) -> list[str]:
+    """The real drops of days or months; none where they are not at hand."""
+    return [path for path in drops_of(REAL) if any(day in path for day in days)] if REAL.is_dir() else []
 
 
 def run(world: World, engine: str) -> str:
@@ -31,6 +48,36 @@ def outcome(world: World) -> State:
     names = ["table", "version", "slices", "rows", "hash", "files", "bytes", "directory"]
     handed = pl.DataFrame([[str(v) for v in row] for row in rows], schema=names, orient="row").sort(pl.all())
     return {**world.state(("bronze", "silver", "gold", "snowflake")), "hand-offs": handed}
+
+
+def loaded(engine: str, landing: Path, root: Path) -> tuple[State, dict[str, int]]:
+    """The lakehouse's tables as an engine loads them, by `loading.py`, and their versions."""
+    outside = {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_"))}
+    said = {
+        "LAKEHOUSE_ENGINE": engine,
+        "LAKEHOUSE_HOME": str(root),
+        "LAKEHOUSE_LANDING": str(landing),
+        # Where the jars come from is a matter of the machine.
+        **{k: v for k, v in os.environ.items() if k.startswith("LAKEHOUSE_SPARK_")},
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "lakehouse_assets_tests.parity.loading"]
+    done = subprocess.run(command, env={**outside, **said}, cwd=root, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    print(engine, done.stdout)
+    tables = {name: DeltaTable(str(root / "tables" / name.replace(".", "/"))) for name in CONTRACTS}
+    return {name: bag(pa.table(table.to_pyarrow_table())) for name, table in tables.items()}, {n: t.version() for n, t in tables.items()}
+
+
+@pytest.fixture(scope="session")
+def two_months(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[State, dict[str, int]]]:
+    """Two months of real orders and rates, without them the sample; and what the embedded engine makes of them, computed once."""
+    landing = tmp_path_factory.mktemp("two_months")
+    of, paths = (REAL, real(TWO_MONTHS)) if REAL.is_dir() else (SAMPLE, drops_of(SAMPLE))
+    for path in paths:
+        (landing / path).parent.mkdir(parents=True, exist_ok=True)
+        (landing / path).symlink_to(of / path)
+    return landing, loaded("embedded", landing, tmp_path_factory.mktemp("embedded"))
 
 
 @pytest.fixture(scope="session")

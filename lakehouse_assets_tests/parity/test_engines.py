@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 
 import pytest
 
 from lakehouse_assets_tests import spark_servers
-from lakehouse_assets_tests.parity.conftest import outcome, run
-from lakehouse_assets_tests.pipeline.conftest import PROJECT, NewWorld
+from lakehouse_assets_tests.parity.conftest import REAL, SAMPLE, TWO_MONTHS, State, loaded, outcome, real, run
+from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, differences, drops_of
-
-SAMPLE = PROJECT / "data" / "landing"
-REAL = Path(os.environ.get("LAKEHOUSE_TEST_DATA", PROJECT.parent / "shared" / "data")) / "landing"
-"""Real orders; without them the sample alone is compared."""
 
 FIRST = ("2010-11-29", "2010-11-30", "2010-12-01", "2010-12-02")
 THEN = ("2010-12-03",)
 """Days whose real drops are taken at first, and later; rates begin before trade does."""
 
 
-def real(days: tuple[str, ...]) -> list[str]:
-    return [path for path in drops_of(REAL) if any(day in path for day in days)] if REAL.is_dir() else []
+Tables = tuple[State, dict[str, int]]
+"""Every table as a bag, and the version of each."""
 
 
 def correct(world: World, path: str) -> None:
@@ -32,6 +27,29 @@ def correct(world: World, path: str) -> None:
     plain = gzip.decompress(content) if path.endswith(".gz") else content
     shorter = plain.rstrip(b"\r\n").rpartition(b"\n")[0] + b"\n"
     world.drop(path, gzip.compress(shorter, mtime=0) if path.endswith(".gz") else shorter)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.xdist_group("spark")
+def test_two_months_come_out_the_same_on_local_spark(two_months: tuple[Path, Tables], tmp_path: Path):
+    """Else `LAKEHOUSE_ENGINE=local` changes figures."""
+    if reason := spark_servers.missing():
+        pytest.skip(reason)
+    _same_tables("local", two_months, tmp_path)
+
+
+@pytest.mark.timeout(1800)
+def test_two_months_come_out_the_same_on_spark_connect(two_months: tuple[Path, Tables], connect_url: str, tmp_path: Path):
+    """Else moving to a cluster or Databricks changes figures."""
+    _same_tables(connect_url, two_months, tmp_path)
+
+
+def _same_tables(engine: str, two_months: tuple[Path, Tables], folder: Path) -> None:
+    landing, (tables, versions) = two_months
+    found, at = loaded(engine, landing, folder)
+    assert not differences(tables, found)
+    assert at == versions
+    assert tables["gold.sales_lines"].height > 100
 
 
 @pytest.mark.heavy
@@ -69,9 +87,28 @@ def test_spark_connect_gives_every_table_as_the_embedded_engine_does(connect_url
 
 @pytest.mark.heavy
 @pytest.mark.timeout(1800)
-def test_local_spark_gives_every_table_as_the_embedded_engine_does(make_world: NewWorld):
-    """Else `LAKEHOUSE_ENGINE=local` changes figures."""
-    _same(make_world, "local", [(REAL, real(FIRST))] if real(FIRST) else [(SAMPLE, drops_of(SAMPLE)[:12])])
+def test_local_spark_continues_what_the_embedded_engine_began_and_back(make_world: NewWorld):
+    """Else `LAKEHOUSE_ENGINE=local` finds everything to be done again, or what it adds is not what the embedded engine would have added."""
+    if reason := spark_servers.missing():
+        pytest.skip(reason)
+    began, stayed = make_world(), make_world()
+    for world in (began, stayed):
+        world.take(SAMPLE)
+        world.take(REAL, real(FIRST))
+        run(world, "embedded")
+    versions = began.versions()
+    run(began, "local")
+    assert began.versions() == versions
+
+    for world, engine in ((began, "local"), (stayed, "embedded")):
+        world.take(REAL, real(THEN))
+        correct(world, next(p for p in [*real(FIRST), *drops_of(SAMPLE)] if p.startswith("orders/")))
+        run(world, engine)
+    assert not differences(outcome(stayed), outcome(began))
+    versions = began.versions()
+    assert versions == stayed.versions()
+    run(began, "embedded")
+    assert began.versions() == versions
 
 
 @pytest.mark.heavy
@@ -83,9 +120,16 @@ def test_local_spark_gives_the_whole_year_and_the_sample_as_the_embedded_engine_
 
 @pytest.mark.heavy
 @pytest.mark.timeout(7200)
+def test_spark_connect_gives_the_whole_year_and_the_sample_as_the_embedded_engine_does(connect_url: str, make_world: NewWorld):
+    """The same over Connect."""
+    _same(make_world, connect_url, [(SAMPLE, drops_of(SAMPLE)), (REAL, drops_of(REAL) if REAL.is_dir() else [])])
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(7200)
 def test_a_cluster_gives_two_months_as_the_embedded_engine_does(cluster_url: str, make_world: NewWorld):
     """Else workers on other machines, which have no more than Python, pyarrow and the files, compute something else."""
-    _same(make_world, cluster_url, [(SAMPLE, drops_of(SAMPLE)), (REAL, real(("2010-12", "2011-01")))])
+    _same(make_world, cluster_url, [(SAMPLE, drops_of(SAMPLE)), (REAL, real(TWO_MONTHS))])
 
 
 def _same(make_world: NewWorld, engine: str, drops: list[tuple[Path, list[str]]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
@@ -19,6 +20,7 @@ def test_roots_that_are_uris_hold_the_same_tables_as_paths_do(make_world: Callab
     elsewhere = {f"LAKEHOUSE_{root.upper()}": f"file://{world.root}/{root}" for root in ("tables", "staging")}
     done = world.command("run", **elsewhere)
     assert done.returncode == 0, done.stderr
+    assert re.search(r"The engine embedded started in \d+\.\d s\.", done.stdout)
     assert not against_oracle(world)
     assert not world.runner().found
     assert not list(world.root.rglob("file:*"))

@@ -1,6 +1,7 @@
 """The one-pass audit gives every row the verdict that pandera gives it."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -53,3 +54,11 @@ def test_every_check_on_every_type_is_judged_as_pandera_judges_it(spark, tmp_pat
     contract = Contract(f"test.{type_name}", every_check(type_name, random.Random(f"{type_name}-3")))
     refuse_unreadable(contract)
     assert_same_verdicts(spark, contract, tmp_path, seed=5)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["silver.order_lines", "silver.customers", *sorted(TYPES)])
+def test_apache_spark_judges_as_pandera_judges(connect_spark: Any, tmp_path: Path, name: str):
+    """Else a row is published on one engine and set aside on another."""
+    contract = CONTRACTS.get(name) or Contract(f"test.{name}", every_check(name, random.Random(f"{name}-3")))
+    assert_same_verdicts(connect_spark, contract, tmp_path, seed=7)
