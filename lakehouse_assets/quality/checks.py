@@ -329,8 +329,8 @@ def dagster_lineage(contract: Contract, contracts: Mapping[str, Contract], upstr
         if rule.kind == "references" and rule.other in upstreams:
             comes_from(rule.column, rule.other, contracts[rule.other].key[0])
         elif rule.kind == "agrees":
-            for column in rule.by:
-                comes_from(column, rule.other, column)
+            for column, theirs in zip(rule.by, rule.theirs, strict=True):
+                comes_from(column, rule.other, theirs)
             for source in (rule.of, *(name for name, _ in rule.where)):
                 comes_from(rule.column, rule.other, source)
     return {"dagster/column_lineage": dg.TableColumnLineage(deps)} if deps else {}
