@@ -8,16 +8,6 @@ from typing import Any
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is run side by side (`--dist loadgroup`): the files, and as one more group whatever asks for Apache Spark, so that one JVM serves it."""
-    for item in items:
-        if "connect_url" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("spark"))
-        elif item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath))))
-
-
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
     """A `SparkSession` on a Sail server of its own, in UTC."""

@@ -142,7 +142,7 @@ STORES = {"delta-rs": _rs, "delta-spark": _spark, "local": _local}
 IN_PROCESS = "LAKEHOUSE_TEST_IN_PROCESS"
 """Set in a test process that computes on Apache Spark itself, and so on nothing else."""
 
-_BOTH = ["delta-rs", pytest.param("delta-spark", marks=pytest.mark.xdist_group("spark"))]
+_BOTH = ["delta-rs", "delta-spark"]
 
 
 @pytest.fixture(params=["local"] if IN_PROCESS in os.environ else _BOTH)

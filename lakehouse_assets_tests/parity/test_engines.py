@@ -30,7 +30,6 @@ def correct(world: World, path: str) -> None:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.xdist_group("spark")
 def test_two_months_come_out_the_same_on_local_spark(two_months: tuple[Path, Tables], tmp_path: Path):
     """Else `LAKEHOUSE_ENGINE=local` changes figures."""
     if reason := spark_servers.missing():

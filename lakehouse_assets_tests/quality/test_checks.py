@@ -12,7 +12,7 @@ from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.contracts.describe import PROBLEMS
 from lakehouse_assets.contracts.types import Text
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.quality.audit import Broken, DropVerdict
+from lakehouse_assets.quality.audit import AGED, Broken, DropVerdict
 from lakehouse_assets.quality.checks import (
     asset_key,
     dagster_schema,
@@ -91,7 +91,7 @@ def test_numbers_stand_on_days_alone():
     plotted = (dg.IntMetadataValue, dg.FloatMetadataValue)
     assert not any(isinstance(v, plotted) for result in gates.results for v in result.metadata.values())
     readable = next(r for r in gates.results if r.check_name == "readable")
-    assert readable.metadata["run"].value == "drops 2, rows 200, bad_rows 5, bad_share 0.025"
+    assert readable.metadata["run"].value == "drops 2, rows 200, bad_rows 5, bad_share 0.025, bad_rows_of_drops 5"
     assert [e.metadata["bad_rows"].value for e in gates.evaluations if e.check_name == "readable"] == [2, 3, 0]
 
 
@@ -144,7 +144,7 @@ def test_each_gate_counts_the_rows_that_it_stopped(spark):
     together = {("invoice.nullable", "quantity.type"): 3, ("quantity.type", "unit_price.scale"): 2}
     said = replace(verdict(DAYS[0], invoice__nullable=3, quantity__type=5, unit_price__scale=2), bad_rows=5, together=together)
     gates = drop_gates(LINES, [said], DAYS[:1])
-    metadata = {r.check_name: r.metadata for r in gates.results if r.check_name != "unique"}
+    metadata = {e.check_name: e.metadata for e in gates.evaluations if e.check_name != "unique"}
     assert {name: m["bad_rows"].value for name, m in metadata.items()} == {"complete": 3, "readable": 5, "valid": 0}
     assert {name: m["bad_share"].value for name, m in metadata.items()} == {"complete": 0.03, "readable": 0.05, "valid": 0.0}
     assert {m["bad_rows_of_drops"].value for m in metadata.values()} == {5}
@@ -167,7 +167,7 @@ def test_each_gate_counts_the_rows_that_it_stopped(spark):
 
 def test_every_way_not_to_be_readable_is_told_in_words():
     """Else a check names a rule and nobody knows what must hold."""
-    assert set(PROBLEMS) == {*DROP_RULES, *ROW_RULES, REFUSED_RULE}
+    assert set(PROBLEMS) == {*DROP_RULES, *ROW_RULES, REFUSED_RULE, AGED}
 
 
 def test_samples_are_a_table_whatever_the_data_holds():

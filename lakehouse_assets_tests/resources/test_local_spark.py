@@ -19,7 +19,7 @@ from lakehouse_assets_tests import spark_servers
 from lakehouse_assets_tests.delta.conftest import IN_PROCESS
 from lakehouse_assets_tests.pipeline.world import ROOT
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("spark"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1800)]
 
 IVY = Path.home() / ".ivy2.5.2"
 """Where Spark keeps what it brought from Maven."""
