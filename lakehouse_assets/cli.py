@@ -701,6 +701,8 @@ def plan(home: Home = None) -> None:
     Example: `lakehouse plan`
     """
     settings = _settings(home=home)
+    from lakehouse_assets.handoff.deploy import refuse_foreign
+
     _, handoff = _resources(settings)
     with handoff.open() as open_handoff:
         planned = handoff.plan(open_handoff)
@@ -708,6 +710,7 @@ def plan(home: Home = None) -> None:
     if breaking := planned.of("breaking"):
         print(f"Breaking: {breaking}. Nothing is deployed while that is so; `lakehouse deploy` says what to do.")
         raise typer.Exit(1)
+    refuse_foreign(open_handoff.names, planned.snowflake)
     pending = planned.of("safe") + planned.of("rebuild")
     print("Nothing is breaking. `lakehouse deploy` does this, and so does the next run." if pending else "Nothing to deploy.")
 
@@ -727,6 +730,7 @@ def _print_plan(settings: Settings, planned: Plan) -> None:
 @app.command()
 def deploy(
     allow_breaking: Annotated[bool, typer.Option(help="Also do what takes something away from readers of Snowflake.")] = False,
+    take_over: Annotated[bool, typer.Option(help="Also take the database from the lakehouse that it serves.")] = False,
     roles: Annotated[bool, typer.Option(help="Print the script of the least-privilege roles instead.")] = False,
     home: Home = None,
 ) -> None:
@@ -745,7 +749,7 @@ def deploy(
         planned = handoff.plan(open_handoff)
         if planned.of("breaking"):
             _print_plan(settings, planned)
-        done = handoff.deploy(open_handoff, allow_breaking=allow_breaking)
+        done = handoff.deploy(open_handoff, allow_breaking=allow_breaking, take_over=take_over)
     counts = ((len(done.delta), "change", " of Delta tables"), (len(done.snowflake), "statement", " in Snowflake"))
     said = [f"{n} {word}{'' if n == 1 else 's'}{where}" for n, word, where in counts if n]
     print(f"Deployed {' and '.join(said)}." if said else "Nothing to deploy.")

@@ -26,7 +26,7 @@ from lakehouse_assets.handoff.faults import point
 from lakehouse_assets.handoff.manifest import Manifest
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
-from lakehouse_assets.handoff.state import Intent, State, TableState, own_name, read_slices, read_state
+from lakehouse_assets.handoff.state import Intent, Owner, State, TableState, own_name, read_slices, read_state, refuse_another
 from lakehouse_assets.handoff.sums import NOTHING, SliceSum
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class Handoff:
     connect: opens a connection (see `session.SESSION_PARAMETERS`). staging: a local folder for files on their way. file_bytes: size at which
     a file is closed and the next begun. group_rows: rows in memory at a time. retention_hours: age at which files of done hand-offs leave
     the stage. abandoned_hours: age at which an intent of another host counts as dead. attempts: how often a lost race is begun again.
+    owner: the lakehouse; a database serves one.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Handoff:
         retention_hours: float = 24,
         abandoned_hours: float = 6,
         attempts: int = 5,
+        owner: Owner | None = None,
     ):
         self.session = Session(connect)
         self.store = store
@@ -129,6 +131,7 @@ class Handoff:
         self.retention = timedelta(hours=retention_hours)
         self.abandoned_seconds = abandoned_hours * 3600
         self.attempts = attempts
+        self.owner = owner or Owner()
 
     def close(self) -> None:
         """End the session."""
@@ -157,14 +160,16 @@ class Handoff:
         """Make the Snowflake table of `contract` equal to its Delta table at `version`, which includes the journal up to `through`.
 
         state: from `read_state`, read here if None. force: slices to hand off though nothing says that they differ. Where Snowflake has that
-        version or a newer one already, no statement is sent. Raises `LakehouseError` when what arrived is not what was sent (nothing is
-        published then), or when the race with other publishers is lost `attempts` times.
+        version or a newer one already, no statement is sent. Raises `LakehouseError` when the database serves another lakehouse, when what arrived
+        is not what was sent (nothing is published then), or when the race with other publishers is lost `attempts` times.
         """
         before = self.session.statements
         lost: BaseException | None = None
         tried: list[_Attempt] = []
         for _ in range(self.attempts):
-            tried.append(_Attempt(self, spark, contract, version, through, state or self.read_state(), frozenset(force)))
+            state = state or self.read_state()
+            refuse_another(self.names, self.owner.another((t.lakehouse_id, t.delta_table_id) for t in state.tables.values()))
+            tried.append(_Attempt(self, spark, contract, version, through, state, frozenset(force)))
             try:
                 result = tried[-1].run()
             except _MovedOnError as error:
@@ -237,11 +242,14 @@ class Handoff:
 
     def plan(self, contracts: Collection[Contract]) -> list[deploy.PlannedStatement]:
         """The DDL that is pending, each with its class."""
-        return deploy.plan(self.session, self.names, contracts)
+        return deploy.plan(self.session, self.names, contracts, self.owner)
 
-    def deploy(self, contracts: Collection[Contract], *, allow_breaking: bool = False) -> list[deploy.PlannedStatement]:
-        """Execute what `plan` says; returns it. Raises `LakehouseError` for breaking changes unless they are allowed, and executes nothing then."""
-        return deploy.deploy(self.session, self.names, contracts, allow_breaking=allow_breaking)
+    def deploy(
+        self, contracts: Collection[Contract], *, allow_breaking: bool = False, take_over: bool = False
+    ) -> list[deploy.PlannedStatement]:
+        """Execute what `plan` says; returns it. Raises `LakehouseError` for breaking changes and for another lakehouse's database unless they are
+        allowed, and executes nothing then."""
+        return deploy.deploy(self.session, self.names, contracts, self.owner, allow_breaking=allow_breaking, take_over=take_over)
 
     def settle(self, intent: Intent) -> None:
         """Clear up after a hand-off that is over or dead: its view, its local files, its intent; in this order, so that each can be repeated."""
@@ -401,9 +409,11 @@ class _Attempt:
             self.delta_table_id,
             self.version,
             self.through,
+            self.parent.owner.id,
             self.table,
             self.known.handoff_id,
             self.known.version,
+            self.known.lakehouse_id,
         )
         if touched == 0:
             raise _MovedOnError("another publisher acknowledged a version meanwhile")
@@ -503,6 +513,8 @@ class _Attempt:
                 expected = (self.known.handoff_id, self.known.version) if self.known else ("", -1)
                 if not found or (found[0][0], int(found[0][1])) != expected:
                     raise _MovedOnError("another publisher was first")
+                if self.parent.owner.another((row[2], row[3]) for row in found):
+                    raise _MovedOnError("another lakehouse took the database over")
                 self._replace(manifest)
                 self._enter(manifest, difference)
                 finished = True
@@ -586,6 +598,7 @@ class _Attempt:
             self.through,
             sum(s.rows for s in total),
             sum(s.hash for s in total),
+            self.parent.owner.id,
             self.table,
         )
         point("acknowledged")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import psutil
 
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import sql
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
@@ -21,7 +22,8 @@ from lakehouse_assets.handoff.sums import SliceSum, snowflake_sums
 
 @dataclass(frozen=True)
 class TableState:
-    """What Snowflake has acknowledged of a table. `version` is -1 before the first hand-off; `published_at` is UTC without zone."""
+    """What Snowflake has acknowledged of a table. `version` is -1 before the first hand-off; `published_at` is UTC without zone; `lakehouse_id` is
+    whose table it is, empty while nobody has published it."""
 
     table: str
     delta_table_id: str
@@ -32,6 +34,7 @@ class TableState:
     rows: int
     hash: int
     published_at: datetime | None
+    lakehouse_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,16 @@ def read_state(session: Session, names: TargetNames) -> State:
     # Ordered by version: were a table registered twice by two first hand-offs at once, the row that was published from wins.
     tables = {
         row[0]: TableState(
-            row[0], row[1], int(row[2]), row[3], row[4], int(row[5]), int(row[6]), int(row[7]), row[8] if int(row[2]) >= 0 else None
+            row[0],
+            row[1],
+            int(row[2]),
+            row[3],
+            row[4],
+            int(row[5]),
+            int(row[6]),
+            int(row[7]),
+            row[8] if int(row[2]) >= 0 else None,
+            row[9] or "",
         )
         for row in session.run(sql.statement("state", "read_state", **names.sql))
     }
@@ -73,6 +85,40 @@ def read_state(session: Session, names: TargetNames) -> State:
         for row in session.run(sql.statement("state", "read_intents", **names.sql))
     )
     return State(tables, intents)
+
+
+class Owner:
+    """The lakehouse whose tables are handed off. It is known by its journal; where that was made anew, by gold tables that are still the same.
+
+    journal: the id of the journal, empty while there is none. tables: the ids of the gold tables.
+    """
+
+    def __init__(self, journal: Callable[[], str] = str, tables: Callable[[], Collection[str]] = tuple):
+        self._ask, self._tables, self._id = journal, tables, ""
+
+    @property
+    def id(self) -> str:
+        self._id = self._id or self._ask()
+        return self._id
+
+    def another(self, found: Iterable[tuple[str | None, str]]) -> str:
+        """Which other lakehouse is served, in a few words; empty where none is. found: lakehouse, empty for nobody's, and Delta table id of
+        state rows."""
+        others = {(owner, table) for owner, table in found if owner and owner != self.id}
+        if others:
+            tables = set(self._tables())
+            others = {(owner, table) for owner, table in others if table not in tables}
+        named = ", ".join(sorted({str(owner) for owner, _ in others}))
+        return f"serves another lakehouse ({named}; this one is {self.id or 'without a journal'})" if named else ""
+
+
+def refuse_another(names: TargetNames, said: str) -> None:
+    """Raise `LakehouseError` where a database serves another lakehouse. said: what `Owner.another` says of it."""
+    if said:
+        raise LakehouseError(
+            f"The database {names.database} {said}, so nothing was done; set LAKEHOUSE_DATABASE to a database of this one's own, or let it replace what "
+            "the other serves by `lakehouse deploy --take-over`."
+        )
 
 
 def read_slices(session: Session, names: TargetNames, table: str) -> dict[str, SliceSum]:
