@@ -399,33 +399,40 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
 def verify(
     repair: Annotated[bool, typer.Option(help="Hand the differing slices off again.")] = False,
     tables: Annotated[str | None, typer.Option(help="Snowflake tables, comma-separated; default all.")] = None,
+    slices: Annotated[
+        str | None, typer.Option(help="Only these hand-off slices, as 2010-12-01..2010-12-31 (dates), 0..3 (buckets); needs --tables.")
+    ] = None,
     home: Home = None,
 ) -> None:
     """Prove every Snowflake table equal to the snapshot that the ledger names. Exit 1 and the differing rows if any.
 
-    Example: `lakehouse verify --repair`
+    Example: `lakehouse verify --tables sales_lines --slices 2010-12-01..2010-12-31 --repair`
     """
     settings = _settings(home=home)
+    from lakehouse_assets.handoff.slices import between
     from lakehouse_assets.resources.handoff import served
 
     lakehouse, handoff = _resources(settings)
     chosen = {t.strip().lower() for t in tables.split(",")} if tables else set(served())
     if unknown := chosen - set(served()):
         raise LakehouseError(f"There is no Snowflake table {', '.join(sorted(unknown))}; choose among {', '.join(served())}.")
+    if slices and not tables:
+        raise LakehouseError("--slices says nothing without --tables, for each table has slices of its own; name the tables, too.")
+    compared = {name: between(served()[name], slices) if slices else None for name in chosen}
     different = False
     with handoff.open() as open_handoff:
         if handoff.state(open_handoff) is None:
             raise LakehouseError("Nothing has been handed off to this account yet; run `lakehouse run` first.")
         for name in sorted(chosen):
-            result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
+            result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
             print(f"{name.upper():20} {'equal' if result.equal else 'DIFFERS':8} {result.rows:>10,} rows at Delta version {result.version}")
             for slice_ in result.slices:
                 print(f"  slice {slice_.slice}: {slice_.snowflake} in Snowflake, {slice_.ledger} in the ledger")
             for row in result.row_differences:
                 print(f"  {row.kind} {dict(row.key)} {', '.join(row.columns)}")
             if not result.equal and repair:
-                repaired = open_handoff.repair(lakehouse.lakehouse.spark, served()[name])
-                again = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
+                repaired = open_handoff.repair(lakehouse.lakehouse.spark, served()[name], compared[name])
+                again = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
                 print(
                     f"  repaired: {repaired.rows} rows in {len(repaired.slices)} slices; now {'equal' if again.equal else 'still DIFFERENT'}"
                 )

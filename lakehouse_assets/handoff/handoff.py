@@ -223,13 +223,16 @@ class Handoff:
         )
         return known.version if known and fits else -1
 
-    def verify(self, spark: SparkSession, contract: Contract, limit: int = 20) -> verify.VerifyResult:
-        """Compare the Snowflake table with the ledger and, while it is readable, with the Delta snapshot; names up to `limit` differing rows."""
-        return verify.verify(self.session, self.names, self.store, spark, contract, limit)
+    def verify(
+        self, spark: SparkSession, contract: Contract, limit: int = 20, slices: Collection[str] | None = None
+    ) -> verify.VerifyResult:
+        """Compare the Snowflake table, or some slices of it, with the ledger and, while it is readable, with the Delta snapshot; names up to
+        `limit` differing rows."""
+        return verify.verify(self.session, self.names, self.store, spark, contract, limit, slices)
 
-    def repair(self, spark: SparkSession, contract: Contract) -> HandoffResult:
+    def repair(self, spark: SparkSession, contract: Contract, slices: Collection[str] | None = None) -> HandoffResult:
         """Hand the slices that `verify` finds to differ off again: from the acknowledged snapshot, or from the current one where it is gone."""
-        found = self.verify(spark, contract, limit=0)
+        found = self.verify(spark, contract, limit=0, slices=slices)
         known = self.read_state().tables.get(contract.table.upper())
         if found.equal or known is None or known.version < 0:
             return HandoffResult(contract.name, "unchanged", found.version)

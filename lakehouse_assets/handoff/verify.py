@@ -5,7 +5,7 @@ Does not belong here: mending it (`handoff.Handoff.repair`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,7 +47,8 @@ class RowDifference:
 class VerifyResult:
     """What a reconciliation found.
 
-    version: the acknowledged Delta version, -1 where the table was never handed off. rows: rows in Snowflake. slices: those that differ.
+    version: the acknowledged Delta version, -1 where the table was never handed off. rows: rows in Snowflake, of the slices compared. slices:
+    those that differ.
     row_differences: up to the limit asked for, empty where the snapshot is gone. snapshot_readable: whether the snapshot took part.
     """
 
@@ -65,16 +66,23 @@ class VerifyResult:
 
 
 def verify(
-    session: Session, names: TargetNames, store: DeltaStore, spark: SparkSession, contract: Contract, limit: int = 20
+    session: Session,
+    names: TargetNames,
+    store: DeltaStore,
+    spark: SparkSession,
+    contract: Contract,
+    limit: int = 20,
+    chosen: Collection[str] | None = None,
 ) -> VerifyResult:
-    """Compare every slice of the Snowflake table with the ledger and, while readable, with the acknowledged Delta snapshot."""
+    """Compare every slice of the Snowflake table, or the chosen ones, with the ledger and, while readable, with the acknowledged Delta snapshot."""
     table = contract.table.upper()
     known = read_state(session, names).tables.get(table)
-    ledger = read_slices(session, names, table)
-    found = sums.snowflake_sums(session, sums.snowflake_query(names, contract))
+    ledger = {n: s for n, s in read_slices(session, names, table).items() if chosen is None or n in chosen}
+    predicate = "1 = 1" if chosen is None else slices.snowflake_predicate(contract, chosen)
+    found = sums.snowflake_sums(session, sums.snowflake_query(names, contract, predicate))
     snapshot: dict[str, SliceSum] | None = None
     if known is not None and known.version >= 0 and known.fingerprint == sums.schema_fingerprint(contract):
-        snapshot = _snapshot_sums(store, spark, contract, known.version, known.delta_table_id)
+        snapshot = _snapshot_sums(store, spark, contract, known.version, known.delta_table_id, chosen)
     compared: set[str] = {*found, *ledger, *(snapshot or {})}
     differing = tuple(
         SliceDifference(
@@ -100,11 +108,13 @@ def verify(
     )
 
 
-def _snapshot_sums(store: DeltaStore, spark: SparkSession, contract: Contract, version: int, table_id: str) -> dict[str, SliceSum] | None:
+def _snapshot_sums(
+    store: DeltaStore, spark: SparkSession, contract: Contract, version: int, table_id: str, chosen: Collection[str] | None
+) -> dict[str, SliceSum] | None:
     if not store.exists(contract.name) or store.table_id(contract.name) != table_id:
         return None
     try:
-        return sums.spark_sums(store.frame(spark, contract.name, version), contract)
+        return sums.spark_sums(store.frame(spark, contract.name, version), contract, chosen)
     except Exception:
         # Engines and stores have each their own error for a file that VACUUM took. If the current version cannot be read either, the
         # trouble is another one, and this raises it.
