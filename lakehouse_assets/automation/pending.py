@@ -6,12 +6,9 @@ its Delta table. A refused drop waits for its correction: it is told, but no run
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-
-from deltalake.exceptions import DeltaError
-from pyspark.errors import PySparkException
 
 from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.staging import Lakehouse
@@ -19,6 +16,7 @@ from lakehouse_assets.delta.store import Head
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.quality.audit import DropVerdict
 from lakehouse_assets.sources.cleanse import refused_now
+from lakehouse_assets.sources.complete import entries_after
 from lakehouse_assets.sources.database import CustomersDatabase
 from lakehouse_assets.sources.ingest import entries, new_drops
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
@@ -106,7 +104,7 @@ def pending(
                 head = heads[name]
                 through.append(head.consumed.through if head and head.consumed else -1)
         if through:
-            missing = _entries_after(lakehouse, min(through), journal)
+            missing = entries_after(lakehouse, min(through), journal)
             dates |= {e.batch_date for e in missing}
         waiting: set[date] = set()
         for source, table in PUBLISHED.items():
@@ -147,14 +145,3 @@ def _why_behind(lakehouse: Lakehouse, name: str, node: TableNode, heads: Mapping
         if now is None or was.upstreams.get(upstream) != now.data_version or was.ids.get(upstream) != now.table_id:
             return f"behind {upstream}" + (f", which is at version {now.data_version}" if now else "")
     return None
-
-
-def _entries_after(lakehouse: Lakehouse, version: int, journal: Sequence) -> list:  # type: ignore[type-arg]
-    if version < 0:
-        return list(journal)
-    try:
-        before = {(e.path, e.sequence) for e in entries(lakehouse, version)}
-    except (DeltaError, PySparkException, OSError):
-        # That version can no longer be read: its files were vacuumed, or the journal was made anew. Every batch date is then looked at again.
-        return list(journal)
-    return [e for e in journal if (e.path, e.sequence) not in before]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -156,8 +156,7 @@ def deploy(
     changed = [o for o in _wanted(names, contracts) if recorded.get(o.name) != o.fingerprint]
     if changed:
         _forget_fingerprints(session, names, [o.name for o in changed])
-        rows = ", ".join(f"({sql.text(o.name)}, {sql.text(o.fingerprint)})" for o in changed)
-        session.run(sql.statement("tables", "record_fingerprints", rows=rows, **names.sql))
+        session.run(_record_fingerprints(names, changed))
     return planned
 
 
@@ -179,24 +178,37 @@ def roles_script(
 ) -> str:
     """A script that makes a loading and a reading role with least privilege. For an administrator; the embedded account has no roles."""
     fields = {**names.sql, "loader": loader, "reader": reader, "warehouse": warehouse}
-    return "\n\n".join(sql.statement("roles", name, **fields) + ";" for name in sql.names("roles")) + "\n"
+    return _script(sql.statement("roles", name, **fields) for name in sql.names("roles"))
 
 
-def external_lane_script(names: TargetNames, contract: Contract, url: str, integration: str) -> str:
-    """The other lane, for an account whose files come over a bucket: an external stage and an external table over a hand-off's directory.
+def external_lane_script(names: TargetNames, contracts: Collection[Contract], url: str, integration: str) -> str:
+    """The other lane, for an account whose files come over a bucket: an external stage, and for each contract an external table over its files.
 
     Rendered, for an administrator; the embedded account has no external stages, and an external table cannot read an internal one.
     """
-    columns = ",\n    ".join(f"{c.name.upper()} {c.type.snowflake} AS (VALUE:{c.name}::{c.type.snowflake})" for c in contract.columns)
-    fields = {
-        **names.sql,
-        "table": contract.table,
-        "external": f"{contract.table.upper()}_EXTERNAL",
-        "columns": columns,
-        "url": sql.text(url),
-        "integration": integration,
-    }
-    return "\n\n".join(sql.statement("external", name, **fields) + ";" for name in sql.names("external")) + "\n"
+    statements = [sql.statement("external", "stage", url=sql.text(url), integration=integration, **names.sql)]
+    for contract in contracts:
+        columns = ",\n    ".join(f"{c.name.upper()} {c.type.snowflake} AS (VALUE:{c.name}::{c.type.snowflake})" for c in contract.columns)
+        fields = {**names.sql, "table": contract.table, "external": f"{contract.table.upper()}_EXTERNAL", "columns": columns}
+        statements += [sql.statement("external", name, **fields) for name in ("table", "refresh")]
+    return _script(statements)
+
+
+def script(names: TargetNames, contracts: Collection[Contract]) -> str:
+    """All that a deployment executes in an account that has nothing yet, with the record of it: after this script, nothing is left to deploy."""
+    wanted = _wanted(names, contracts)
+    register = sql.statement("state", "register", **names.sql)
+    registered = [register % ((sql.text(c.table.upper()),) * 2) for c in contracts]
+    return _script([*(o.statement for o in wanted), *registered, _record_fingerprints(names, wanted)])
+
+
+def _script(statements: Iterable[str]) -> str:
+    return "\n\n".join(f"{s};" for s in statements) + "\n"
+
+
+def _record_fingerprints(names: TargetNames, objects: Collection[_Object]) -> str:
+    rows = ", ".join(f"({sql.text(o.name)}, {sql.text(o.fingerprint)})" for o in objects)
+    return sql.statement("tables", "record_fingerprints", rows=rows, **names.sql)
 
 
 def _wanted(names: TargetNames, contracts: Collection[Contract]) -> list[_Object]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -48,10 +48,10 @@ LIST_CHUNK = 5_000
 class HandoffResult:
     """What a hand-off did.
 
-    outcome: `published` (rows travelled), `acknowledged` (the version is recorded, no row differs), `unchanged` (nothing to do).
+    outcome: `published` (rows travelled), `acknowledged` (version or batch date are recorded, no row differs), `unchanged` (nothing to do).
     compared: how the slices were told: `history` (the table's log), `sums` (counts and hashes of all slices), `whole` (first hand-off, or
-    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. bytes_put: bytes that travelled, so 0
-    where the files lay on the stage already. seconds: per step.
+    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. bytes_put: bytes of data files that travelled, so 0
+    where they lay on the stage already. seconds: per step.
     """
 
     table: str
@@ -70,14 +70,17 @@ class HandoffResult:
 
 @dataclass(frozen=True)
 class HandoffStatus:
-    """tables: what is acknowledged. pending: hand-offs recorded and not published. Files and bytes on the stage; orphaned: files that no
-    hand-off published and none under way may publish."""
+    """tables: what is acknowledged. pending: hand-offs recorded and not published. Data files and their bytes on the stage, of which each is
+    loaded (published from, and kept for a while), pending (of a hand-off under way) or orphaned; oldest: since when the oldest one lies there."""
 
     tables: tuple[TableState, ...]
     pending: tuple[Intent, ...]
     stage_files: int
     stage_bytes: int
     stage_orphaned: int
+    stage_loaded: int = 0
+    stage_pending: int = 0
+    stage_oldest: datetime | None = None
 
 
 class _MovedOnError(Exception):
@@ -155,11 +158,12 @@ class Handoff:
         through: int = -1,
         state: State | None = None,
         *,
+        complete: date | None = None,
         force: Collection[str] = (),
     ) -> HandoffResult:
         """Make the Snowflake table of `contract` equal to its Delta table at `version`, which includes the journal up to `through`.
 
-        state: from `read_state`, read here if None. force: slices to hand off though nothing says that they differ. Where Snowflake has that
+        complete: the batch date up to which it includes everything; where nothing else is new, it is recorded by one UPDATE. state: from `read_state`, read here if None. force: slices to hand off though nothing says that they differ. Where Snowflake has that
         version or a newer one already, no statement is sent. Raises `LakehouseError` when the database serves another lakehouse, when what arrived
         is not what was sent (nothing is published then), or when the race with other publishers is lost `attempts` times.
         """
@@ -169,7 +173,7 @@ class Handoff:
         for _ in range(self.attempts):
             state = state or self.read_state()
             refuse_another(self.names, self.owner.another((t.lakehouse_id, t.delta_table_id) for t in state.tables.values()))
-            tried.append(_Attempt(self, spark, contract, version, through, state, frozenset(force)))
+            tried.append(_Attempt(self, spark, contract, version, through, complete, state, frozenset(force)))
             try:
                 result = tried[-1].run()
             except _MovedOnError as error:
@@ -237,7 +241,9 @@ class Handoff:
         if found.equal or known is None or known.version < 0:
             return HandoffResult(contract.name, "unchanged", found.version)
         version = known.version if found.snapshot_readable else self.store.version(contract.name)
-        return self.hand_off(spark, contract, version, known.through, force=[d.slice for d in found.slices])
+        return self.hand_off(
+            spark, contract, version, known.through, complete=known.complete_through, force=[d.slice for d in found.slices]
+        )
 
     def deployed(self, contracts: Collection[Contract]) -> bool:
         """Whether what was deployed fits the contracts, by fingerprints; one statement, for roles that may not create anything."""
@@ -300,13 +306,18 @@ class Handoff:
         state = self.read_state()
         pending = tuple(i for i in state.intents if not i.published)
         under_way = {i.table for i in pending}
-        unpublished = {d for d in self._unpublished({e.directory for e in entries}) if d.partition("/")[0].upper() not in under_way}
+        unpublished = self._unpublished({e.directory for e in entries})
+        orphaned = {d for d in unpublished if d.partition("/")[0].upper() not in under_way}
+        data = [e for e in entries if not e.is_manifest]
         return HandoffStatus(
             tuple(t for _, t in sorted(state.tables.items())),
             pending,
-            len(entries),
-            sum(e.bytes for e in entries),
-            sum(e.directory in unpublished for e in entries),
+            len(data),
+            sum(e.bytes for e in data),
+            sum(e.directory in orphaned for e in data),
+            sum(e.directory not in unpublished for e in data),
+            sum(e.directory in unpublished - orphaned for e in data),
+            min((e.modified for e in data), default=None),
         )
 
 
@@ -317,10 +328,18 @@ class _Attempt:
     """
 
     def __init__(
-        self, parent: Handoff, spark: SparkSession, contract: Contract, version: int, through: int, state: State, force: frozenset[str]
+        self,
+        parent: Handoff,
+        spark: SparkSession,
+        contract: Contract,
+        version: int,
+        through: int,
+        complete: date | None,
+        state: State,
+        force: frozenset[str],
     ):
         self.parent, self.spark, self.contract, self.version, self.through = parent, spark, contract, version, through
-        self.state, self.force = state, force
+        self.complete, self.state, self.force = complete, state, force
         self.session, self.names, self.store = parent.session, parent.names, parent.store
         self.table = contract.table.upper()
         self.known = state.tables.get(self.table)
@@ -350,6 +369,10 @@ class _Attempt:
         known = self.known
         fits = known is not None and known.delta_table_id == self.delta_table_id and known.fingerprint == self.fingerprint
         if known is not None and fits and self.version <= known.version and not self.force:
+            if self.version == known.version and self.complete not in (None, known.complete_through):
+                with self._step("publish"):
+                    self._acknowledge()
+                return HandoffResult(self.contract.name, "acknowledged", known.version)
             return HandoffResult(self.contract.name, "unchanged", known.version)
         with self._step("diff"):
             difference = self._diff(fits)
@@ -412,6 +435,7 @@ class _Attempt:
             self.delta_table_id,
             self.version,
             self.through,
+            self.complete,
             self.parent.owner.id,
             self.table,
             self.known.handoff_id,
@@ -451,7 +475,7 @@ class _Attempt:
                 difference.slices,
                 files,
             )
-            (folder / "manifest.json").write_text(manifest.json(), encoding="utf-8")
+            (folder / f"{self.id}.json").write_text(manifest.json(), encoding="utf-8")
         point("exported")
         with self._step("put"):
             put = self._put(manifest, folder)
@@ -477,10 +501,20 @@ class _Attempt:
         for file in manifest.files:
             if file.name in there:
                 (folder / file.name).unlink()
+        size, target = sum(f.bytes for f in missing), self.names.directory(self.contract, manifest.directory)
+        logger.info(
+            "%s: sending %d files of %d bytes to %s; %d lie there already",
+            self.contract.name,
+            len(missing),
+            size,
+            target,
+            len(manifest.files) - len(missing),
+        )
         if missing:
             self.sent = f"{self.contract.table}/{manifest.directory}"
-            stage.put_files(self.session, folder, self.names.directory(self.contract, manifest.directory), len(missing))
-        return sum(f.bytes for f in missing)
+            stage.put_files(self.session, folder, target, len(missing))
+        stage.put_manifest(self.session, folder / f"{self.id}.json", target)
+        return size
 
     def _names_on_stage(self, entries: Collection[stage.StageEntry], manifest: Manifest) -> set[str]:
         directory = f"{self.contract.table}/{manifest.directory}"
@@ -601,6 +635,7 @@ class _Attempt:
             self.through,
             sum(s.rows for s in total),
             sum(s.hash for s in total),
+            self.complete,
             self.parent.owner.id,
             self.table,
         )

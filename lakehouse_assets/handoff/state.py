@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 import psutil
 
@@ -23,7 +23,7 @@ from lakehouse_assets.handoff.sums import SliceSum, snowflake_sums
 @dataclass(frozen=True)
 class TableState:
     """What Snowflake has acknowledged of a table. `version` is -1 before the first hand-off; `published_at` is UTC without zone; `lakehouse_id` is
-    whose table it is, empty while nobody has published it."""
+    whose table it is, empty while nobody has published it; `complete_through` the newest batch date up to which everything landed is in it."""
 
     table: str
     delta_table_id: str
@@ -35,6 +35,7 @@ class TableState:
     hash: int
     published_at: datetime | None
     lakehouse_id: str = ""
+    complete_through: date | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def read_state(session: Session, names: TargetNames) -> State:
             int(row[7]),
             row[8] if int(row[2]) >= 0 else None,
             row[9] or "",
+            row[10],
         )
         for row in session.run(sql.statement("state", "read_state", **names.sql))
     }

@@ -51,7 +51,7 @@ SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, SYSDATE()
 UPDATE {ops}.HANDOFF_STATE
 SET DELTA_TABLE_ID = %s, ACKNOWLEDGED_VERSION = %s, SCHEMA_FINGERPRINT = %s, HANDOFF_ID = %s, THROUGH = %s,
     ROW_COUNT = %s, ROW_HASH = %s, PUBLISHED_AT = SYSDATE(), ACKNOWLEDGED_AT = SYSDATE(), LOCKED_BY = NULL,
-    LAKEHOUSE_ID = %s
+    COMPLETE_THROUGH = %s, LAKEHOUSE_ID = %s
 WHERE TABLE_NAME = %s
 
 -- name: rows
