@@ -198,12 +198,11 @@ def _print_summary(console: Console, runner: Runner, seconds: float) -> None:
                 source, str(len(mine)), *(f"{sum(r[n] for r in mine):,}" for n in ("landed", "published", "quarantined", "duplicates"))
             )
         console.print(table)
-    with runner.handoff.open() as handoff:
-        if runner.handoff.state(handoff) is not None:
-            table = RichTable("Snowflake table", "rows", "Delta version")
-            for state in handoff.read_state().tables.values():
-                table.add_row(state.table, f"{state.rows:,}", str(state.version))
-            console.print(table)
+    if runner.state is not None:
+        table = RichTable("Snowflake table", "rows", "Delta version")
+        for state in runner.state.tables.values():
+            table.add_row(state.table, f"{state.rows:,}", str(state.version))
+        console.print(table)
     console.print(f"{runner.runs} run{'' if runner.runs == 1 else 's'} in {seconds:.1f} s.")
 
 

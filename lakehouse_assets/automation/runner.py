@@ -12,6 +12,7 @@ import dagster as dg
 from lakehouse_assets.automation.jobs import LOAD_ALL
 from lakehouse_assets.automation.pending import Pending, TableNode, pending
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.handoff.state import State
 from lakehouse_assets.instance.runs import RunResult, StepProgress, execute_range
 from lakehouse_assets.resources.handoff import HandoffResource
 from lakehouse_assets.resources.lakehouse import LakehouseResource
@@ -25,7 +26,7 @@ class Runner:
     """One go at bringing everything up to date.
 
     start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say: takes a sentence for
-    the user. `found` is what is pending, as last seen; `results` are the runs made.
+    the user. `found` is what is pending and `state` what Snowflake has acknowledged, as last seen; `results` are the runs made.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Runner:
         self.select = [dg.AssetKey(list(s)) for s in select] if select else None
         self.say, self.observer, self.echo = say, observer, echo
         self.results: list[RunResult] = []
+        self.state: State | None = None
         self.found = self.pending()
 
     @property
@@ -59,7 +61,8 @@ class Runner:
     def pending(self) -> Pending:
         """What is pending now, within the range."""
         with self.handoff.open() as handoff:
-            behind = self.handoff.behind(handoff)
+            self.state = self.handoff.state(handoff)
+            behind = self.handoff.behind(handoff, self.state)
         return pending(
             self.lakehouse.lakehouse, self.lakehouse.zone, self.graph, behind, self.lakehouse.customers, start=self.start, end=self.end
         )

@@ -6,6 +6,7 @@ is refused by the protocol itself, appends included.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -18,6 +19,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 from deltalake.schema import ArrayType, Field, PrimitiveType
 
 from lakehouse_assets.contracts import Column, Contract
@@ -265,6 +267,21 @@ class DeltaRsStore(DeltaStore):
                 )
             )
         return commits
+
+    def digest(self, name: str, version: int) -> str:
+        try:
+            with DeltaStorageHandler(self.uri(name)).open_input_file(f"_delta_log/{version:020}.json") as commit:
+                return hashlib.sha256(commit.read()).hexdigest()
+        except FileNotFoundError:
+            return ""
+
+    def is_gone(self, name: str, version: int, error: Exception) -> bool:
+        try:
+            table = DeltaTable(self.uri(name), version=version)
+        except DeltaError as broken:
+            # The log cannot give the version, unless it is the storage that gives no log.
+            return "object store" not in str(broken).lower()
+        return bool(table.repair(dry_run=True)["files_removed"])
 
     def optimize(self, name: str) -> int:
         table = self._open(name)

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 
 _ENGINE_ERRORS = (PySparkException, Py4JError)
 _NO_TABLE = re.compile(r"DELTA_(MISSING_DELTA_TABLE|TABLE_ONLY_OPERATION|TABLE_NOT_FOUND|PATH_DOES_NOT_EXIST)|PATH_NOT_FOUND")
+_NO_SNAPSHOT = re.compile(
+    r"DELTA_(VERSION_NOT_FOUND|VERSIONS_NOT_CONTIGUOUS|FILE_NOT_FOUND\w*|LOG_FILE_NOT_FOUND\w*|TRUNCATED_TRANSACTION_LOG|UNSUPPORTED_TIME_TRAVEL\w*)"
+    r"|FILE_NOT_EXIST|FileNotFoundException|VersionNotFoundException|Cannot time travel Delta table to version"
+)
 _NO_FILES = re.compile(r"UNABLE_TO_INFER_SCHEMA")
 _OVERTAKEN = re.compile(r"DELTA_(CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)|Concurrent\w+Exception|(Metadata|Protocol)ChangedException")
 
@@ -263,6 +267,18 @@ class DeltaSparkStore(DeltaStore):
 
     # -- upkeep -------------------------------------------------------------------------------------------------------------------
 
+    def digest(self, name: str, version: int) -> str:
+        commit = self._start_spark().read.format("binaryFile").load(f"{self.uri(name)}/_delta_log/{version:020}.json")
+        try:
+            return str(commit.selectExpr("sha2(content, 256)").collect()[0][0])
+        except _ENGINE_ERRORS as error:
+            if _NO_TABLE.search(str(error)):
+                return ""
+            raise
+
+    def is_gone(self, name: str, version: int, error: Exception) -> bool:
+        return _NO_SNAPSHOT.search(str(error)) is not None
+
     def optimize(self, name: str) -> int:
         # Nothing is written beside it: unlike a publication it may land after one that it does not know of.
         return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(f"OPTIMIZE {self._sql_name(name)}"))
@@ -362,6 +378,12 @@ class SharedDeltaSparkStore(DeltaSparkStore):
 
     def history(self, name: str, limit: int | None = None) -> list[Commit]:
         return self._log.history(name, limit)
+
+    def digest(self, name: str, version: int) -> str:
+        return self._log.digest(name, version)
+
+    def is_gone(self, name: str, version: int, error: Exception) -> bool:
+        return self._log.is_gone(name, version, error)
 
 
 def _transaction(number: int) -> dict[str, str]:

@@ -283,6 +283,17 @@ class DeltaStore(ABC):
         """Commits, newest first."""
 
     @abstractmethod
+    def digest(self, name: str, version: int) -> str:
+        """A digest of the commit that made a version, as it stands in the log; '' where the log does not have it (any more).
+
+        Two histories of one table tell by it whether a version is the same in both: a copy keeps it, another commit of that number does not.
+        """
+
+    @abstractmethod
+    def is_gone(self, name: str, version: int, error: Exception) -> bool:
+        """Whether `error`, raised in reading a version, is owed to a log entry or a file that is not there any more, and to nothing that may pass."""
+
+    @abstractmethod
     def optimize(self, name: str) -> int:
         """Compact small files; returns the number of files removed. Rows do not change."""
 

@@ -10,12 +10,10 @@ The protocol, and why each crash in it is safe, is written down in docs/handoff.
 from lakehouse_assets.handoff.deploy import PlannedStatement, external_lane_script, roles_script
 from lakehouse_assets.handoff.handoff import Handoff, HandoffResult, HandoffStatus
 from lakehouse_assets.handoff.names import TargetNames
-from lakehouse_assets.handoff.session import SESSION_PARAMETERS
 from lakehouse_assets.handoff.state import Intent, State, TableState
 from lakehouse_assets.handoff.verify import RowDifference, SliceDifference, VerifyResult
 
 __all__ = [
-    "SESSION_PARAMETERS",
     "Handoff",
     "HandoffResult",
     "HandoffStatus",

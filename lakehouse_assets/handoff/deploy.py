@@ -59,10 +59,9 @@ class _Deployed(NamedTuple):
     comment: str
 
 
-def fits(session: Session, names: TargetNames, contracts: Collection[Contract]) -> bool:
-    """Whether the recorded fingerprints are those of today's definitions; one statement, which needs no right but to read OPS."""
-    deployed = _read_fingerprints(session, names) or {}
-    return all(deployed.get(o.name) == o.fingerprint for o in _wanted(names, contracts))
+def fits(recorded: Mapping[str, str], names: TargetNames, contracts: Collection[Contract]) -> bool:
+    """Whether recorded fingerprints are those of today's definitions. No statement."""
+    return all(recorded.get(o.name) == o.fingerprint for o in _wanted(names, contracts))
 
 
 def plan(session: Session, names: TargetNames, contracts: Collection[Contract], owner: Owner | None = None) -> list[PlannedStatement]:
@@ -70,7 +69,7 @@ def plan(session: Session, names: TargetNames, contracts: Collection[Contract], 
 
     owner: the lakehouse that is to be served; a database serves one.
     """
-    deployed = _read_fingerprints(session, names) or {}
+    deployed = read_fingerprints(session, names) or {}
     served = {names.table(c): c for c in contracts}
     present = _read_columns(session, names)
     planned = list(_take_over(session, names, present, owner or Owner()))
@@ -133,7 +132,7 @@ def deploy(
         refuse_foreign(names, planned)
     if not allow_breaking:
         refuse_breaking(planned)
-    recorded = _read_fingerprints(session, names)
+    recorded = read_fingerprints(session, names)
     created = {p.object for p in planned if p.sql.startswith("CREATE")}
     # A table without a fingerprint was being made when a deployment died.
     remade = {n: c for c in contracts if (n := names.table(c)) in created or n not in (recorded or {})}
@@ -152,7 +151,7 @@ def deploy(
         # Here and not at the first hand-off, where two publishers might do it at once.
         session.run(sql.statement("state", "register", **names.sql), contract.table.upper(), contract.table.upper())
     point("registered")
-    recorded = _read_fingerprints(session, names) or {}
+    recorded = read_fingerprints(session, names) or {}
     changed = [o for o in _wanted(names, contracts) if recorded.get(o.name) != o.fingerprint]
     if changed:
         _forget_fingerprints(session, names, [o.name for o in changed])
@@ -161,12 +160,17 @@ def deploy(
 
 
 def _forget(session: Session, names: TargetNames, tables: Mapping[str, Contract]) -> None:
-    """What is known of tables that are made anew: the next hand-off sends them whole."""
+    """What is known of tables that are made anew: the next hand-off sends them whole.
+
+    State and slices in one transaction, the state first and set back, not deleted, for its row is the lock: a hand-off publishes before both or after
+    both. Between them, it would lose its slices, and what is deleted later would count as equal, for nothing equals nothing.
+    """
     if tables:
         _forget_fingerprints(session, names, tables)
     for contract in tables.values():
-        session.run(sql.statement("state", "forget_state", **names.sql), contract.table.upper())
-        session.run(sql.statement("state", "forget_slices", **names.sql), contract.table.upper())
+        with session.transaction():
+            session.run(sql.statement("state", "reset_state", **names.sql), contract.table.upper())
+            session.run(sql.statement("state", "forget_slices", **names.sql), contract.table.upper())
 
 
 def _forget_fingerprints(session: Session, names: TargetNames, objects: Collection[str]) -> None:
@@ -234,7 +238,7 @@ def _object(name: str, statement: str, reads: frozenset[str] = frozenset()) -> _
     return _Object(name, statement, hashlib.sha256(statement.encode()).hexdigest()[:12], table[1] if table else "", reads)
 
 
-def _read_fingerprints(session: Session, names: TargetNames) -> dict[str, str] | None:
+def read_fingerprints(session: Session, names: TargetNames) -> dict[str, str] | None:
     """What is recorded of each object; None before the first deployment."""
     try:
         return dict(session.run(sql.statement("tables", "read_fingerprints", **names.sql)))

@@ -108,6 +108,7 @@ class _RollingWriter:
             # store_schema would put Arrow's own description into the file, which differs with where the rows came from
             self._writer = pq.ParquetWriter(self._open_path, self._schema, compression=COMPRESSION, store_schema=False)
         self._writer.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+        point("writing")
         self._rows += rows.num_rows
         if self._open_path.stat().st_size >= self._file_bytes:
             self._finish_file()

@@ -9,7 +9,7 @@ import os
 import signal
 
 POINTS = (
-    "diffed", "recorded", "exporting", "exported", "listed", "uploaded", "viewed",
+    "diffed", "recorded", "writing", "exporting", "exported", "listed", "uploaded", "viewed",
     "begun", "locked", "deleted", "inserted", "counted", "compared", "entered", "acknowledged",
     "committed", "dropped", "swept", "tidied",
 )  # fmt: skip

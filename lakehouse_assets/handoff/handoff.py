@@ -40,6 +40,15 @@ STEPS = ("diff", "record", "export", "put", "view", "lock", "publish", "tidy")
 LOCK_SECONDS = 5.0
 """A wait for the lock that is longer than this is worth a warning."""
 
+SHOWN_SLICES, SHOWN_ROWS = 5, 10
+"""So many slices and rows an error names where what arrived is not what was sent."""
+
+_TROUBLE = (DatabaseError, LakehouseError)
+"""What an account raises, and the embedded one where it has stopped."""
+
+CONFLICT = 625
+"""The number of the error by which an account refuses a statement because of a transaction of another session."""
+
 LIST_CHUNK = 5_000
 """So many slice names stand in one IN list; Snowflake takes 16,384."""
 
@@ -105,7 +114,7 @@ class _Difference:
 class Handoff:
     """Hands snapshots of gold tables off to Snowflake. One object for one thread: it holds one session.
 
-    connect: opens a connection (see `session.SESSION_PARAMETERS`). staging: a local folder for files on their way. file_bytes: size at which
+    connect: opens a connection, in UTC and with a bounded wait for locks (`resources/snowflake.py`). staging: a local folder for files on their way. file_bytes: size at which
     a file is closed and the next begun. group_rows: rows in memory at a time. retention_hours: age at which files of done hand-offs leave
     the stage. abandoned_hours: age at which an intent of another host counts as dead. attempts: how often a lost race is begun again.
     owner: the lakehouse; a database serves one.
@@ -147,7 +156,7 @@ class Handoff:
         self.close()
 
     def read_state(self) -> State:
-        """What Snowflake has acknowledged of every table, and the intents; two statements, to be read once a run."""
+        """What Snowflake has acknowledged of every table, the intents, what is deployed; one statement, to be read once a run."""
         return read_state(self.session, self.names)
 
     def hand_off(
@@ -184,7 +193,10 @@ class Handoff:
                 # Whoever holds the lock needs time to finish; on a real account the lock itself has waited already.
                 time.sleep(0.1 * 2 ** len(tried))
                 continue
-            self._clear_up(contract, tried)
+            try:
+                self._clear_up(contract, tried)
+            except _TROUBLE as error:
+                logger.warning("%s: could not clear up after other hand-offs of it, the next one tries again: %s", contract.name, error)
             seconds = {step: round(sum(a.seconds.get(step, 0.0) for a in tried), 4) for step in STEPS}
             return replace(result, attempts=len(tried), statements=self.session.statements - before, seconds=seconds)
         raise LakehouseError(
@@ -218,14 +230,20 @@ class Handoff:
         return set(directories) - {row[0] for row in entered}
 
     def acknowledged(self, contract: Contract, state: State) -> int:
-        """The Delta version that Snowflake has of a table, -1 for none or for one of another table id or schema. No statement."""
+        """The Delta version that Snowflake has of a table, -1 for none or for one of another table id, schema or history. No statement."""
         known = state.tables.get(contract.table.upper())
-        fits = (
-            known is not None
-            and known.fingerprint == sums.schema_fingerprint(contract)
-            and known.delta_table_id == self.store.table_id(contract.name)
-        )
-        return known.version if known and fits else -1
+        return known.version if known and self.continues(contract, known) else -1
+
+    def continues(self, contract: Contract, known: TableState) -> bool:
+        """Whether what Snowflake has acknowledged is a version of this very table and history, so that versions may be compared.
+
+        The id alone does not tell: a table put back from a copy keeps it, and counts the same versions again for other rows. No statement.
+        """
+        if known.fingerprint != sums.schema_fingerprint(contract) or known.delta_table_id != self.store.table_id(contract.name):
+            return False
+        digest = self.store.digest(contract.name, known.version)
+        # Where the log had let go of the commit already when it was acknowledged, there is nothing to compare but the versions.
+        return digest == known.delta_commit and (digest != "" or known.version <= self.store.version(contract.name))
 
     def verify(
         self, spark: SparkSession, contract: Contract, limit: int = 20, slices: Collection[str] | None = None
@@ -236,18 +254,26 @@ class Handoff:
 
     def repair(self, spark: SparkSession, contract: Contract, slices: Collection[str] | None = None) -> HandoffResult:
         """Hand the slices that `verify` finds to differ off again: from the acknowledged snapshot, or from the current one where it is gone."""
-        found = self.verify(spark, contract, limit=0, slices=slices)
-        known = self.read_state().tables.get(contract.table.upper())
-        if found.equal or known is None or known.version < 0:
-            return HandoffResult(contract.name, "unchanged", found.version)
-        version = known.version if found.snapshot_readable else self.store.version(contract.name)
-        return self.hand_off(
-            spark, contract, version, known.through, complete=known.complete_through, force=[d.slice for d in found.slices]
+        for _ in range(self.attempts):
+            found = self.verify(spark, contract, limit=0, slices=slices)
+            state = self.read_state()
+            known = state.tables.get(contract.table.upper())
+            if found.equal or known is None or known.version < 0:
+                return HandoffResult(contract.name, "unchanged", found.version)
+            version = found.version if found.snapshot_readable else self.store.version(contract.name)
+            differing = [d.slice for d in found.slices]
+            result = self.hand_off(spark, contract, version, known.through, state, complete=known.complete_through, force=differing)
+            if result.outcome != "unchanged":
+                return result
+            # Another publisher was first, with a newer version, of which this knows nothing: look again.
+        raise LakehouseError(
+            f"Repairing {self.names.table(contract)} lost the race with other publishers {self.attempts} times; wait until they are done and run again."
         )
 
-    def deployed(self, contracts: Collection[Contract]) -> bool:
-        """Whether what was deployed fits the contracts, by fingerprints; one statement, for roles that may not create anything."""
-        return deploy.fits(self.session, self.names, contracts)
+    def deployed(self, contracts: Collection[Contract], state: State | None = None) -> bool:
+        """Whether what was deployed fits the contracts, by fingerprints, for roles that may not create anything. state: read here if None."""
+        recorded = state.objects if state else deploy.read_fingerprints(self.session, self.names)
+        return deploy.fits(recorded or {}, self.names, contracts)
 
     def plan(self, contracts: Collection[Contract]) -> list[deploy.PlannedStatement]:
         """The DDL that is pending, each with its class."""
@@ -282,7 +308,7 @@ class Handoff:
         """`settle`, where failing is no more than a warning: what is left hinders nobody, and the next run tries again."""
         try:
             self.settle(intent)
-        except DatabaseError as error:
+        except _TROUBLE as error:
             logger.warning("%s: could not clear up after hand-off %s: %s", intent.table, intent.handoff_id, error)
 
     def sweep(self) -> int:
@@ -344,6 +370,7 @@ class _Attempt:
         self.table = contract.table.upper()
         self.known = state.tables.get(self.table)
         self.delta_table_id = self.store.table_id(contract.name)
+        self.delta_commit = self.store.digest(contract.name, version)
         self.fingerprint = sums.schema_fingerprint(contract)
         self.id = uuid4().hex
         self.own = Intent(self.id, self.table, self.since, version, own_name(), 0, False)
@@ -367,8 +394,9 @@ class _Attempt:
 
     def run(self) -> HandoffResult:
         known = self.known
-        fits = known is not None and known.delta_table_id == self.delta_table_id and known.fingerprint == self.fingerprint
-        if known is not None and fits and self.version <= known.version and not self.force:
+        fits = known is not None and self.parent.continues(self.contract, known)
+        # What is asked for by force is of this version too: over a newer one it would publish rows of the past.
+        if known is not None and fits and (self.version < known.version or (self.version == known.version and not self.force)):
             if self.version == known.version and self.complete not in (None, known.complete_through):
                 with self._step("publish"):
                     self._acknowledge()
@@ -389,8 +417,12 @@ class _Attempt:
             # Died of an error, not of SIGKILL: leave nothing for the next run to clear up.
             self.parent.try_settle(self.own)
             raise
-        with self._step("tidy"):
-            self._tidy(manifest)
+        try:
+            with self._step("tidy"):
+                self._tidy(manifest)
+        except _TROUBLE as error:
+            # The rows are published. The intent is still there, so the next hand-off of the table clears up.
+            logger.warning("%s: published, but could not clear up after hand-off %s: %s", self.contract.name, self.id, error)
         return HandoffResult(
             self.contract.name,
             "published",
@@ -430,18 +462,24 @@ class _Attempt:
 
     def _acknowledge(self) -> None:
         assert self.known is not None
-        touched = self.session.count(
-            sql.statement("state", "acknowledge", **self.names.sql),
-            self.delta_table_id,
-            self.version,
-            self.through,
-            self.complete,
-            self.parent.owner.id,
-            self.table,
-            self.known.handoff_id,
-            self.known.version,
-            self.known.lakehouse_id,
-        )
+        try:
+            touched = self.session.count(
+                sql.statement("state", "acknowledge", **self.names.sql),
+                self.delta_table_id,
+                self.delta_commit,
+                self.version,
+                self.through,
+                self.complete,
+                self.parent.owner.id,
+                self.table,
+                self.known.handoff_id,
+                self.known.version,
+                self.known.lakehouse_id,
+            )
+        except DatabaseError as error:
+            if error.errno == CONFLICT:
+                raise _MovedOnError(f"another transaction is in the way: {error}") from error
+            raise
         if touched == 0:
             raise _MovedOnError("another publisher acknowledged a version meanwhile")
 
@@ -500,7 +538,7 @@ class _Attempt:
         self.reused = len(missing) < len(manifest.files)
         for file in manifest.files:
             if file.name in there:
-                (folder / file.name).unlink()
+                (folder / file.name).unlink(missing_ok=True)
         size, target = sum(f.bytes for f in missing), self.names.directory(self.contract, manifest.directory)
         logger.info(
             "%s: sending %d files of %d bytes to %s; %d lie there already",
@@ -532,11 +570,12 @@ class _Attempt:
         )
 
     def _publish(self, manifest: Manifest, difference: _Difference) -> None:
-        """The one transaction. Races show as an error of the lock or of COMMIT, or as another version behind the lock."""
+        """The one transaction. Races show as a conflict, as an error of the lock or of COMMIT, or as another version behind the lock."""
         locked = finished = False
         try:
             with self.session.transaction():
                 point("begun")
+                # It writes the version too, as every UPDATE of the row does: the embedded account sees a conflict only where two write the same column.
                 with self._step("lock"):
                     self.session.run(sql.statement("publish", "lock", **self.names.sql), self.id, self.table)
                 locked = True
@@ -559,12 +598,27 @@ class _Attempt:
         except _MovedOnError:
             raise
         except DatabaseError as error:
-            if not locked or finished:
+            if not locked or finished or error.errno == CONFLICT:
                 raise _MovedOnError(f"another transaction is in the way: {error}") from error
+            if not self._is_readable(manifest):
+                raise _MovedOnError("the view or staged files were removed before they were read") from error
             raise LakehouseError(
                 f"Publishing {self.contract.name} version {self.version} to {self.names.table(self.contract)} failed, so nothing was published: "
                 f"{error}; mend the cause (`lakehouse plan` shows pending DDL) and run again."
             ) from error
+
+    def _is_readable(self, manifest: Manifest) -> bool:
+        """Whether the view and the staged files are where they were left; True as well where that cannot be told."""
+        if not manifest.files:
+            return True
+        _, schema, view = self.names.view(self.id).split(".")
+        try:
+            found = self.session.run(sql.statement("publish", "find_view", **self.names.sql), schema, view)
+            entries = stage.list_files(self.session, self.names.directory(self.contract, manifest.directory))
+        except DatabaseError as error:
+            logger.warning("%s: could not look for the view and the files of hand-off %s: %s", self.contract.name, self.id, error)
+            return True
+        return bool(found) and len(self._names_on_stage(entries, manifest)) == len(manifest.files)
 
     def _replace(self, manifest: Manifest) -> None:
         names, table = list(manifest.slices), self.names.table(self.contract)
@@ -595,15 +649,26 @@ class _Attempt:
         if self.reused:
             raise _MovedOnError("files found on the stage do not hold what their names say", f"{self.contract.table}/{manifest.directory}")
         shown = "; ".join(
-            f"slice {n} was sent with {manifest.slices.get(n, NOTHING).rows} rows of hash {manifest.slices.get(n, NOTHING).hash} and arrived with "
-            f"{arrived.get(n, NOTHING).rows} rows of hash {arrived.get(n, NOTHING).hash}"
-            for n in differing[:5]
+            f"slice {n} was sent with {manifest.slices.get(n, NOTHING)} and arrived with {arrived.get(n, NOTHING)}"
+            for n in differing[:SHOWN_SLICES]
         )
+        more = len(differing) - SHOWN_SLICES
         raise LakehouseError(
             f"What arrived in {self.names.table(self.contract)} is not what {self.contract.name} version {self.version} holds, so nothing was published: "
-            f"{shown}{f', and {len(differing) - 5} more slices' if len(differing) > 5 else ''}; "
+            f"{shown}{f', and {more} more slices' if more > 0 else ''}; {self._differing_rows(differing[:SHOWN_SLICES])}"
             f"look at {self.names.directory(self.contract, manifest.directory)} and run again."
         )
+
+    def _differing_rows(self, names: list[str]) -> str:
+        """The rows that arrived otherwise, by key and columns. Asked within the transaction, where the table shows what is not to be published."""
+        try:
+            rows = verify.row_differences(
+                self.session, self.names, self.store, self.spark, self.contract, self.version, names, limit=SHOWN_ROWS
+            )
+        except Exception as error:  # of the engine or of the account; what is wrong is told without the rows as well
+            return f"its rows could not be compared ({error}); "
+        said = [" ".join([r.kind, str(dict(r.key)), *(["in", ", ".join(r.columns)] if r.columns else [])]) for r in rows]
+        return f"for example {'; '.join(said)}; " if said else ""
 
     def _enter(self, manifest: Manifest, difference: _Difference) -> None:
         self.session.run(
@@ -629,6 +694,7 @@ class _Attempt:
         self.session.run(
             sql.statement("publish", "advance", **self.names.sql),
             self.delta_table_id,
+            self.delta_commit,
             self.version,
             self.fingerprint,
             self.id,

@@ -11,10 +11,6 @@ import pyarrow as arrow
 
 logger = logging.getLogger(__name__)
 
-SESSION_PARAMETERS = {"TIMEZONE": "UTC", "LOCK_TIMEOUT": 600, "AUTOCOMMIT": True}
-"""What a connection to a real account must be opened with. LOCK_TIMEOUT, in seconds, is longer than the five minutes after which Snowflake
-ends the transaction of a client that died, and far shorter than its default of twelve hours."""
-
 
 class Session:
     """A lazily opened connection, for one thread at a time. `statements` counts what has been sent."""

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from snowflake.connector.errors import DatabaseError
+
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff.session import Session
 
@@ -57,7 +59,13 @@ def put_manifest(session: Session, file: Path, target: str) -> None:
 
 
 def _put(session: Session, files: Path, target: str, expected: int) -> None:
-    rows = session.run(f"PUT 'file://{files.as_posix()}' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
+    try:
+        rows = session.run(f"PUT 'file://{files.as_posix()}' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
+    except DatabaseError as error:
+        raise LakehouseError(
+            f"Sending {expected} files from {files.parent} to the stage directory {target} failed: {error}; see that the files are there and the role may write, "
+            "and run again."
+        ) from error
     failed = [row for row in rows if str(row[6]).upper() not in ("UPLOADED", "SKIPPED")]
     if failed or len(rows) != expected:
         said = f" ({failed[0][-1]})" if failed else ""

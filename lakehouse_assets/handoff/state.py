@@ -22,11 +22,13 @@ from lakehouse_assets.handoff.sums import SliceSum, snowflake_sums
 
 @dataclass(frozen=True)
 class TableState:
-    """What Snowflake has acknowledged of a table. `version` is -1 before the first hand-off; `published_at` is UTC without zone; `lakehouse_id` is
-    whose table it is, empty while nobody has published it; `complete_through` the newest batch date up to which everything landed is in it."""
+    """What Snowflake has acknowledged of a table. `version` is -1 before the first hand-off; `delta_commit` is the digest of that version's commit
+    (`DeltaStore.digest`); `published_at` is UTC without zone; `lakehouse_id` is whose table it is, empty while nobody has published it;
+    `complete_through` the newest batch date up to which everything landed is in it."""
 
     table: str
     delta_table_id: str
+    delta_commit: str
     version: int
     fingerprint: str
     handoff_id: str
@@ -51,42 +53,67 @@ class Intent:
     published: bool
 
     def abandoned(self, after_seconds: float) -> bool:
-        """Whether nobody works on it any more: its process on this host is gone, or it is older than `after_seconds`."""
-        return owner_is_gone(self.owner) or self.age_seconds > after_seconds
+        """Whether nobody works on it any more: its process on this host is gone, or it is of another host and older than `after_seconds`."""
+        alive = is_alive(self.owner)
+        return self.age_seconds > after_seconds if alive is None else not alive
 
 
 @dataclass(frozen=True)
 class State:
-    """The record as one read found it. Tables by their Snowflake name without schema, in upper case."""
+    """The record as one statement found it. Tables by their Snowflake name without schema, in upper case; objects: the fingerprint of each
+    deployed definition."""
 
     tables: Mapping[str, TableState] = field(default_factory=dict)
     intents: tuple[Intent, ...] = ()
+    objects: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_state(session: Session, names: TargetNames) -> State:
-    """The state of all tables and all intents; two statements."""
+    """The state of all tables, all intents, all fingerprints; one statement."""
+    tables: dict[str, TableState] = {}
+    intents: list[Intent] = []
+    objects: dict[str, str] = {}
     # Ordered by version: were a table registered twice by two first hand-offs at once, the row that was published from wins.
-    tables = {
-        row[0]: TableState(
-            row[0],
-            row[1],
-            int(row[2]),
-            row[3],
-            row[4],
-            int(row[5]),
-            int(row[6]),
-            int(row[7]),
-            row[8] if int(row[2]) >= 0 else None,
-            row[9] or "",
-            row[10],
-        )
-        for row in session.run(sql.statement("state", "read_state", **names.sql))
-    }
-    intents = tuple(
-        Intent(row[0], row[1], int(row[2]), int(row[3]), row[4], float(row[5]), bool(row[6]))
-        for row in session.run(sql.statement("state", "read_intents", **names.sql))
-    )
-    return State(tables, intents)
+    for row in session.run(sql.statement("state", "read_state", **names.sql)):
+        (
+            kind,
+            name,
+            handoff_id,
+            since,
+            version,
+            fingerprint,
+            table_id,
+            commit,
+            through,
+            rows,
+            digest,
+            published_at,
+            lakehouse_id,
+            complete_through,
+            owner,
+            age,
+            published,
+        ) = row
+        if kind == "table":
+            tables[name] = TableState(
+                name,
+                table_id,
+                commit or "",
+                int(version),
+                fingerprint,
+                handoff_id,
+                int(through),
+                int(rows),
+                int(digest),
+                published_at,
+                lakehouse_id or "",
+                complete_through,
+            )
+        elif kind == "intent":
+            intents.append(Intent(handoff_id, name, int(since), int(version), owner, float(age), bool(published)))
+        else:
+            objects[name] = fingerprint
+    return State(tables, tuple(intents), objects)
 
 
 class Owner:
@@ -133,13 +160,13 @@ def own_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"
 
 
-def owner_is_gone(owner: str) -> bool:
-    """Whether the process named by `own_name` has ended. False for processes of other hosts, of which this one knows nothing."""
+def is_alive(owner: str) -> bool | None:
+    """Whether the process named by `own_name` is still there; None for processes of other hosts, of which this one knows nothing."""
     host, _, rest = owner.rpartition(":")
     host, _, pid = host.rpartition(":")
     if host != socket.gethostname():
-        return False
+        return None
     try:
-        return int(psutil.Process(int(pid)).create_time()) != int(rest)
+        return int(psutil.Process(int(pid)).create_time()) == int(rest)
     except psutil.NoSuchProcess:
-        return True
+        return False

@@ -26,6 +26,9 @@ class SliceSum(NamedTuple):
     rows: int
     hash: int
 
+    def __str__(self) -> str:
+        return f"{self.rows} rows of hash {self.hash}"
+
 
 NOTHING = SliceSum(0, 0)
 """A slice without rows."""

@@ -14,14 +14,18 @@ import pyarrow as pa
 
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.delta.store import DeltaStore
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import export, slices, sql, sums
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
-from lakehouse_assets.handoff.state import read_slices, read_state
+from lakehouse_assets.handoff.state import TableState, read_slices, read_state
 from lakehouse_assets.handoff.sums import NOTHING, SliceSum
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+LOOKS = 5
+"""How often a table is looked at, where hand-offs publish meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,39 @@ def verify(
     limit: int = 20,
     chosen: Collection[str] | None = None,
 ) -> VerifyResult:
-    """Compare every slice of the Snowflake table, or the chosen ones, with the ledger and, while readable, with the acknowledged Delta snapshot."""
+    """Compare every slice of the Snowflake table, or the chosen ones, with the ledger and, while readable, with the acknowledged Delta snapshot.
+
+    State, ledger and table are statements of their own, each of which sees what is committed by then; so the look is repeated where a hand-off
+    published meanwhile. Raises `LakehouseError` where that happens `LOOKS` times.
+    """
+    known = read_state(session, names).tables.get(contract.table.upper())
+    for _ in range(LOOKS):
+        result = _look(session, names, store, spark, contract, known, limit, chosen)
+        before, known = known, read_state(session, names).tables.get(contract.table.upper())
+        if known == before:
+            return result
+    raise LakehouseError(
+        f"{names.table(contract)} was published again during each of {LOOKS} looks at it; verify it when fewer hand-offs are under way."
+    )
+
+
+def _look(
+    session: Session,
+    names: TargetNames,
+    store: DeltaStore,
+    spark: SparkSession,
+    contract: Contract,
+    known: TableState | None,
+    limit: int,
+    chosen: Collection[str] | None,
+) -> VerifyResult:
     table = contract.table.upper()
-    known = read_state(session, names).tables.get(table)
     ledger = {n: s for n, s in read_slices(session, names, table).items() if chosen is None or n in chosen}
     predicate = "1 = 1" if chosen is None else slices.snowflake_predicate(contract, chosen)
     found = sums.snowflake_sums(session, sums.snowflake_query(names, contract, predicate))
     snapshot: dict[str, SliceSum] | None = None
     if known is not None and known.version >= 0 and known.fingerprint == sums.schema_fingerprint(contract):
-        snapshot = _snapshot_sums(store, spark, contract, known.version, known.delta_table_id, chosen)
+        snapshot = _snapshot_sums(store, spark, contract, known, chosen)
     compared: set[str] = {*found, *ledger, *(snapshot or {})}
     differing = tuple(
         SliceDifference(
@@ -96,7 +124,7 @@ def verify(
     if limit and known is not None and snapshot is not None:
         wrong = [d.slice for d in differing if d.snapshot != d.snowflake]
         if wrong:
-            rows = _row_differences(session, names, store, spark, contract, known.version, wrong, limit)
+            rows = row_differences(session, names, store, spark, contract, known.version, wrong, limit)
     return VerifyResult(
         contract.name,
         known.version if known else -1,
@@ -109,22 +137,23 @@ def verify(
 
 
 def _snapshot_sums(
-    store: DeltaStore, spark: SparkSession, contract: Contract, version: int, table_id: str, chosen: Collection[str] | None
+    store: DeltaStore, spark: SparkSession, contract: Contract, known: TableState, chosen: Collection[str] | None
 ) -> dict[str, SliceSum] | None:
-    if not store.exists(contract.name) or store.table_id(contract.name) != table_id:
+    """The sums of the acknowledged snapshot; None where it is gone, also where another history now counts that version."""
+    name = contract.name
+    if not store.exists(name) or store.table_id(name) != known.delta_table_id or store.digest(name, known.version) != known.delta_commit:
         return None
     try:
-        return sums.spark_sums(store.frame(spark, contract.name, version), contract, chosen)
-    except Exception:
-        # Engines and stores have each their own error for a file that VACUUM took. If the current version cannot be read either, the
-        # trouble is another one, and this raises it.
-        if store.version(contract.name) == version:
+        return sums.spark_sums(store.frame(spark, name, known.version), contract, chosen)
+    except Exception as error:
+        # Engines have each their own error for a file that VACUUM took; whether one did, the store knows. Any other trouble is to be told: it would
+        # take the snapshot out of the proof without a word.
+        if not store.is_gone(name, known.version, error):
             raise
-        sums.spark_sums(store.frame(spark, contract.name), contract)
         return None
 
 
-def _row_differences(
+def row_differences(
     session: Session,
     names: TargetNames,
     store: DeltaStore,
@@ -134,6 +163,7 @@ def _row_differences(
     wrong: list[str],
     limit: int,
 ) -> tuple[RowDifference, ...]:
+    """The rows of some slices in which the Snowflake table, as this session sees it, differs from a snapshot; at most `limit`."""
     columns = ", ".join(c.upper() for c in contract.names)
     predicate = slices.snowflake_predicate(contract, wrong)
     arrived = session.arrow(sql.statement("publish", "rows", columns=columns, table=names.table(contract), predicate=predicate))

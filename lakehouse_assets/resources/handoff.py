@@ -19,13 +19,12 @@ from lakehouse_assets.handoff.deploy import refuse_breaking as refuse_lost_colum
 from lakehouse_assets.handoff.handoff import Handoff
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.state import Owner, State
-from lakehouse_assets.handoff.sums import schema_fingerprint
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.resources.snowflake import SnowflakeAccount
 from lakehouse_assets.settings import Settings
 
-_MISSING = (2003, 2043)
-"""Error numbers by which Snowflake says that an object does not exist or may not be seen."""
+_MISSING = (904, 2003, 2043)
+"""Error numbers by which Snowflake says that a column or an object does not exist or may not be seen."""
 
 
 def served() -> dict[str, Contract]:
@@ -54,6 +53,7 @@ class HandoffResource(dg.ConfigurableResource):
     analytics_schema: str
     ops_schema: str
     staging_schema: str
+    staging: str
     file_mb: int
     retention_hours: int
 
@@ -66,6 +66,8 @@ class HandoffResource(dg.ConfigurableResource):
             analytics_schema=settings.analytics_schema,
             ops_schema=settings.ops_schema,
             staging_schema=settings.staging_schema,
+            # On the local disk, for the connector sends from there, wherever slices are staged.
+            staging=str(settings.home / "staging" / "handoff"),
             file_mb=settings.handoff_file_mb,
             retention_hours=settings.stage_retention_hours,
         )
@@ -78,7 +80,7 @@ class HandoffResource(dg.ConfigurableResource):
                 lambda: stack.enter_context(self.account.get_connection()),
                 self.lakehouse.lakehouse.store,
                 TargetNames(self.database, self.analytics_schema, self.ops_schema, self.staging_schema),
-                f"{self.lakehouse.staging}/handoff",
+                self.staging,
                 file_bytes=self.file_mb * 1024 * 1024,
                 retention_hours=self.retention_hours,
                 owner=Owner(self._journal_id, self._table_ids),
@@ -95,7 +97,7 @@ class HandoffResource(dg.ConfigurableResource):
         return [store.table_id(c.name) for c in served().values() if store.exists(c.name)]
 
     def state(self, handoff: Handoff) -> State | None:
-        """What Snowflake has acknowledged; None where nothing is deployed yet."""
+        """What Snowflake has acknowledged; None where nothing is deployed yet, or a record that lacks columns."""
         try:
             return handoff.read_state()
         except ProgrammingError as error:
@@ -104,14 +106,14 @@ class HandoffResource(dg.ConfigurableResource):
             raise
 
     def ready(self, handoff: Handoff) -> State:
-        """The state, with everything deployed that the contracts ask for. Where the deployed objects fit, nothing is created."""
+        """The state, with everything deployed that the contracts ask for. Where the fingerprints fit, it is one statement and nothing is created.
+
+        Where a deployment died, fingerprints are missing, so that its work is finished here, before a table that it was making is handed off.
+        """
         contracts = list(served().values())
         state = self.state(handoff)
-        known = state.tables if state else {}
-        fits = all((t := known.get(c.table.upper())) and t.fingerprint in ("", schema_fingerprint(c)) for c in contracts)
-        if state is None or not fits:
-            if state is None or not handoff.deployed(contracts):
-                handoff.deploy(contracts)
+        if state is None or not handoff.deployed(contracts, state):
+            handoff.deploy(contracts)
             state = handoff.read_state()
         return state
 
@@ -137,9 +139,9 @@ class HandoffResource(dg.ConfigurableResource):
             store.evolve(CONTRACTS[name])
         return Plan(planned.delta, handoff.deploy(list(served().values()), allow_breaking=allow_breaking, take_over=take_over))
 
-    def behind(self, handoff: Handoff) -> dict[str, str]:
-        """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over."""
-        state = self.state(handoff) or State()
+    def behind(self, handoff: Handoff, state: State | None = None) -> dict[str, str]:
+        """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over. state: read here if None."""
+        state = state or self.state(handoff) or State()
         found = {}
         for name, contract in served().items():
             head = self.lakehouse.lakehouse.store.head(contract.name)

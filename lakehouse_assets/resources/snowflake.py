@@ -39,6 +39,11 @@ VARIABLES = {
 }
 
 
+LOCK_TIMEOUT_SECONDS = 600
+"""How long a statement waits for a lock of another session: longer than the five minutes after which Snowflake ends the transaction of a client that
+died, and far shorter than its default of twelve hours."""
+
+
 def session_parameters(query_tag: str | None, lock_timeout_seconds: int) -> dict[str, Any]:
     """The session parameters of every connection: UTC, so that both sides read a timestamp alike, and a bounded wait for locks."""
     parameters: dict[str, Any] = {"TIMEZONE": "UTC", "LOCK_TIMEOUT": lock_timeout_seconds}
@@ -55,7 +60,7 @@ def connect(
     database: str | None = None,
     schema: str | None = None,
     query_tag: str | None = None,
-    lock_timeout_seconds: int = 120,
+    lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS,
     idle_seconds: int = 1800,
     account: str | None = None,
     user: str | None = None,
@@ -115,7 +120,7 @@ class SnowflakeAccount(ConfigurableResource):
     database: str | None = Field(None, description="current database of a connection")
     schema_name: str | None = Field(None, description="current schema of a connection")
     query_tag: str | None = Field(None, description="QUERY_TAG of a connection")
-    lock_timeout_seconds: int = Field(120, description="how long a statement waits for a lock of another session")
+    lock_timeout_seconds: int = Field(LOCK_TIMEOUT_SECONDS, description="how long a statement waits for a lock of another session")
     account: str | None = Field(None, description="account identifier")
     user: str | None = Field(None, description="login name")
     private_key_path: str | None = Field(None, description="path of the PEM file with the private key")
@@ -175,7 +180,7 @@ def snowflake_resource(
     database: str | None = None,
     schema: str | None = None,
     query_tag: str | None = None,
-    lock_timeout_seconds: int = 120,
+    lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS,
     idle_seconds: int = 1800,
 ) -> SnowflakeAccount:
     """The resource for `mode`. Starts nothing and connects to nothing; values of a real account stay environment variables until a run needs them."""

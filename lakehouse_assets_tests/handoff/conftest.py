@@ -175,13 +175,8 @@ class Lakehouse:
         return sorted(map(_comparable, self.arrow().to_pylist()))
 
     def snowflake_rows(self) -> list[tuple]:
-        """What a reader sees. Timestamps as microseconds, for fetched ones depend on the client."""
-        columns = [
-            f"DATE_PART(EPOCH_MICROSECOND, {c.name.upper()})" if c.type.kind.startswith("timestamp") else c.name.upper()
-            for c in self.contract.columns
-        ]
-        rows = self.sql(f"SELECT {', '.join(columns)} FROM {self.names.table(self.contract)}")
-        return sorted(_comparable(dict(zip(self.contract.names, row, strict=True))) for row in rows)
+        """What a reader sees."""
+        return rows_seen(self.sql, self.contract, self.names)
 
     def sql(self, statement: str) -> list[tuple]:
         session = Session(self.connect)
@@ -189,6 +184,16 @@ class Lakehouse:
             return session.run(statement)
         finally:
             session.close()
+
+
+def rows_seen(run: Callable[[str], list[tuple]], contract: Contract, names: TargetNames) -> list[tuple]:
+    """The rows of a served table. Timestamps as microseconds, for fetched ones depend on the client."""
+    columns = [
+        f"DATE_PART(EPOCH_MICROSECOND, {c.name.upper()})" if c.type.kind.startswith("timestamp") else c.name.upper()
+        for c in contract.columns
+    ]
+    rows = run(f"SELECT {', '.join(columns)} FROM {names.table(contract)}")
+    return sorted(_comparable(dict(zip(contract.names, row, strict=True))) for row in rows)
 
 
 def _comparable(row: dict[str, Any]) -> tuple:

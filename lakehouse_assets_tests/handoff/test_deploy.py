@@ -48,6 +48,7 @@ def test_a_deployment_is_complete_and_a_second_one_has_nothing_to_do(lakehouse_o
     before = lakehouse.handoff.session.statements
     assert lakehouse.handoff.deployed(SERVED)
     assert lakehouse.handoff.session.statements == before + 1
+    assert lakehouse.handoff.deployed(SERVED, lakehouse.handoff.read_state())
     for view in ("ANALYTICS.SALES", "OPS.FRESHNESS"):
         lakehouse.sql(f"SELECT * FROM {lakehouse.names.database}.{view}")
     described = lakehouse.sql(

@@ -4,7 +4,7 @@ import random
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 import snowflake.connector
 from snowflake.connector.errors import OperationalError, ProgrammingError
 
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import Handoff, faults, handoff
 from lakehouse_assets.handoff.session import Session
 from lakehouse_assets.handoff.state import own_name
@@ -138,8 +139,11 @@ def test_an_account_that_is_killed_during_a_hand_off_is_right_after_the_next(
             server.wait(10)
 
         at(monkeypatch, point, kill)
-        with pytest.raises(Exception, match=r"stopped|refused|Connection|connect|lost the race"):
-            lakehouse.hand_off()
+        if point == "committed":
+            assert lakehouse.hand_off().outcome == "published"
+        else:
+            with pytest.raises(Exception, match=r"stopped|refused|Connection|connect|lost the race"):
+                lakehouse.hand_off()
         arguments.update(connection_arguments(ensure_running(home)))
         assert lakehouse.snowflake_rows() == (lakehouse.lakehouse_rows() if point == "committed" else before)
         lakehouse.handoff = Handoff(lambda: snowflake.connector.connect(**arguments), shared.store, shared.names, shared.staging)
@@ -160,9 +164,51 @@ def test_a_deleted_staging_folder_costs_a_repetition(lakehouse: Lakehouse, monke
     lakehouse.hand_off()
     lakehouse.replace(FIRST_DAY)
     at(monkeypatch, point, lambda: shutil.rmtree(lakehouse.staging, ignore_errors=True))
-    with suppress(ProgrammingError):  # the connector, of files that are not there
+    sending = r"from .*staging/things/\w+ to the stage directory @.*/things/\w+/ failed: .*; see that the files are there"
+    with pytest.raises(LakehouseError, match=sending) if point == "exported" else nullcontext():
         lakehouse.hand_off()
     lakehouse.hand_off()
+    assert_equal(lakehouse)
+    assert_tidy(lakehouse)
+
+
+def test_a_view_that_is_dropped_under_a_living_hand_off_costs_a_repetition(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody clearing up by hand, or another host that takes this one for dead, must cost time, not a red step with the wrong remedy."""
+    lakehouse.add(FIRST_DAY)
+    lakehouse.hand_off()
+    lakehouse.add(FIRST_DAY)
+
+    def drop() -> None:
+        lakehouse.handoff.drop_view(lakehouse.handoff.read_state().intents[0])
+
+    at(monkeypatch, "viewed", drop)
+    result = lakehouse.hand_off()
+    assert (result.outcome, result.attempts) == ("published", 2)
+    assert_equal(lakehouse)
+    assert_tidy(lakehouse)
+
+
+@pytest.mark.parametrize("refused", ["DROP VIEW", "DELETE FROM {ops}.HANDOFF_PENDING"])
+def test_published_is_published_although_nothing_can_be_cleared_up(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: str
+) -> None:
+    """The rows are served; a red step would have the operator look for them."""
+    lakehouse.add(FIRST_DAY)
+    execute = Session._execute
+
+    def refusing(self: Session, statement: str, values: Any, read: Any) -> Any:
+        if statement.startswith(refused.format(**lakehouse.names.sql)):
+            raise ProgrammingError(msg="Insufficient privileges", errno=3001)
+        return execute(self, statement, values, read)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "_execute", refusing)
+        assert lakehouse.hand_off().outcome == "published"
+    assert "published, but could not clear up after hand-off" in caplog.text
+    assert "Insufficient privileges" in caplog.text
+    # Whoever could not clear up ends, in life: a living process's intent is left alone.
+    lakehouse.sql(f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition(':')[0]}:0'")
+    assert lakehouse.hand_off().outcome == "unchanged"
     assert_equal(lakehouse)
     assert_tidy(lakehouse)
 
@@ -185,8 +231,7 @@ def _statements() -> list[str]:
     return [file.read_text(encoding="utf-8") for file in folder.glob("*.sql")]
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.heavy) for seed in range(3, 25))])
 def test_two_publishers_at_once_wherever_they_meet(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Two runs that hand the same table off, of the same or of different versions, meeting anywhere before the lock."""
     rng = random.Random(seed)
@@ -201,7 +246,9 @@ def test_two_publishers_at_once_wherever_they_meet(lakehouse: Lakehouse, monkeyp
         versions[0] = versions[1]
     rng.shuffle(versions)
     before_the_lock = faults.POINTS[: faults.POINTS.index("begun") + 1]
-    results = race(lakehouse, monkeypatch, rng.choice([p for p in before_the_lock if p not in ("exporting", "listed")]), versions)
+    results = race(
+        lakehouse, monkeypatch, rng.choice([p for p in before_the_lock if p not in ("writing", "exporting", "listed")]), versions
+    )
     assert {r.outcome for r in results} <= {"published", "unchanged", "acknowledged"}
     assert lakehouse.handoff.read_state().tables["THINGS"].version == max(versions)
     lakehouse.hand_off()

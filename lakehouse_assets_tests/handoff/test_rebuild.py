@@ -5,9 +5,12 @@ import os
 import signal
 import threading
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pandera.engines.polars_engine as pe
@@ -17,9 +20,13 @@ import pytest
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.contracts.types import Day, Text, Whole
 from lakehouse_assets.delta.rs import DeltaRsStore
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import Handoff, TargetNames, faults
 from lakehouse_assets.handoff.session import Session
-from lakehouse_assets_tests.handoff.conftest import FIRST_DAY, Lakehouse
+from lakehouse_assets.handoff.state import State
+from lakehouse_assets.resources import handoff as resource
+from lakehouse_assets.resources.handoff import HandoffResource
+from lakehouse_assets_tests.handoff.conftest import FIRST_DAY, Everything, Lakehouse, contract
 from lakehouse_assets_tests.handoff.test_handoff import assert_equal
 
 
@@ -120,6 +127,101 @@ def test_a_hand_off_that_publishes_while_the_table_is_made_is_not_lost(evolving:
     monkeypatch.setattr(Session, "_execute", overtaken)
     lakehouse.handoff.deploy([AFTER])
     assert lakehouse.hand_off().outcome == "published"
+    assert_equal(lakehouse)
+
+
+def as_a_run_does(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> State:
+    """What a run does before it hands off: the state, with what is pending deployed."""
+    monkeypatch.setattr(resource, "served", lambda: {"things": lakehouse.contract})
+    return HandoffResource.ready(SimpleNamespace(state=partial(HandoffResource.state, None)), lakehouse.handoff)  # type: ignore[arg-type]
+
+
+def test_a_run_finishes_a_deployment_that_died_although_the_schema_is_there(evolving: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hand-off published while the table was made, so that state and schema fit: only the missing fingerprint tells that its rows are gone."""
+    lakehouse, table = evolving, evolving.names.table(AFTER)
+    lakehouse.sql(f"CREATE TABLE {table}_AS_IT_WAS AS SELECT * FROM {table}")
+    publish(lakehouse, [{**row, "price": Decimal(row["id"])} for row in renewed()])
+    execute = Session._execute
+
+    def overtaken(self: Session, statement: str, *rest: Any) -> Any:
+        if not statement.startswith(f"CREATE OR REPLACE TABLE {table} "):
+            return execute(self, statement, *rest)
+        with lakehouse.publisher() as other:
+            lakehouse.sql(f"ALTER TABLE {table} ADD COLUMN LABEL VARCHAR")
+            assert other.hand_off(lakehouse.spark, AFTER, lakehouse.version).outcome == "published"
+        execute(self, statement.replace(f"FROM {table}", f"FROM {table}_AS_IT_WAS"), *rest)
+        raise InterruptedError("the deployment dies here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "_execute", overtaken)
+        with pytest.raises(InterruptedError):
+            lakehouse.handoff.deploy([AFTER])
+    assert lakehouse.hand_off(state=as_a_run_does(lakehouse, monkeypatch)).outcome == "published"
+    assert_equal(lakehouse)
+
+
+def test_a_hand_off_amid_what_a_deployment_forgets_keeps_its_slices(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices that are forgotten behind a hand-off count as empty: a day that is deleted later would be served for ever."""
+    lakehouse.add(*DAYS)
+    lakehouse.hand_off()
+    lakehouse.sql(f"DELETE FROM {lakehouse.names.sql['ops']}.DEPLOYED_OBJECTS WHERE OBJECT_NAME LIKE '%THINGS'")
+    execute, forget = Session._execute, f"DELETE FROM {lakehouse.names.sql['ops']}.HANDOFF_SLICES"
+    met: list[str] = []
+
+    def amid(self: Session, statement: str, *rest: Any) -> Any:
+        if statement.startswith(forget) and self is lakehouse.handoff.session:
+            met.append(statement)
+            with lakehouse.publisher(attempts=1) as other, suppress(LakehouseError):
+                other.session.run("ALTER SESSION SET LOCK_TIMEOUT = 0")
+                other.hand_off(lakehouse.spark, lakehouse.contract, lakehouse.version)
+        return execute(self, statement, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "_execute", amid)
+        lakehouse.handoff.deploy([lakehouse.contract])
+    assert len(met) == 2
+    lakehouse.delete(f"day = '{DAYS[1]}'")
+    lakehouse.hand_off()
+    assert_equal(lakehouse)
+
+
+def test_a_run_deploys_what_the_schema_does_not_tell(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column that may be null from now on has the same type; its first null would break the hand-off."""
+
+    class Strict(Everything):
+        """A label for every row."""
+
+        label: Text = pa.Field(nullable=False)
+
+    class Lenient(Strict):
+        """Or none."""
+
+        label: Text = pa.Field(nullable=True)
+
+    lakehouse.handoff.deploy([contract(Strict)])
+    lakehouse.sql(f"ALTER TABLE {lakehouse.names.table(lakehouse.contract)} ALTER COLUMN LABEL SET NOT NULL")
+    lakehouse.contract = contract(Lenient)
+    state = as_a_run_does(lakehouse, monkeypatch)
+    lakehouse.add(*DAYS, number=20)
+    assert lakehouse.hand_off(state=state).outcome == "published"
+    assert any(row["label"] is None for row in lakehouse.arrow().to_pylist())
+    before = lakehouse.handoff.session.statements
+    as_a_run_does(lakehouse, monkeypatch)
+    assert lakehouse.handoff.session.statements == before + 1
+    assert_equal(lakehouse)
+
+
+def test_a_record_of_an_earlier_version_gets_its_new_columns_by_a_run(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run after an upgrade would otherwise end with the account's words for a column that is not there."""
+    lakehouse.add(*DAYS)
+    lakehouse.hand_off()
+    ops = lakehouse.names.sql["ops"]
+    lakehouse.sql(f"ALTER TABLE {ops}.HANDOFF_STATE DROP COLUMN DELTA_COMMIT")
+    lakehouse.sql(f"DELETE FROM {ops}.DEPLOYED_OBJECTS WHERE OBJECT_NAME LIKE '%handoff_state'")
+    state = as_a_run_does(lakehouse, monkeypatch)
+    result = lakehouse.hand_off(state=state)
+    assert (result.outcome, result.compared) == ("acknowledged", "sums")
+    assert lakehouse.hand_off().outcome == "unchanged"
     assert_equal(lakehouse)
 
 

@@ -1,6 +1,7 @@
 """Reconciliation finds every difference, names the rows, and repair mends exactly those slices."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import slices
+from lakehouse_assets.handoff.session import Session
 from lakehouse_assets_tests.handoff.conftest import FIRST_DAY, Everything, Hashed, Lakehouse, Undivided, contract
 from lakehouse_assets_tests.handoff.test_handoff import assert_equal, assert_tidy
 
@@ -93,6 +95,41 @@ def test_a_table_never_handed_off_is_equal_while_it_is_empty(lakehouse: Lakehous
     assert (found.equal, found.version) == (True, -1)
     lakehouse.sql(f"INSERT INTO {lakehouse.names.table(lakehouse.contract)} (ID) SELECT 1")
     assert not lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract).equal
+
+
+def test_a_hand_off_that_publishes_meanwhile_is_no_difference(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alert at night that is gone in the morning teaches people to ignore alerts."""
+    lakehouse.add(D1)
+    lakehouse.hand_off()
+    lakehouse.add(D1)
+    execute, once = Session._execute, iter([True])
+
+    def overtaken(self: Session, statement: str, *rest: Any) -> Any:
+        answer = execute(self, statement, *rest)
+        if statement.startswith("SELECT SLICE, ROW_COUNT") and next(once, False):
+            with lakehouse.publisher() as other:
+                assert other.hand_off(lakehouse.spark, lakehouse.contract, lakehouse.version).outcome == "published"
+        return answer
+
+    monkeypatch.setattr(Session, "_execute", overtaken)
+    found = lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract)
+    assert (found.equal, found.version, found.rows) == (True, lakehouse.version, 6)
+
+
+def test_a_snapshot_that_cannot_be_read_for_another_reason_is_told(lakehouse: Lakehouse) -> None:
+    """Trouble of the storage must not turn a proof against the snapshot into one against the ledger, without a word."""
+    lakehouse.add(D1)
+    handed = set(DeltaTable(lakehouse.store.uri("gold.things")).file_uris())
+    lakehouse.hand_off()
+    lakehouse.replace(D1)
+    for file in handed:
+        Path(file).write_bytes(b"no Parquet")
+    with pytest.raises(Exception, match=r"(?i)parquet|magic|footer"):
+        lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract)
+    for file in handed:
+        Path(file).unlink()
+    found = lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract)
+    assert (found.equal, found.snapshot_readable) == (True, False)
 
 
 @pytest.mark.parametrize(("model", "said"), [(Everything, f"{D1}..{D2}"), (Hashed, "0..3"), (Undivided, "all")])

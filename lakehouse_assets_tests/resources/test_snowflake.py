@@ -69,7 +69,7 @@ def test_values_of_a_real_account_stay_environment_variables(monkeypatch: pytest
     assert delegate.password == "a-secret-value"
     assert (delegate.account, delegate.user, delegate.database) == ("an-account", "a-user", "LAKEHOUSE")
     assert delegate.additional_snowflake_connection_args == {
-        "session_parameters": {"TIMEZONE": "UTC", "LOCK_TIMEOUT": 120, "QUERY_TAG": "a run"}
+        "session_parameters": {"TIMEZONE": "UTC", "LOCK_TIMEOUT": 600, "QUERY_TAG": "a run"}
     }
 
 

@@ -1,0 +1,58 @@
+"""What a run asks of Snowflake: each statement is a round trip, and on a real account a warehouse that wakes up."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import pytest
+from rich.console import Console
+from snowflake.connector.cursor import SnowflakeCursor
+
+from lakehouse_assets.cli import _print_summary
+from lakehouse_assets.resources.handoff import served
+from lakehouse_assets_tests.pipeline.world import State, World
+
+
+@contextmanager
+def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Every statement that a cursor of the connector sends."""
+    execute, sent = SnowflakeCursor.execute, []
+
+    def recorded(self: SnowflakeCursor, command: str, *rest: object, **named: object) -> object:
+        sent.append(" ".join(command.split()))
+        return execute(self, command, *rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SnowflakeCursor, "execute", recorded)
+        yield sent
+
+
+def test_a_command_with_nothing_to_do_sends_one_statement(loaded: tuple[World, State], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schedule that runs it every five minutes would keep a warehouse awake."""
+    world, _ = loaded
+    with recording(monkeypatch) as sent:
+        runner = world.run()
+        told = io.StringIO()
+        _print_summary(Console(file=told, width=200), runner, 1.0)
+    assert runner.runs == 0
+    assert "SALES_LINES" in told.getvalue()
+    assert [s.split()[0] for s in sent] == ["SELECT"], sent
+    assert "HANDOFF_STATE" in sent[0]
+
+
+def test_a_run_over_unchanged_tables_sends_one_statement_for_all_of_them(
+    loaded: tuple[World, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Materialising again from the UI must cost one read of the state, however many tables are served."""
+    world, _ = loaded
+    tables = [dg.AssetKey(["snowflake", table]) for table in served()]
+    job = world.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(tables), asset_check_selection=set())
+    key = sorted(world.materialized("snowflake.sales_lines"))[-1]
+    with recording(monkeypatch) as sent:
+        result = job.execute_in_process(instance=world.instance, partition_key=key)
+    assert result.success
+    outcomes = [m.metadata["outcome"].value for table in tables for m in result.asset_materializations_for_node("__".join(table.path))]
+    assert outcomes == ["unchanged"] * len(tables)
+    assert len(sent) == 1, sent
+    assert "HANDOFF_STATE" in sent[0]
