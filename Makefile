@@ -3,11 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
-export LAKEHOUSE_HOME ?= $(CURDIR)/.lakehouse
 # Compiled modules make every start some seconds cheaper.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run test test-all lint ui java browser status clean lock
+.PHONY: setup run test test-all lint ui java postgres browser status clean lock
 
 setup: $(VENV)/.installed .env
 
@@ -21,9 +20,11 @@ else
 endif
 	touch $@
 
-.env: $(VENV)/.installed
-	$(BIN)/python -m lakehouse_assets.instance.local --home "$(LAKEHOUSE_HOME)" --env-file .env
-	touch $@
+# Names the Dagster instance of this home for Dagster's own commands; each time, for LAKEHOUSE_HOME, in the environment or in .env, may have changed.
+.env: $(VENV)/.installed FORCE
+	@$(BIN)/python -m lakehouse_assets.instance.local --env-file .env
+
+FORCE:
 
 run: setup
 	$(BIN)/lakehouse run
@@ -32,10 +33,10 @@ run: setup
 	$(BIN)/lakehouse sql "SELECT cohort_month, months_since, cohort_size, active_customers, net_sales FROM ANALYTICS.COHORT_RETENTION ORDER BY cohort_month, months_since LIMIT 12"
 	$(BIN)/lakehouse verify
 
-test: setup java
+test: setup java postgres
 	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile $(TESTS)
 
-test-all: setup java browser
+test-all: setup java postgres browser
 	$(BIN)/python -m pytest $(TESTS)
 
 lint: setup
@@ -44,13 +45,15 @@ lint: setup
 	$(BIN)/pyright
 
 ui: setup
-	@$(BIN)/python -m lakehouse_assets.instance.local --home "$(LAKEHOUSE_HOME)" --env-file .env
 	$(BIN)/dagster dev -w workspace.yaml -p 3000
 
-# What tests need beside Python: Java for Apache Spark, Chromium for the UI. Installed by Debian and its kin, for root; elsewhere the tests that
-# lack it are skipped, with that reason.
+# What tests need beside Python: Java for Apache Spark, PostgreSQL for the team's instance and the customers' database, Chromium for the UI. Installed by
+# Debian and its kin, for root; elsewhere the tests that lack it are skipped, with that reason.
 java:
 	@command -v java >/dev/null || $(call install,openjdk-17-jre-headless)
+
+postgres:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install,postgresql)
 
 browser:
 	@command -v chromium >/dev/null || $(call install,chromium)

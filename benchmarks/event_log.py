@@ -1,23 +1,28 @@
 """What the events of a range run cost: CPU seconds and wall seconds of one run over many partitions of assets that do nothing, by event log.
 
     python benchmarks/event_log.py [--partitions 390] [--assets 18] [--checks 3] [--per-day-checks] [--storage stock|ours] [--batch-size 1000]
+                                   [--database sqlite|postgresql]
 
-Prints one line of JSON. Each storage is measured in a process of its own, for the environment of a process decides whether events are stored in batches.
+Prints one line of JSON. PostgreSQL is a server of its own, without fsync, and the CPU seconds are those of the run, not the server's. Each storage is measured in a process of its own, for the environment of a process decides whether events are stored in batches.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
 
 STORAGES = ("stock", "ours")
+PROJECT = Path(__file__).resolve().parents[1]
+TEAM = PROJECT / "deploy" / "dagster.team.yaml"
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
@@ -59,10 +64,16 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 
     defs = dg.Definitions(assets=[table(n) for n in range(options.assets)], jobs=[dg.define_asset_job("all_tables", selection="*")])
     with tempfile.TemporaryDirectory() as home:
-        if options.storage == "ours":
-            folder = ensure_instance(Path(home))
+        folder = Path(home)
+        if options.database == "postgresql" and options.storage == "ours":
+            shutil.copy(TEAM, folder / "dagster.yaml")
+        elif options.database == "postgresql":
+            (folder / "dagster.yaml").write_text(
+                "storage: {postgres: {postgres_url: {env: DAGSTER_POSTGRES_URL}}}\ntelemetry: {enabled: false}\n"
+            )
+        elif options.storage == "ours":
+            folder = ensure_instance(folder)
         else:
-            folder = Path(home)
             (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
         with dg.DagsterInstance.from_config(str(folder)) as instance:
             cpu, wall = _cpu_seconds(), time.perf_counter()
@@ -83,6 +94,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
                 len(instance.get_materialized_partitions(dg.AssetKey(["layer", f"table_{n}"]))) for n in range(options.assets)
             )
     return {
+        "database": options.database,
         "storage": options.storage,
         "batch_size": options.batch_size,
         "partitions": options.partitions,
@@ -111,6 +123,7 @@ def main() -> None:
     parser.add_argument("--per-day-checks", action="store_true", help="one evaluation a check and partition, besides the one of the run")
     parser.add_argument("--batch-size", type=int, default=1000, help="DAGSTER_EVENT_BATCH_SIZE")
     parser.add_argument("--storage", choices=STORAGES)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     options = parser.parse_args()
     if options.storage is None:
         for storage in STORAGES:
@@ -118,7 +131,13 @@ def main() -> None:
         return
     os.environ["DAGSTER_EVENT_BATCH_SIZE"] = str(options.batch_size)
     warnings.simplefilter("ignore")
-    print(json.dumps(measure(options)), flush=True)
+    with ExitStack() as stack:
+        if options.database == "postgresql":
+            sys.path.insert(0, str(PROJECT))
+            from lakehouse_assets_tests import postgres_server
+
+            os.environ["DAGSTER_POSTGRES_URL"] = stack.enter_context(postgres_server.server())
+        print(json.dumps(measure(options)), flush=True)
 
 
 if __name__ == "__main__":

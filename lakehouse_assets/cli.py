@@ -41,6 +41,7 @@ app = typer.Typer(
     help="Carry curated lakehouse tables to Snowflake, exactly once and provably equal.",
 )
 _verbose = False
+_INTERRUPTED = 130
 
 Landing = Annotated[Path | None, typer.Option(help="The landing zone; default LAKEHOUSE_LANDING.")]
 Home = Annotated[Path | None, typer.Option(help="Where local state lives; default LAKEHOUSE_HOME.")]
@@ -60,11 +61,12 @@ def main() -> None:
     load_dotenv(Path(".env"))  # what Dagster's own commands do, too: SNOWFLAKE_* values are read from the environment alone
     try:
         # Without standalone mode an exit code that a command raises comes back as the result; commands give no other.
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == _INTERRUPTED:  # Typer makes an exit code of Ctrl-C
+            print("Interrupted; run the command again to finish what is pending.", file=sys.stderr)
+        sys.exit(code)
     except typer.Abort:
         sys.exit("Interrupted.")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted; run the command again to finish what is pending.")
     except Exception as error:
         if _verbose:
             traceback.print_exc()
@@ -100,11 +102,10 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
 
 @contextmanager
 def _instance(settings: Settings) -> Iterator[Any]:
-    """The local Dagster instance (or the one DAGSTER_HOME names), cleared of runs whose process is gone."""
-    from lakehouse_assets.instance.local import ensure_instance, environment
+    """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
+    from lakehouse_assets.instance.local import environment_of_command
 
-    for name, value in environment(ensure_instance(settings.home)).items():
-        os.environ[name] = value
+    os.environ.update(environment_of_command(settings.home, os.environ))
     from dagster import DagsterInstance
 
     from lakehouse_assets.instance.sweep import sweep_dead_runs
@@ -171,6 +172,7 @@ def _runner(settings: Settings, instance: Any, console: Console, first: date | N
         end=last,
         select=[s.strip().split("/") for s in select] if select else None,
         say=console.print,
+        effect=lambda table: _effect_on_quarantine(settings, table),
         observer=observe,
         echo=_verbose,
     )
@@ -639,6 +641,19 @@ def quarantine_export(
     print(f"Wrote {len(rows)} rows to {out}.")
 
 
+def _effect_on_quarantine(settings: Settings, table: str) -> str | None:
+    """What judging everything again would change; None for a table without quarantine."""
+    from lakehouse_assets.definitions import email_key
+    from lakehouse_assets.sources.cleanse import preview
+    from lakehouse_assets.sources.tables import source_tables
+
+    source = next((s for s in source_tables(email_key(settings), settings.keep_email) if s.name == table), None)
+    if source is None:
+        return None
+    entering, leaving = preview(_resources(settings)[0].lakehouse, source)
+    return f"{entering} rows would enter quarantine, {leaving} would leave it"
+
+
 @quarantine_app.command("preview")
 def quarantine_preview(
     table: Annotated[str, typer.Argument(help="silver.order_lines, silver.customers or silver.fx_rates.")], home: Home = None
@@ -647,16 +662,10 @@ def quarantine_preview(
 
     Example: `lakehouse quarantine preview silver.order_lines`
     """
-    settings = _settings(home=home)
-    from lakehouse_assets.definitions import email_key
-    from lakehouse_assets.sources.cleanse import preview
-    from lakehouse_assets.sources.tables import source_tables
-
-    source = next((s for s in source_tables(email_key(settings), settings.keep_email) if s.name == table), None)
-    if source is None:
+    effect = _effect_on_quarantine(_settings(home=home), table)
+    if effect is None:
         raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_QUARANTINED)}.")
-    entering, leaving = preview(_resources(settings)[0].lakehouse, source)
-    print(f"{table}: {entering} rows would enter quarantine, {leaving} would leave it.")
+    print(f"{table}: {effect}.")
 
 
 @quarantine_app.command("replay")

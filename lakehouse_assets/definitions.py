@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 
 from lakehouse_assets.assets import bronze, gold, silver
-from lakehouse_assets.assets.snowflake import reconciliation, snowflake_assets
+from lakehouse_assets.assets.links import linked
+from lakehouse_assets.assets.snowflake import publication, reconciliation, snowflake_assets
 from lakehouse_assets.assets.table import Table
 from lakehouse_assets.automation.alerts import watch_sensor
 from lakehouse_assets.automation.jobs import RECONCILE, table_jobs
@@ -18,6 +19,7 @@ from lakehouse_assets.automation.sensor import landing_sensor
 from lakehouse_assets.automation.sinks import LogSink, WebhookSink
 from lakehouse_assets.contracts import CONTRACTS, contract
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.handoff.handoff import Handoff
 from lakehouse_assets.instance.processes import in_process_executor
 from lakehouse_assets.io_managers.delta import DeltaIOManager
 from lakehouse_assets.io_managers.snowflake_stage import SnowflakeStageIOManager
@@ -88,26 +90,33 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     )
     users_read = [
         asset.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=late))
-        for asset in snowflake_assets(settings, partitions)
+        for asset in (
+            linked(asset, Handoff.hand_off, served()[asset.key.path[-1]], settings.code_url)
+            for asset in snowflake_assets(settings, partitions)
+        )
     ]
-    reconciliations = [reconciliation(model) for model in served().values()]
-    stand_alone = [
-        *reconciliations,
+    after_each = [publication(model) for model in served().values()]
+    whole_table = [
+        *(reconciliation(model) for model in served().values()),
         *(checks.live_check(model, live(model), {"lakehouse"}) for model in served().values()),
         *(checks.table_check(model, CONTRACTS, read, {"lakehouse"}) for model in CONTRACTS.values() if model.table_rules),
         checks.volume_check(served()["sales_lines"], live(served()["sales_lines"]), "invoice_date", {"lakehouse"}),
     ]
-    jobs = table_jobs(list(PUBLISHED.values()), [key for r in reconciliations for key in r.check_keys])
+    jobs = table_jobs(list(PUBLISHED.values()), [key for check in whole_table for key in check.check_keys])
     nodes = graph(settings)
-    maintenance = maintenance_job([*nodes, *(f"{table}_{side}" for table in PUBLISHED.values() for side in ("quarantine", "verdicts"))])
+    quarantines = [f"{table}_quarantine" for table in PUBLISHED.values()]
+    maintenance = maintenance_job([*nodes, *quarantines, *(f"{table}_verdicts" for table in PUBLISHED.values())], quarantines)
     return dg.Definitions(
-        assets=[*(t.build(partitions) for t in tables(settings)), *users_read],
-        asset_checks=stand_alone,
+        assets=[*(linked(t.build(partitions), t.code, contract(t.name), settings.code_url) for t in tables(settings)), *users_read],
+        asset_checks=[*after_each, *whole_table],
         jobs=[*jobs, maintenance],
         schedules=schedules(nodes, maintenance, next(j for j in jobs if j.name == RECONCILE), settings.timezone),
         sensors=[
-            landing_sensor(nodes, settings.retry_seconds),
-            watch_sensor([key for asset in users_read for key in asset.keys], [key for check in stand_alone for key in check.check_keys]),
+            landing_sensor(nodes, settings.retry_seconds, {job.name: job for job in jobs}),
+            watch_sensor(
+                [key for asset in users_read for key in asset.keys],
+                [key for check in (*after_each, *whole_table) for key in check.check_keys],
+            ),
         ],
         resources=built,
         executor=in_process_executor,

@@ -12,5 +12,13 @@ class StaleSliceError(LakehouseError):
     """A publish found that its table has moved on since the slice was staged; the caller stages again."""
 
 
+class AccountUnavailableError(LakehouseError):
+    """The Snowflake account gives no connection now; the lakehouse is loaded all the same."""
+
+
 class SourceUnavailableError(LakehouseError):
     """A source that is asked, not sent, cannot be read now; what else there is to load is loaded."""
+
+
+class AccountStoppedError(LakehouseError):
+    """The embedded account has stopped in the middle of a session; over a new one it starts anew."""

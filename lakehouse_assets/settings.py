@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     alert_webhook: SecretStr | None = Field(
         None, description="where alerts are posted as JSON; without it they go to the log of the sensor `watch`"
     )
+    code_url: str | None = Field(
+        None,
+        description="where this repository can be browsed at a branch or commit; assets then link there, else to the files of this checkout",
+    )
     keep_email: bool = Field(False, description="keep e-mail addresses in clear beside their keyed hash")
     email_key: SecretStr | None = Field(None, description="key of the e-mail hash; has a default on the embedded account only")
     handoff_file_mb: int = Field(128, ge=1, description="target size of a hand-off file, MB")

@@ -10,16 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 USER, PASSWORD = "lakehouse", "not-a-secret"
+DEBIAN = Path("/usr/lib/postgresql")
+
+
+def programs() -> Path | None:
+    """The folder of PostgreSQL's server programs: that of `initdb` on the PATH, else Debian's newest, which keeps them off the PATH."""
+    on_path = shutil.which("initdb")
+    debian = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda program: [int(n) for n in program.parts[-3].split(".")])
+    found = Path(on_path) if on_path else debian[-1] if debian else None
+    return found.resolve().parent if found else None
 
 
 def missing() -> str | None:
     """Why PostgreSQL cannot run here; None where it can."""
-    return None if shutil.which("initdb") and shutil.which("pg_ctl") else "PostgreSQL's initdb and pg_ctl are not on the PATH"
+    return None if programs() else f"PostgreSQL's initdb is neither on the PATH nor below {DEBIAN}; as root, `make postgres` installs it"
 
 
 @contextmanager
 def server() -> Iterator[str]:
     """Yields the URL of its database."""
+    bin_ = programs()
+    assert bin_ is not None, missing()
     folder = Path(tempfile.mkdtemp(prefix="lakehouse-postgres-"))  # pytest's own folders are closed to the other user
     as_user: dict[str, int] = {}
     if os.getuid() == 0:  # PostgreSQL refuses to run as root
@@ -32,9 +43,14 @@ def server() -> Iterator[str]:
     data, password = folder / "data", folder / "password"
     password.write_text(PASSWORD)
 
-    def run(*command: str | Path) -> None:
+    def run(program: str, *arguments: str | Path) -> None:
         done = subprocess.run(
-            command, cwd=folder, env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, capture_output=True, text=True, **as_user
+            [bin_ / program, *arguments],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            **as_user,
         )
         assert done.returncode == 0, done.stderr
 

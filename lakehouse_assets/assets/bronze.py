@@ -1,18 +1,19 @@
 """Bronze: what landed, row by row, and the journal. Rows first, journal after."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.assets.table import Table, TableConfig, asset_key, audit, lakehouse_asset, output
+from lakehouse_assets.assets.table import Table, TableConfig, asset_key, audit, lakehouse_asset, output, timed
 from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.io_managers.delta import Publication
 from lakehouse_assets.resources.lakehouse import LakehouseResource
-from lakehouse_assets.sources.ingest import entries, new_drops, stage_bronze, stage_journal
+from lakehouse_assets.sources import journal, parse
+from lakehouse_assets.sources.ingest import entries, landed_drops, new_drops, stage_bronze, stage_journal
 from lakehouse_assets.sources.landing import SOURCES, Drop
 from lakehouse_assets.sources.pull import SOURCE as PULLED
 from lakehouse_assets.sources.pull import TABLE, Pull, due, pull
@@ -54,22 +55,24 @@ def _bronze(source: str, words: str) -> Table:
                 pulled = _pull(context, lakehouse) if source == PULLED else None
                 return stage_bronze(lakehouse.lakehouse, source, lakehouse.zone, drops, pulled)
 
-            by_day: dict[str, int] = {}
-            for drop in drops:
-                by_day[str(drop.batch_date)] = by_day.get(str(drop.batch_date), 0) + 1
-            for key in context.partition_keys:
-                context.add_asset_metadata({"drops": by_day.get(key, 0)}, partition_key=key)
-            staged = stage()
+            def batches(rows: Mapping[date, int]) -> dict[date, dict[str, Any]]:
+                landed = landed_drops(lakehouse.lakehouse, source, drops)
+                return {day: {"drops": landed[day]} for day in rows}
+
+            seconds: dict[str, float] = {}
+            with timed(seconds, "stage"):
+                staged = stage()
             if staged and staged.consumed.watermark:
                 context.add_asset_metadata({"watermark": dg.MetadataValue.json(dict(staged.consumed.watermark))})
-            gates = audit(model, lakehouse, staged)
+            with timed(seconds, "audit"):
+                gates = audit(model, lakehouse, staged)
             yield from gates.results
             if not gates.blocked:
-                yield output(context, lakehouse, Publication(model.name, staged, stage), config)
+                yield output(context, lakehouse, Publication(model.name, staged, stage, batches, seconds), config)
 
         return compute
 
-    return Table(model.name, (), "", build)
+    return Table(model.name, (), "", build, parse)
 
 
 orders = _bronze("orders", "Taken in from the CSV drops of the folder `orders/`.")
@@ -96,11 +99,14 @@ def _landings() -> Table:
                 lakehouse.lakehouse.head(model)
                 return stage_journal(lakehouse.lakehouse, lakehouse.zone, _drops_of(context, lakehouse))
 
-            yield output(context, lakehouse, Publication(model.name, stage(), stage), config)
+            seconds: dict[str, float] = {}
+            with timed(seconds, "stage"):
+                staged = stage()
+            yield output(context, lakehouse, Publication(model.name, staged, stage, seconds=seconds), config)
 
         return compute
 
-    return Table(model.name, (), "", build)
+    return Table(model.name, (), "", build, journal)
 
 
 landings = _landings()

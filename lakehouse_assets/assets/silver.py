@@ -1,34 +1,46 @@
 """Silver: typed, cleansed, deduplicated; bad rows set aside with their reasons; the account of every drop."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.assets.table import Table, TableConfig, asset_key, fingerprint, lakehouse_asset, output, slice_doubles, table
-from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
+from lakehouse_assets.assets.table import Table, TableConfig, asset_key, fingerprint, lakehouse_asset, output, slice_doubles, table, timed
+from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
+from lakehouse_assets.delta.store import OPERATION
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.instance.check_events import log_check_evaluations
-from lakehouse_assets.io_managers.delta import Publication, publish
+from lakehouse_assets.io_managers.delta import BatchAccounts, Publication, publish
 from lakehouse_assets.quality import checks
-from lakehouse_assets.quality.audit import DropVerdict
+from lakehouse_assets.quality.audit import UNIQUE, DropVerdict, slice_violations, unique_key_violations
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources import intake as accounts
-from lakehouse_assets.sources.cleanse import Cleansed, SourceTable, cleanse, standing_verdicts
+from lakehouse_assets.sources.cleanse import Cleansed, SourceTable, batch_accounts, cleanse, standing_verdicts
 from lakehouse_assets.sources.journal import REFUSED
 from lakehouse_assets.sources.tables import source_tables
 from lakehouse_assets.transforms import customers as crm
 from lakehouse_assets.transforms import frames, fx_rates, order_lines, products
 
 
-def _shown(verdicts: list[DropVerdict]) -> dict[str, Any]:
-    """What a day's materialisation says of the drops of its batch."""
-    counts = {"landed": sum(v.landed for v in verdicts), "bad_rows": sum(v.bad_rows for v in verdicts)}
-    return {**counts, **checks.drift_metadata(verdicts)}
+def refuse_broken_sides(lakehouse: Lakehouse, sides: Iterable[StagedSlice]) -> None:
+    """Raise `LakehouseError` where a side table would break its contract. It is no drop's fault, so there is no gate to show it and nothing to set aside."""
+    for side in sides:
+        if side.uri is None:
+            continue
+        rows = lakehouse.staged_frame(side.contract, side.uri)
+        doubled = unique_key_violations(rows, side.contract)
+        written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
+        broken = [*slice_violations(written, side.contract), *([UNIQUE] if doubled else [])]
+        if broken:
+            raise LakehouseError(
+                f"{side.contract.name} would break {', '.join(broken)}; nothing was published, mend what writes it (sources/cleanse.py)."
+            )
 
 
-def _source_table(source: SourceTable, mark: str, words: str) -> Table:
+def _source_table(source: SourceTable, mark: str, words: str, code: ModuleType) -> Table:
     model = source.contract
     key = asset_key(model.name)
 
@@ -43,15 +55,21 @@ def _source_table(source: SourceTable, mark: str, words: str) -> Table:
         )
         def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
             cleansed: Cleansed | None = None
+            keys = context.partition_keys
+            days = {date.fromisoformat(k) for k in keys}
 
             def stage() -> StagedSlice | None:
                 nonlocal cleansed
-                cleansed = cleanse(lakehouse.lakehouse, source, fingerprint=mark, force=config.force)
+                cleansed = cleanse(lakehouse.lakehouse, source, fingerprint=mark, force=config.force, days=days)
+                refuse_broken_sides(lakehouse.lakehouse, cleansed.slice.side if cleansed else ())
                 return cleansed.slice if cleansed else None
 
-            staged = stage()
-            keys = context.partition_keys
-            days = {date.fromisoformat(k) for k in keys}
+            def accounts_of(rows: Mapping[date, int]) -> dict[date, dict[str, int]]:
+                return batch_accounts(lakehouse.lakehouse, model.name, source.source, rows)
+
+            seconds: dict[str, float] = {}
+            with timed(seconds, "stage"):
+                staged = stage()
             judged = cleansed.judged if cleansed else []
             paths = {v.path for v in judged}
             recorded = standing_verdicts(lakehouse.lakehouse, model.name, source.source, days)
@@ -61,13 +79,14 @@ def _source_table(source: SourceTable, mark: str, words: str) -> Table:
             by_day: dict[str, list[DropVerdict]] = {key: [] for key in keys}
             for verdict in judged:
                 by_day[str(verdict.batch_date)].append(verdict)
-            doubled = slice_doubles(model, lakehouse, staged)
+            with timed(seconds, "audit"):
+                doubled = slice_doubles(model, lakehouse, staged)
             gates = checks.drop_gates(model, judged, by_day, doubled)
             log_check_evaluations(context, gates.evaluations)
-            shown = {day: _shown(verdicts) for day, verdicts in by_day.items()}
-            for day, metadata in shown.items():
+            drift = {day: checks.drift_metadata(verdicts) for day, verdicts in by_day.items()}
+            for day, metadata in drift.items():
                 context.add_asset_metadata(metadata, partition_key=day)
-            publication = Publication(model.name, staged, stage)
+            publication = Publication(model.name, staged, stage, accounts_of, seconds)
             if doubled:
                 yield from gates.results
                 return
@@ -77,15 +96,28 @@ def _source_table(source: SourceTable, mark: str, words: str) -> Table:
                 return
             # The other drops are published and their batches are green. Without an Output nothing downstream runs in this run: it
             # would take the refused batches for loaded, so it follows in a run of its own.
-            ref = publish(lakehouse, publication)
             red = {str(v.batch_date) for v in refused}
-            for day in sorted(set(keys) - red):
-                context.log_event(dg.AssetMaterialization(key, partition=day, metadata={**shown[day], "delta_version": ref.version}))
+            for day, metadata in publish(lakehouse, publication, sorted(set(keys) - red)).items():
+                context.log_event(dg.AssetMaterialization(key, partition=day, metadata={**metadata, **drift[day]}))
             yield from gates.results
 
         return compute
 
-    return Table(model.name, (JOURNAL,), mark, build)
+    return Table(model.name, (JOURNAL,), mark, build, code)
+
+
+def _intake_accounts(lakehouse: LakehouseResource) -> BatchAccounts:
+    """The accounts of the drops of each batch date, all sources together."""
+
+    def accounts_of(rows: Mapping[date, int]) -> Mapping[date, Mapping[str, int]]:
+        names: tuple[str, ...] = ("landed", "published", "quarantined", "duplicates")
+        found: dict[date, dict[str, int]] = {day: dict.fromkeys(names, 0) for day in rows}
+        for row in lakehouse.lakehouse.store.read("silver.intake", columns=["batch_date", *names]).to_pylist():
+            for name in names if row["batch_date"] in found else ():
+                found[row["batch_date"]][name] += row[name]
+        return found
+
+    return accounts_of
 
 
 _CODE = {"silver.order_lines": order_lines, "silver.customers": crm, "silver.fx_rates": fx_rates}
@@ -102,7 +134,14 @@ def build_tables(email_key: str, keep_email: bool) -> list[Table]:
     # Another key or another permission makes customers stale; two bytes of a hash tell nothing of the key.
     marks["silver.customers"] += f"-{hashlib.sha256(email_key.encode()).hexdigest()[:4]}{'-email' if keep_email else ''}"
     return [
-        *(_source_table(source, marks[source.name], _WORDS[source.name]) for source in source_tables(email_key, keep_email)),
+        *(
+            _source_table(source, marks[source.name], _WORDS[source.name], _CODE[source.name])
+            for source in source_tables(email_key, keep_email)
+        ),
         table("silver.products", upstreams=["silver.order_lines"])(products.products),
-        table("silver.intake", upstreams=[JOURNAL, *(n for t in accounts.TABLES.values() for n in (t, f"{t}_verdicts"))])(accounts.intake),
+        table(
+            "silver.intake",
+            upstreams=[JOURNAL, *(n for t in accounts.TABLES.values() for n in (t, f"{t}_verdicts"))],
+            accounts=_intake_accounts,
+        )(accounts.intake),
     ]

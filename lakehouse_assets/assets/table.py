@@ -7,20 +7,25 @@ import ast
 import hashlib
 import inspect
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import dagster as dg
+from pyspark.sql import DataFrame
 
-from lakehouse_assets.contracts import Contract, contract
-from lakehouse_assets.delta.staging import StagedSlice
+from lakehouse_assets.contracts import CONTRACTS, Contract, contract
+from lakehouse_assets.delta.staging import Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION
-from lakehouse_assets.io_managers.delta import Publication
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.io_managers.delta import BatchAccounts, Publication
 from lakehouse_assets.partitions import BACKFILL_POLICY
 from lakehouse_assets.quality import checks
-from lakehouse_assets.quality.audit import Broken, slice_violations, unique_key_violations
+from lakehouse_assets.quality.audit import Broken, preview, slice_violations, unique_key_violations
+from lakehouse_assets.quality.table_rules import disagreements_of_slice
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.transforms import frames
 from lakehouse_assets.transforms.frames import Transform
@@ -62,6 +67,8 @@ class Table:
     upstreams: tuple[str, ...]
     fingerprint: str
     build: Callable[[dg.PartitionsDefinition], dg.AssetsDefinition]
+    code: ModuleType | Callable[..., Any]
+    """Where to look for the meaning of its rows."""
     transform: Transform | None = None
 
     @property
@@ -74,16 +81,36 @@ def asset_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(name.split("."))
 
 
-def table(name: str, *, upstreams: Sequence[str], code: Sequence[ModuleType] = ()) -> Callable[[Transform], Table]:
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Note how long something took."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[step] = time.perf_counter() - began
+
+
+def table(
+    name: str,
+    *,
+    upstreams: Sequence[str],
+    code: Sequence[ModuleType] = (),
+    accounts: Callable[[LakehouseResource], BatchAccounts] | None = None,
+) -> Callable[[Transform], Table]:
     """Make a table of the graph from a transform.
 
     name: `layer.table`, which must have a contract. upstreams: the tables whose changes the transform consumes. code: further modules whose
-    change makes the table stale, beside the transform's own.
+    change makes the table stale, beside the transform's own. accounts: what is to be said of each batch date beside its rows.
     """
 
     def decorate(transform: Transform) -> Table:
         model = contract(name)
         mark = fingerprint(transform, frames, *code)
+        if elsewhere := sorted({rule.gate for rule in model.table_rules if rule.gate} - set(upstreams)):
+            raise LakehouseError(
+                f"The sums of {name} are gated against {', '.join(elsewhere)}, which is no upstream; name one of {', '.join(upstreams)}."
+            )
 
         def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             @lakehouse_asset(
@@ -100,20 +127,25 @@ def table(name: str, *, upstreams: Sequence[str], code: Sequence[ModuleType] = (
                 def stage_again() -> StagedSlice | None:
                     staged = stage()
                     if audit(model, lakehouse, staged).blocked:
+                        lakehouse.lakehouse.discard(staged.uri if staged else None)
                         raise dg.Failure(f"{name}, staged again, breaks its contract; materialise it once more to see by which rows.")
                     return staged
 
-                staged = stage()
-                gates = audit(model, lakehouse, staged)
+                seconds: dict[str, float] = {}
+                with timed(seconds, "stage"):
+                    staged = stage()
+                with timed(seconds, "audit"):
+                    gates = audit(model, lakehouse, staged)
                 yield from gates.results
                 if not gates.blocked:
-                    yield output(context, lakehouse, Publication(name, staged, stage_again), config)
+                    said = accounts(lakehouse) if accounts else None
+                    yield output(context, lakehouse, Publication(name, staged, stage_again, said, seconds), config)
                 elif staged:
                     lakehouse.lakehouse.discard(staged.uri)
 
             return compute
 
-        return Table(name, tuple(upstreams), mark, build, transform)
+        return Table(name, tuple(upstreams), mark, build, transform, transform)
 
     return decorate
 
@@ -134,6 +166,7 @@ def lakehouse_asset(
         "code_version": f"{model.fingerprint}-{mark}",
         "metadata": {
             "dagster/column_schema": checks.dagster_schema(model),
+            **checks.dagster_lineage(model, CONTRACTS, [".".join(i.key.path) for i in more.get("ins", {}).values()]),
             "dagster/table_name": model.name,
             "dagster/storage_kind": "deltalake",
             "key": ", ".join(model.key),
@@ -145,12 +178,29 @@ def lakehouse_asset(
 
 
 def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> checks.Gates:
-    """Judge the rows that a slice would write, in one pass; deleted rows are not judged."""
+    """Judge the rows that a slice would write, in one pass; deleted rows are not judged. Of gold, which people read, some are kept to be shown."""
     if staged is None or staged.uri is None:
         return checks.slice_gates(model, 0, {}, None, ())
     rows = lakehouse.lakehouse.staged_frame(model, staged.uri)
     written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
-    return checks.slice_gates(model, staged.rows, slice_violations(written, model), slice_doubles(model, lakehouse, staged), ())
+    if model.layer == "gold":
+        staged.preview = preview(written, model)
+    broken = slice_violations(written, model) | disagreements(model, lakehouse.lakehouse, staged, rows, written)
+    return checks.slice_gates(model, staged.rows, broken, slice_doubles(model, lakehouse, staged), ())
+
+
+def disagreements(model: Contract, lakehouse: Lakehouse, staged: StagedSlice, rows: DataFrame, written: DataFrame) -> dict[str, Broken]:
+    """The sums of the touched days that differ from those of the upstreams, as these were when they were read."""
+    if not any(rule.gate for rule in model.table_rules):
+        return {}
+
+    def upstream(name: str) -> DataFrame:
+        head, read = lakehouse.upstream_heads([name])[name], staged.consumed.upstreams[name]
+        # The newest version of the same rows: the files of the one in which they changed may be compacted and gone.
+        return lakehouse.store.frame(lakehouse.spark, name, head.version if head.data_version == read else read)
+
+    target = lakehouse.store.frame(lakehouse.spark, model.name, staged.base_version)
+    return disagreements_of_slice(model, CONTRACTS, rows, written, target, upstream)
 
 
 def slice_doubles(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> Broken | None:
@@ -168,6 +218,4 @@ def output(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, publ
     metadata: dict[str, Any] = {}
     if config.reason:
         metadata["reason"] = config.reason
-    if staged:
-        metadata["consumed"] = dg.MetadataValue.json(dict(staged.consumed.upstreams))
     return dg.Output(publication, data_version=dg.DataVersion(str(version)), metadata=metadata)

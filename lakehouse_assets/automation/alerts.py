@@ -10,29 +10,38 @@ rather than not at all.
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
 
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import RunRecord
 
-from lakehouse_assets.automation.inflight import only_refused, step_failures
+from lakehouse_assets.automation.inflight import only_refused, span, step_failures
 from lakehouse_assets.automation.jobs import LOAD_ALL
+from lakehouse_assets.automation.sensor import SENSOR, Memory
 from lakehouse_assets.automation.sinks import Alert, AlertSink
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
 from lakehouse_assets.instance.sweep import sweep_dead_runs
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources.cleanse import refused_now
+from lakehouse_assets.sources.ingest import entries, new_drops
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
 
 WATCH = "watch"
 _RECENT_FAILURES = 50
 
 
-def failed_runs(instance: dg.DagsterInstance) -> list[Alert]:
-    """Jobs whose last failure has not been made good: by the same run over at least the same assets, by a whole load, or by each failed table."""
+def failed_runs(instance: dg.DagsterInstance, waiting: Callable[[], Collection[date]]) -> list[Alert]:
+    """Jobs whose last failure has not been made good: by the same job over at least the same assets, by a whole load, or by each failed table.
+
+    waiting: the batch dates of drops that are not in bronze. Whatever comes later makes every table good up to the journal, but takes in the drops of its own
+    dates only, so a failure is not made good while drops of its range wait.
+    """
     found: dict[str, Alert] = {}
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RECENT_FAILURES):
         run = record.dagster_run
@@ -40,7 +49,7 @@ def failed_runs(instance: dg.DagsterInstance) -> list[Alert]:
         if key in found or only_refused(instance, run.run_id):
             continue
         failures = step_failures(instance, run.run_id)
-        if _made_good(instance, record, failures):
+        if _made_good(instance, record, failures, waiting):
             continue
         step, said = next(iter(failures.items()), ("", "its process ended, or it could not start"))
         where = f"step {step}: " if step else ""
@@ -50,17 +59,44 @@ def failed_runs(instance: dg.DagsterInstance) -> list[Alert]:
     return list(found.values())
 
 
-def _made_good(instance: dg.DagsterInstance, record: RunRecord, failures: Mapping[str, str]) -> bool:
-    run = record.dagster_run
+def _made_good(
+    instance: dg.DagsterInstance, record: RunRecord, failures: Mapping[str, str], waiting: Callable[[], Collection[date]]
+) -> bool:
+    run, days = record.dagster_run, span(record.dagster_run)
     later = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], created_after=record.create_timestamp)
+    good = False
     for success in instance.get_runs(later, limit=200):
         whole = success.asset_selection is None
         covers = whole or (run.asset_selection is not None and run.asset_selection <= (success.asset_selection or set()))
         if (success.job_name == run.job_name and covers) or (success.job_name == LOAD_ALL and whole):
-            return True
-    ended = record.end_time or 0.0
-    events = [instance.get_latest_materialization_event(dg.AssetKey(step.split("__"))) for step in failures]
-    return bool(events) and all(event is not None and event.timestamp > ended for event in events)
+            covered = span(success)
+            if days is None or (covered is not None and covered[0] <= days[0] and days[1] <= covered[1]):
+                return True
+            good = True
+    if not good:
+        ended = record.end_time or 0.0
+        events = [instance.get_latest_materialization_event(dg.AssetKey(step.split("__"))) for step in failures]
+        good = bool(events) and all(event is not None and event.timestamp > ended for event in events)
+    return good and not (days and any(days[0] <= day <= days[1] for day in waiting()))
+
+
+def waiting_days(lakehouse: LakehouseResource) -> set[date]:
+    """The batch dates of drops that are not in bronze yet."""
+    drops, _ = lakehouse.zone.scan()
+    return {drop.batch_date for drop in new_drops(drops, entries(lakehouse.lakehouse))}
+
+
+def sensor_troubles(instance: dg.DagsterInstance) -> list[Alert]:
+    """What the landing sensor, while it is on, could not do by itself: reach Snowflake, and load what it has given up. As its last tick said."""
+    found = []
+    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        if state.name != SENSOR or not state.is_running or not isinstance(state.instigator_data, SensorInstigatorData):
+            continue
+        memory = Memory(state.instigator_data.cursor)
+        if memory.unreachable:
+            found.append(Alert("account_unreachable:snowflake", "account_unreachable", memory.unreachable, time.time()))
+        found += [Alert(f"given_up:{days}", "given_up", said, time.time()) for days, said in memory.given_up.items()]
+    return found
 
 
 def refused_drops(lakehouse: LakehouseResource) -> list[Alert]:
@@ -102,13 +138,11 @@ def failed_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
             continue
         name = key.asset_key.to_user_string()
         if key.name == "equals_snapshot":
-            kind, said = (
-                "reconciliation_mismatch",
-                f"{name} differs from the snapshot that the ledger names; `lakehouse verify` shows the rows.",
-            )
+            said = f"{name} differs from the snapshot that the ledger names; `lakehouse verify` shows the rows."
+            found.append(Alert(f"reconciliation_mismatch:{name}", "reconciliation_mismatch", said, last.create_timestamp))
         else:
-            kind, said = "check_failed", f"{name} fails {key.name}: {evaluation.description or 'see the check in the UI'}"
-        found.append(Alert(f"{kind}:{name}", kind, said[:500], last.create_timestamp))
+            said = f"{name} fails {key.name}: {evaluation.description or 'see the check in the UI'}"
+            found.append(Alert(f"check_failed:{name}:{key.name}", "check_failed", said[:500], last.create_timestamp))
     return found
 
 
@@ -154,8 +188,8 @@ def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey
         name=WATCH,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Closes runs whose process is gone, and tells of failed runs, refused drops, mismatches and tables that are late: once when it "
-        "begins, once when it is over.",
+        description="Closes runs whose process is gone, and tells of failed runs, work given up, an account out of reach, refused drops, mismatches and "
+        "tables that are late: once when it begins, once when it is over.",
     )
     def watch(
         context: dg.SensorEvaluationContext, lakehouse: LakehouseResource, alert_sink: dg.ResourceParam[AlertSink]
@@ -165,7 +199,8 @@ def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey
         told = {key: Alert(**said) for key, said in json.loads(context.cursor or "{}").items()}
         troubles = look(
             {
-                "run_failed": lambda: failed_runs(instance),
+                "run_failed": lambda: failed_runs(instance, lambda: waiting_days(lakehouse)),
+                "account_unreachable,given_up": lambda: sensor_troubles(instance),
                 "drop_refused,drop_not_taken_in": lambda: refused_drops(lakehouse),
                 "source_unavailable": lambda: unavailable_sources(lakehouse),
                 "reconciliation_mismatch,check_failed": lambda: failed_checks(instance, checks),

@@ -12,6 +12,7 @@ from datetime import date
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 
+from lakehouse_assets.instance.runs import what_failed
 from lakehouse_assets.instance.sweep import sweep_dead_runs
 
 UNFINISHED = [
@@ -47,14 +48,11 @@ def takes_in(run: dg.DagsterRun, day: date) -> bool:
 
 
 def step_failures(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
-    """Failed step → class and message of its error, innermost of those that Dagster wrapped, in one line."""
+    """Failed step → what its error says, in one line."""
     found = {}
     for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records:
         event = record.event_log_entry.get_dagster_event()
-        error = event.step_failure_data.error
-        while error and error.cause and (error.cls_name or "").startswith("Dagster"):
-            error = error.cause
-        found[event.step_key or ""] = " ".join(error.message.split()) if error else ""
+        found[event.step_key or ""] = " ".join(what_failed(event.step_failure_data.error).split())
     return found
 
 

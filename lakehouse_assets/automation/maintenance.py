@@ -1,4 +1,6 @@
-"""Keeping house: compacting and vacuuming Delta tables, the stage's retention, slices that died runs left behind. Changes no row.
+"""Keeping house: compacting and vacuuming Delta tables, the stage's retention, slices that died runs left behind, rejected rows that are old.
+
+The last is the only one that changes rows, and nothing is computed from those.
 
 Belongs here: what may be done at any time beside running loads. Does not belong here: closing dead runs (`instance/sweep.py`), which every command and
 sensor does.
@@ -7,17 +9,19 @@ sensor does.
 import shutil
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.automation.jobs import MAINTENANCE
+from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.store import DeltaStore
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.resources.handoff import HandoffResource
 from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.sources.cleanse import age_quarantine as age
 
 ATTEMPTS = 5
 
@@ -27,6 +31,13 @@ class TablesConfig(dg.Config):
 
     vacuum_hours: int = 168
     """Files that no version younger than this needs are deleted; a hand-off that is further behind compares slices instead of changes."""
+
+
+class QuarantineConfig(dg.Config):
+    """How long rejected rows are kept. They can be had back from bronze; what was counted of them stays."""
+
+    quarantine_days: int = 365
+    """Rows of batch dates longer ago than this leave quarantine; 0 keeps them for ever, as where the drops themselves are of years past."""
 
 
 class StagingConfig(dg.Config):
@@ -43,7 +54,7 @@ def compact(store: DeltaStore, table: str) -> int:
     for attempt in range(ATTEMPTS):
         try:
             return store.optimize(table)
-        except (CommitFailedError, StaleSliceError):
+        except StaleSliceError:
             time.sleep(0.5 * 2**attempt)
     raise LakehouseError(
         f"{table} was published by others {ATTEMPTS} times while it was compacted; run maintenance again when they are done."
@@ -67,10 +78,21 @@ def remove_leftovers(staging: Path, hours: float, aside: Sequence[str] = ("hando
     return removed
 
 
-def maintenance_job(tables: Sequence[str]) -> Any:
-    """The job. tables: all Delta tables; those that do not exist yet are passed over."""
+def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
+    """The job. tables: all Delta tables; those that do not exist yet are passed over. quarantines: those among them that hold rejected rows."""
 
-    @dg.op(description="Compact small files of every Delta table, and delete files that no recent version needs. No row changes.")
+    @dg.op(description="Remove rejected rows that are old from quarantine. Rows go, counts stay, and nothing becomes pending.")
+    def age_quarantine(context: dg.OpExecutionContext, config: QuarantineConfig, lakehouse: LakehouseResource) -> None:
+        if config.quarantine_days < 0:
+            raise LakehouseError(f"quarantine_days is {config.quarantine_days}; give the days that rejected rows are kept, 0 for ever.")
+        before = lakehouse.zone.today() - timedelta(days=config.quarantine_days)
+        removed = {t: age(lakehouse.lakehouse, contract(t), before) for t in quarantines} if config.quarantine_days else {}
+        context.add_output_metadata({"rows_removed": sum(removed.values()), "tables": dg.MetadataValue.json(removed)})
+
+    @dg.op(
+        ins={"start_after": dg.In(dg.Nothing)},
+        description="Compact small files of every Delta table, and delete files that no recent version needs. No row changes.",
+    )
     def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
         store = lakehouse.lakehouse.store
         lines = ["| table | files compacted | files deleted |", "|---|---|---|"]
@@ -89,13 +111,15 @@ def maintenance_job(tables: Sequence[str]) -> Any:
     def tidy_staging(context: dg.OpExecutionContext, config: StagingConfig, lakehouse: LakehouseResource) -> None:
         if "://" in lakehouse.staging:
             context.log.warning(f"Slices are staged in {lakehouse.staging}, where a lifecycle rule of the bucket removes what is old.")
-            return
-        removed = remove_leftovers(Path(lakehouse.staging), config.leftover_hours)
+        removed = remove_leftovers(lakehouse.local_staging, config.leftover_hours)
         context.add_output_metadata({"slices_removed": len(removed), "slices": dg.MetadataValue.json(removed[:100])})
 
-    @dg.job(name=MAINTENANCE, description="Compact, vacuum, clear up the stage and left-over slices. Changes no row; may run beside loads.")
+    @dg.job(
+        name=MAINTENANCE,
+        description="Age quarantine, compact, vacuum, clear up the stage and left-over slices. Makes nothing pending; may run beside loads.",
+    )
     def maintenance() -> None:
-        tidy_tables()
+        tidy_tables(start_after=age_quarantine())
         tidy_stage()
         tidy_staging()
 

@@ -1,7 +1,8 @@
 """What is pending: one function, used by the command, the sensor and `status`. Read from tables and ledger, never from Dagster's records.
 
 Pending is a landed drop that is not yet in bronze, a pull from the customers' database that is due or not yet in the journal, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind
-its Delta table. A refused drop waits for its correction: it is told, but no run can do anything about it.
+its Delta table. A refused drop waits for its correction: it is told, but no run can do anything about it. A batch date that was red and has become good by a
+run over other dates waits for one over itself, which turns it green.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from lakehouse_assets.delta.store import Head
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.quality.audit import DropVerdict
 from lakehouse_assets.sources.cleanse import refused_now
-from lakehouse_assets.sources.complete import entries_after
 from lakehouse_assets.sources.database import CustomersDatabase
-from lakehouse_assets.sources.ingest import entries, new_drops
+from lakehouse_assets.sources.ingest import entries, entries_after, new_drops
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
 from lakehouse_assets.sources.landing import Drop, LandingZone
 from lakehouse_assets.sources.pull import due, half_done
@@ -115,16 +115,21 @@ def pending(
             elif found.behind[table].startswith("stale"):
                 dates |= {v.batch_date for v in refused}  # they are judged again
         found.red = frozenset(waiting - {d.batch_date for d in found.drops})
+        for table in PUBLISHED.values():
+            consumed = head.consumed if (head := heads.get(table)) else None
+            if unshown := {date.fromisoformat(day) for day in (consumed.unshown if consumed else ())} - found.red:
+                found.behind.setdefault(table, f"mended, but not yet shown, for batch {', '.join(map(str, sorted(unshown)))}")
+                dates |= unshown
         dates -= found.red
         if (found.behind or found.handoffs) and not dates:
             # Nothing landed: the newest batch stands for the run that catches up.
-            dates = {_newest_open(max(e.batch_date for e in journal), found.red, zone)}
+            dates = {newest_open(max(e.batch_date for e in journal), found.red, zone)}
     found.dates = sorted(dates)
     return found
 
 
-def _newest_open(newest: date, red: Collection[date], zone: LandingZone) -> date:
-    """The last partition up to the newest batch date that is not red, else the first one after it; one without drops materialises as empty."""
+def newest_open(newest: date, red: Collection[date], zone: LandingZone) -> date:
+    """The last partition up to the newest batch date that is not among `red`, else the first one after it; one without drops materialises as empty."""
     before = range(newest.toordinal(), zone.partitions_start.toordinal() - 1, -1)
     after = range(newest.toordinal() + 1, zone.today().toordinal() + 1)
     return next((day for n in (*before, *after) if (day := date.fromordinal(n)) not in red), newest)

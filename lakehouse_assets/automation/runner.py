@@ -4,6 +4,7 @@ Belongs here: from what is pending to runs and back. Does not belong here: how a
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,11 +12,13 @@ import dagster as dg
 
 from lakehouse_assets.automation.jobs import LOAD_ALL
 from lakehouse_assets.automation.pending import Pending, TableNode, pending
+from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff.state import State
 from lakehouse_assets.instance.runs import RunResult, StepProgress, execute_range
 from lakehouse_assets.resources.handoff import HandoffResource
 from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.sources.batches import Batches
 from lakehouse_assets.sources.ingest import entries
 
 ROUNDS = 3
@@ -26,7 +29,8 @@ class Runner:
     """One go at bringing everything up to date.
 
     start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say: takes a sentence for
-    the user. `found` is what is pending and `state` what Snowflake has acknowledged, as last seen; `results` are the runs made.
+    the user. effect: what recomputing a stale table will do to quarantine, in words, where it has one. `found` is what is pending and `state`
+    what Snowflake has acknowledged, as last seen; `results` are the runs made.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Runner:
         end: date | None = None,
         select: Sequence[Sequence[str]] | None = None,
         say: Callable[[str], Any] = lambda _: None,
+        effect: Callable[[str], str | None] = lambda _: None,
         observer: Callable[[StepProgress], None] | None = None,
         echo: bool = False,
     ):
@@ -48,7 +53,7 @@ class Runner:
         self.lakehouse, self.handoff = lakehouse, handoff
         self.start, self.end = start, end
         self.select = [dg.AssetKey(list(s)) for s in select] if select else None
-        self.say, self.observer, self.echo = say, observer, echo
+        self.say, self.effect, self.observer, self.echo = say, effect, observer, echo
         self.results: list[RunResult] = []
         self.state: State | None = None
         self.found = self.pending()
@@ -77,19 +82,47 @@ class Runner:
             return
         for name, reason in self.found.behind.items():
             if reason.startswith("stale"):
-                self.say(f"{name} is {reason}; it is recomputed from its upstreams.")
+                effect = self.effect(name)
+                self.say(f"{name} is {reason}; it is recomputed from its upstreams{f': {effect}' if effect else ''}.")
         for round_ in range(ROUNDS):
             before = self.found
             forced = force if round_ == 0 else ()
-            for first, last in self._whole_range() if forced else self.found.stretches():
+            for first, last in self._whole_range() if forced else self._stretches():
                 self._execute(first, last, forced)
                 forced = ()
             self.found = self.pending()
             if self.select or not self.found or self.found == before:
                 return
 
+    def _stretches(self) -> list[tuple[date, date]]:
+        """What is pending. Tables asked for without their upstreams are run over the dates that these include, if there are any: it need not be all of them."""
+        lacking = self._lacking(self.found.dates)
+        if not lacking:
+            return self.found.stretches()
+        red = self.found.red | lacking
+        dates = [d for d in self.found.dates if d not in red]
+        if not dates and (self.found.behind or self.found.handoffs):
+            landed = {e.batch_date for e in entries(self.lakehouse.lakehouse)}
+            dates = sorted(landed - red - self._lacking(landed))[-1:]
+        return replace(self.found, dates=dates, red=red).stretches() or self.found.stretches()
+
+    def _lacking(self, days: Collection[date]) -> frozenset[date]:
+        """Those batch dates that an upstream which is not part of the selection does not include."""
+        if self.select is None:
+            return frozenset()
+        chosen = {".".join(key.path) for key in self.select}
+        batches = Batches(self.lakehouse.lakehouse, self.lakehouse.zone)
+        found: set[date] = set()
+        for reader in chosen:
+            table = reader.removeprefix("snowflake.")
+            upstreams = (f"gold.{table}",) if table != reader else self.graph[reader].upstreams if reader in self.graph else ()
+            for upstream in upstreams:
+                if upstream in self.graph and upstream not in chosen:
+                    found |= batches.lacking(upstream, days, reader, landing=JOURNAL not in chosen).keys()
+        return frozenset(found)
+
     def _whole_range(self) -> list[tuple[date, date]]:
-        """From the first to the last batch date, in pieces around those that wait for a correction."""
+        """From the first to the last batch date, in pieces around those that wait for a correction or are not in the upstreams of a selection."""
         days = [e.batch_date for e in entries(self.lakehouse.lakehouse)] + [d.batch_date for d in self.found.drops]
         if not days:
             raise LakehouseError(
@@ -98,7 +131,9 @@ class Runner:
         first, last = self.start or min(days), self.end or max(days)
         pieces = []
         begin = first
-        for red in sorted(d for d in self.found.red if first <= d <= last):
+        every = [date.fromordinal(n) for n in range(first.toordinal(), last.toordinal() + 1)]
+        closed = self.found.red | self._lacking(every)
+        for red in sorted(d for d in closed if first <= d <= last):
             pieces += [(begin, red - timedelta(days=1))] if begin < red else []
             begin = red + timedelta(days=1)
         pieces += [(begin, last)] if begin <= last else []

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -24,12 +24,27 @@ _SHOWN = 20
 """So many troubles are told one by one in the text of a message."""
 
 
+Kind = Literal[
+    "run_failed",
+    "given_up",
+    "account_unreachable",
+    "drop_refused",
+    "drop_not_taken_in",
+    "source_unavailable",
+    "reconciliation_mismatch",
+    "check_failed",
+    "not_fresh",
+    "cannot_look",
+]
+"""Each has a section of its own in the runbook."""
+
+
 @dataclass(frozen=True)
 class Alert:
     """One trouble. The same trouble has the same `key`, for as long as it lasts. `summary` is one sentence; `since` in seconds since 1970."""
 
     key: str
-    kind: str
+    kind: Kind
     summary: str
     since: float
 

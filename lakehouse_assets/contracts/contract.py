@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -94,7 +95,8 @@ class TableRule:
     """One rule over a whole table, beside those over its rows.
 
     kind: `rows` (there are from `least` to `most` of them), `references` (`column` holds only keys of the table `other`), `agrees` (`column`, summed by
-    the columns `by`, is the sum of the column `of` of `other` over its rows that hold the values `where`). Severity `block` makes its check red, `warn` amber.
+    the columns `by`, is the sum of the column `of` of `other` by `theirs` over its rows that hold the values `where`). gate: the upstream, which has the same
+    columns as `other`, against which the step judges the sums of the days it touches. Severity `block` makes its check red, `warn` amber.
     """
 
     name: str
@@ -107,6 +109,8 @@ class TableRule:
     where: tuple[tuple[str, Any], ...] = ()
     least: int = 0
     most: int | None = None
+    theirs: tuple[str, ...] = ()
+    gate: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,18 +137,20 @@ class HandoffSlice:
 
 @dataclass(frozen=True)
 class Blocking:
-    """A drop is refused when its bad rows are more than `rows` and more than `share` of its rows."""
+    """A drop is refused when its bad rows, or those that break one rule, are more than `rows` and more than `share` of its rows."""
 
-    rows: int
-    share: float
+    rows: int = 0
+    share: float = 0.0
 
 
 class Contract:
     """What one table promises, read from its pandera model.
 
-    The model's `Config.metadata` may hold `key`, `partition_by`, `handoff`, `blocking`, `owner`, `severity` (rule name to severity), and rules over the whole
-    table: `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees` (`with`, `by`, `sums`: column to [column there, values that
-    its rows hold]). The latter are named `rows.bounds`, `<column>.references` and `<column>.agrees`.
+    The model's `Config.metadata` may hold `key`, `partition_by`, `business_date` (the column with the day a row is about), `handoff`, `blocking`, `owner`,
+    `severity` (rule name to severity; in place of `block` how many `rows`, and what `share`, of a drop may break the rule), and rules over the whole table:
+    `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees` (`with`, `by`: columns, or column to column there, `sums`: column to
+    [column there, values that its rows hold], `gate`). The latter are named `rows.bounds`, `<column>.references` and `<column>.agrees`.
+    `docs/writing-contracts.md` shows each.
     Raises `LakehouseError` when the model says something that cannot be kept.
     """
 
@@ -158,6 +164,7 @@ class Contract:
         self.owner: str = config.get("owner", "team:data-platform")
         self.key: tuple[str, ...] = tuple(config.get("key", ()))
         self.partition_by: tuple[str, ...] = tuple(config.get("partition_by", ()))
+        self.business_date: str | None = config.get("business_date")
         self.handoff: HandoffSlice | None = HandoffSlice(**config["handoff"]) if "handoff" in config else None
         self.blocking: Blocking | None = Blocking(**config["blocking"]) if "blocking" in config else None
         self.columns: tuple[Column, ...] = tuple(
@@ -171,12 +178,22 @@ class Contract:
             )
             for column_name, column in schema.columns.items()
         )
-        self.table_rules: tuple[TableRule, ...] = _table_rules(config)
-        self.rules: tuple[Rule, ...] = _rules(name, schema, config.get("severity", {}), {r.name for r in self.table_rules})
+        self.severities, self.allowances = _severities(name, config.get("severity", {}))
+        self.table_rules: tuple[TableRule, ...] = _table_rules(config, self.severities)
+        self.rules: tuple[Rule, ...] = _rules(name, schema, self.severities, {r.name for r in self.table_rules})
+        ownerless = [n for n in self.allowances if n in {r.name for r in self.table_rules} or self.blocking is None]
+        if ownerless:
+            raise LakehouseError(
+                f"The contract of {name} says how many rows of a drop may break {', '.join(ownerless)}, but judges no drops by it; write block or warn."
+            )
         unknown = [k for k in (*self.key, *self.partition_by) if k not in self.names]
         if unknown:
             raise LakehouseError(
                 f"The contract of {name} names {unknown} as key or partition, but has no such column; add it to the model."
+            )
+        if self.business_date and {c.name: c.type.kind for c in self.columns}.get(self.business_date) != "date":
+            raise LakehouseError(
+                f"The contract of {name} names {self.business_date!r} as business date, but has no such date; name a column of type Day."
             )
 
     @property
@@ -201,6 +218,8 @@ class Contract:
             "handoff": vars(self.handoff) if self.handoff else None,
             "blocking": vars(self.blocking) if self.blocking else None,
             "rules": [[r.name, r.check, r.statistics, r.severity] for r in self.rules],
+            **({"problems": problems} if (problems := {n: s for n, s in self.severities.items() if n.endswith(_PROBLEMS)}) else {}),
+            **({"allowances": {n: vars(a) for n, a in self.allowances.items()}} if self.allowances else {}),
             **({"table_rules": [vars(r) for r in self.table_rules]} if self.table_rules else {}),
         }
         return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()[:12]
@@ -230,18 +249,37 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _table_rules(config: dict[str, Any]) -> tuple[TableRule, ...]:
+_PROBLEMS = (".type", ".scale")
+"""How the problems of converting a value end, to which a contract may give a severity beside its rules."""
+
+
+def _severities(table: str, said: Mapping[str, Any]) -> tuple[dict[str, Severity], dict[str, Blocking]]:
+    """The severity of each rule that is given one, and the allowance of those that block above a number of rows."""
+    severities: dict[str, Severity] = {}
+    allowances: dict[str, Blocking] = {}
+    for rule, severity in said.items():
+        if isinstance(severity, Mapping) and severity and severity.keys() <= {"rows", "share"}:
+            severities[rule], allowances[rule] = "block", Blocking(**severity)
+        elif severity in ("quarantine", "block", "warn"):
+            severities[rule] = severity
+        else:
+            raise LakehouseError(
+                f"The contract of {table} gives {rule} the severity {severity!r}; write quarantine, block, warn, or the rows and share of a drop that may break it."
+            )
+    return severities, allowances
+
+
+def _table_rules(config: dict[str, Any], severities: dict[str, Severity]) -> tuple[TableRule, ...]:
     rules = []
     if bounds := config.get("rows"):
         rules.append(TableRule("rows.bounds", "rows", "block", least=bounds.get("min", 0), most=bounds.get("max")))
     for column, other in config.get("references", {}).items():
         rules.append(TableRule(f"{column}.references", "references", "block", column, other))
     if said := config.get("agrees"):
+        by = said["by"] if isinstance(said["by"], dict) else {name: name for name in said["by"]}
+        rule = TableRule("", "agrees", "block", other=said["with"], by=tuple(by), theirs=tuple(by.values()), gate=said.get("gate", ""))
         for column, (of, where) in said["sums"].items():
-            rules.append(
-                TableRule(f"{column}.agrees", "agrees", "block", column, said["with"], tuple(said["by"]), of, tuple(where.items()))
-            )
-    severities = config.get("severity", {})
+            rules.append(replace(rule, name=f"{column}.agrees", column=column, of=of, where=tuple(where.items())))
     return tuple(replace(rule, severity=severities.get(rule.name, "block")) for rule in rules)
 
 
@@ -261,7 +299,7 @@ def _rules(table: str, schema: Any, severities: dict[str, Severity], table_rules
             add(column_name, check.name, check.statistics or {}, check.description or "", derived)
     for check in schema.checks or []:
         add(None, check.name, check.statistics or {}, check.description or "")
-    unknown = set(severities) - {r.name for r in rules} - table_rules - {n for n in severities if n.split(".")[-1] in ("type", "scale")}
+    unknown = set(severities) - {r.name for r in rules} - table_rules - {n for n in severities if n.endswith(_PROBLEMS)}
     if unknown:
         raise LakehouseError(f"The contract of {table} gives a severity to {sorted(unknown)}, but has no such rule; check the spelling.")
     return tuple(rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lakehouse_assets.contracts.contract import Column, Contract, HandoffSlice, Rule, TableRule
+from lakehouse_assets.contracts.contract import Blocking, Column, Contract, HandoffSlice, Rule, TableRule
 
 _SIGNS = {"eq": "=", "ne": "≠", "gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
@@ -37,6 +37,36 @@ def rule_text(rule: Rule) -> str:
     return text
 
 
+PROBLEMS: Mapping[str, str] = {
+    "drop.unreadable": "the drop is UTF-8 text with a header, whole and not empty",
+    "drop.missing_column": "the header has every required column",
+    "drop.duplicate_column": "the header names a required column once",
+    "drop.bad_rows": "the drop has no more bad rows than its contract allows",
+    "row.ragged": "the row has as many fields as the header has names",
+    "row.encoding": "the line is UTF-8",
+    "row.nul": "the line holds no NUL",
+    "row.open_quote": "a quote that is opened is closed where its field ends",
+    "row.json": "the line is one JSON object with distinct keys",
+    "row.truncated": "the gzip stream is whole",
+    "rows.aged": "no longer known: the rows have left quarantine by age",
+}
+"""What must hold so that a drop and its rows can be read at all; the contract of no table says it."""
+
+
+def broken_text(contract: Contract, name: str) -> str:
+    """What must hold where a rule or a problem of that name is reported."""
+    rules: dict[str, Rule | TableRule] = {r.name: r for r in (*contract.rules, *contract.table_rules)}
+    if rule := rules.get(name):
+        return table_rule_text(rule) if isinstance(rule, TableRule) else rule.description or rule_text(rule)
+    column, _, check = name.rpartition(".")
+    if name == "key.unique":
+        return f"one row for each {', '.join(contract.key)}"
+    if check in ("type", "scale") and column in contract.names:
+        of = contract.column(column).type
+        return f"{column} can be converted to {of.spark}" if check == "type" else f"{column} has at most {of.scale} decimals"
+    return PROBLEMS.get(name, "")
+
+
 def _value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return ", ".join(_value(v) for v in value)
@@ -54,12 +84,17 @@ def _length(said: Mapping[str, Any]) -> str:
 
 def column_rules(contract: Contract, column: Column) -> list[str]:
     """The rules on one column beside nullability, as phrases; a severity other than quarantine is added."""
-    return [_with_severity(r) for r in contract.rules if r.column == column.name and r.check != "nullable"]
+    said = [_with_severity(contract, r) for r in contract.rules if r.column == column.name and r.check != "nullable"]
+    # What has a severity of its own and no text of its own: null, and values that cannot be converted.
+    names = (f"{column.name}.{check}" for check in ("nullable", "type", "scale"))
+    return said + [
+        f"{broken_text(contract, n)} ({_severity(contract, n)})" for n in names if contract.severities.get(n, "quarantine") != "quarantine"
+    ]
 
 
 def row_rules(contract: Contract) -> list[str]:
     """The rules on whole rows, as phrases."""
-    return [_with_severity(r) for r in contract.rules if r.column is None]
+    return [_with_severity(contract, r) for r in contract.rules if r.column is None]
 
 
 def table_rule_text(rule: TableRule) -> str:
@@ -69,16 +104,32 @@ def table_rule_text(rule: TableRule) -> str:
     if rule.kind == "references":
         return f"every {rule.column} is a key of {rule.other}"
     rows = "".join(f" of rows with {name} {_value(value)}" for name, value in rule.where)
-    return f"{rule.column}, summed by {', '.join(rule.by)}, is the sum of {rule.of}{rows} in {rule.other}"
+    by = ", ".join(here if here == there else f"{here} ({there} there)" for here, there in zip(rule.by, rule.theirs, strict=True))
+    return f"{rule.column}, summed by {by}, is the sum of {rule.of}{rows} in {rule.other}"
 
 
 def table_rules(contract: Contract) -> list[str]:
-    """The rules over the whole table, as phrases; a mere warning says so."""
-    return [table_rule_text(r) + (" (warn)" if r.severity == "warn" else "") for r in contract.table_rules]
+    """The rules over the whole table, as phrases; a mere warning says so, and so does a rule that gates."""
+    return [
+        table_rule_text(r)
+        + (f"; judged in its step, against {r.gate}, for every {r.by[0]} that is touched" if r.gate else "")
+        + (" (warn)" if r.severity == "warn" else "")
+        for r in contract.table_rules
+    ]
 
 
-def _with_severity(rule: Rule) -> str:
-    return rule_text(rule) + ("" if rule.severity == "quarantine" else f" ({rule.severity})")
+def _with_severity(contract: Contract, rule: Rule) -> str:
+    return rule_text(rule) + ("" if rule.severity == "quarantine" else f" ({_severity(contract, rule.name)})")
+
+
+def _severity(contract: Contract, name: str) -> str:
+    allowed = contract.allowances.get(name)
+    return f"block above {allowance_text(allowed, 'and')} of a drop" if allowed else contract.severities[name]
+
+
+def allowance_text(allowed: Blocking, word: str = "or") -> str:
+    """How many rows of a drop may be bad: so many, *or* such a share; above the one *and* the other it is refused."""
+    return f"{allowed.rows} rows {word} {allowed.share:.0%}"
 
 
 def spark_ddl(contract: Contract) -> str:
@@ -98,6 +149,8 @@ def markdown(contract: Contract) -> str:
     facts = [f"- Key: {_names(contract.key) or 'none'}"]
     if contract.partition_by:
         facts.append(f"- Delta partitions: {_names(contract.partition_by)}")
+    if contract.business_date:
+        facts.append(f"- Business date: `{contract.business_date}`")
     if contract.handoff:
         facts.append(f"- Travels to Snowflake {_handoff(contract.handoff)}")
     if contract.blocking:

@@ -39,6 +39,7 @@ class SalesLines(pa.DataFrameModel):
         metadata = {
             "key": ["line_id"],
             "partition_by": ["invoice_month"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
             "rows": {"min": 1},
             "references": {"line_id": "silver.order_lines", "customer_id": "silver.customers"},
@@ -46,6 +47,7 @@ class SalesLines(pa.DataFrameModel):
                 "with": "silver.order_lines",
                 "by": ["invoice_date"],
                 "sums": {"amount": ["amount", {}], "quantity": ["quantity", {}]},
+                "gate": "silver.order_lines",
             },
             # A customer of whom the CRM has never heard is no reason to doubt a sale.
             "severity": {"customer_id.references": "warn"},
@@ -74,8 +76,9 @@ class DailySales(pa.DataFrameModel):
         sums_to = {"total": "net_sales", "parts": ["gross_sales", "returns"]}
         metadata = {
             "key": ["invoice_date", "country"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
-            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "country"], "sums": MEASURES},
+            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "country"], "sums": MEASURES, "gate": "gold.sales_lines"},
         }
 
 
@@ -95,8 +98,9 @@ class ProductSales(pa.DataFrameModel):
         metadata = {
             "key": ["invoice_date", "product_code"],
             "partition_by": ["invoice_month"],
+            "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
-            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "product_code"], "sums": MEASURES},
+            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "product_code"], "sums": MEASURES, "gate": "gold.sales_lines"},
         }
 
 
@@ -118,7 +122,17 @@ class CustomerMonths(pa.DataFrameModel):
     class Config:
         strict = True
         sums_to = {"total": "net_sales", "parts": ["gross_sales", "returns"]}
-        metadata = {"key": ["customer_id", "month"], "partition_by": ["month"]}
+        metadata = {
+            "key": ["customer_id", "month"],
+            "partition_by": ["month"],
+            "business_date": "month",
+            "agrees": {
+                "with": "silver.order_lines",
+                "by": {"month": "invoice_month", "customer_id": "customer_id"},
+                "sums": MEASURES,
+                "gate": "gold.sales_lines",
+            },
+        }
 
 
 class CustomerValue(pa.DataFrameModel):

@@ -52,7 +52,7 @@ class OrderLines(Provenance):
 
     class Config:
         strict = True
-        metadata = {"key": ["line_id"], "partition_by": ["invoice_month"], "blocking": BLOCKING}
+        metadata = {"key": ["line_id"], "partition_by": ["invoice_month"], "business_date": "invoice_date", "blocking": BLOCKING}
 
 
 class Customers(Provenance):
@@ -84,7 +84,7 @@ class FxRates(Provenance):
 
     class Config:
         strict = True
-        metadata = {"key": ["rate_date", "currency"], "blocking": BLOCKING}
+        metadata = {"key": ["rate_date", "currency"], "business_date": "rate_date", "blocking": BLOCKING}
 
 
 class Products(pa.DataFrameModel):

@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.fs import DeltaStorageHandler
 from deltalake.schema import ArrayType, Field, PrimitiveType
 
-from lakehouse_assets.contracts import Column, Contract
+from lakehouse_assets.contracts import Column, ColumnType, Contract
 from lakehouse_assets.delta.evolution import properties
 from lakehouse_assets.delta.store import (
     APPLICATION,
@@ -33,9 +33,11 @@ from lakehouse_assets.delta.store import (
     DeltaStore,
     HistoryUnavailableError,
     doubled_key,
+    overtaken,
     read_back,
     refuse_columns,
     refuse_nulls,
+    refuse_types,
     required,
     written,
 )
@@ -54,6 +56,8 @@ _DELTA_TYPES: dict[str, PrimitiveType | ArrayType] = {
     "list": ArrayType(PrimitiveType("string"), contains_null=True),
 }
 """Where Delta and Spark SQL differ in what they call a type."""
+_ARROW_TYPES = {ColumnType(kind).arrow: kind for kind in ("bigint", "boolean", "date", "timestamp", "timestamp_ntz")}
+"""What Spark SQL calls the Arrow types that contracts speak of."""
 
 
 class DeltaRsStore(DeltaStore):
@@ -149,6 +153,17 @@ class DeltaRsStore(DeltaStore):
     def count(self, name: str) -> int:
         return self._open(name).count()
 
+    def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
+        table = self._open(name)
+        if column in table.metadata().partition_columns:
+            files = pa.table(table.get_add_actions(flatten=True))
+            found = pa.table({column: files[f"partition.{column}"], "rows": files["num_records"]})
+            counted = found.group_by(column).aggregate([("rows", "sum")])
+            return {value: rows for value, rows in zip(*counted.to_pydict().values(), strict=True) if least <= value <= greatest}
+        within = (ds.field(column) >= least) & (ds.field(column) <= greatest)
+        counted = table.to_pyarrow_dataset().to_table(columns=[column], filter=within).group_by(column).aggregate([([], "count_all")])
+        return dict(zip(*counted.to_pydict().values(), strict=True))
+
     def changes(self, spark: SparkSession, name: str, since: int, until: int) -> DataFrame:
         if since == until:
             return self.frame(spark, name, until).limit(0).selectExpr("*", f"'insert' AS {CHANGE}")
@@ -201,6 +216,7 @@ class DeltaRsStore(DeltaStore):
             dataset = _dataset(slice_uri)
             if dataset.files:  # an engine may write no file for no rows
                 refuse_columns(contract, dataset.schema.names)
+                refuse_types(contract, {f.name: _in_spark(f.type) for f in dataset.schema})
                 refuse_nulls(contract, {c: dataset.count_rows(filter=ds.field(c).is_null()) for c in required(contract)})
             if not dataset.count_rows():
                 slice_uri = None
@@ -287,7 +303,8 @@ class DeltaRsStore(DeltaStore):
         table = self._open(name)
         head = self.head(name)
         properties = _properties(table.version() + 1, head.consumed if head else None, None, self._data_version(name))
-        metrics = table.optimize.compact(commit_properties=properties)
+        with _first(name):
+            metrics = table.optimize.compact(commit_properties=properties)
         return int(metrics["numFilesRemoved"])
 
     def vacuum(self, name: str, retention_hours: int) -> int:
@@ -298,7 +315,8 @@ class DeltaRsStore(DeltaStore):
         table = self._open(name)
         earlier = next((c for c in self.history(name) if c.version <= version and "consumed" in c.metadata), None)
         consumed = Consumed(**earlier.metadata["consumed"]) if earlier else None
-        table.restore(version, commit_properties=_properties(table.version() + 1, consumed, None, None))
+        with _first(name):
+            table.restore(version, commit_properties=_properties(table.version() + 1, consumed, None, None))
         return self.version(name)
 
 
@@ -316,11 +334,22 @@ def _first(name: str) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        raise StaleSliceError(f"{name} was published by somebody else at the same time: {error}") from error
+        raise overtaken(name, error) from error
 
 
 def _dataset(slice_uri: str) -> ds.FileSystemDataset:
     return ds.dataset(slice_uri, format="parquet", exclude_invalid_files=False)
+
+
+def _in_spark(kind: pa.DataType) -> str:
+    """What Spark SQL calls an Arrow type. Engines and writers differ in the layout of texts and lists; a type of its own is named by Arrow."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "string"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"array<{_in_spark(kind.value_type)}>"
+    if pa.types.is_decimal128(kind):
+        return f"decimal({kind.precision},{kind.scale})"
+    return _ARROW_TYPES.get(kind, str(kind))
 
 
 def _has_doubled_key(dataset: ds.Dataset, contract: Contract) -> bool:

@@ -36,9 +36,11 @@ from lakehouse_assets.delta.store import (
     Head,
     HistoryUnavailableError,
     doubled_key,
+    overtaken,
     read_back,
     refuse_columns,
     refuse_nulls,
+    refuse_types,
     required,
     written,
 )
@@ -115,6 +117,10 @@ class DeltaSparkStore(DeltaStore):
     def count(self, name: str) -> int:
         return self.frame(self._start_spark(), name).count()
 
+    def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
+        frame = self.frame(self._start_spark(), name).where(f"`{column}` BETWEEN {_literal(least)} AND {_literal(greatest)}")
+        return {row[0]: row[1] for row in frame.groupBy(column).count().collect()}
+
     def history(self, name: str, limit: int | None = None) -> list[Commit]:
         commits = self._history(name, limit)
         if commits is None:
@@ -156,8 +162,13 @@ class DeltaSparkStore(DeltaStore):
     # -- publishing ---------------------------------------------------------------------------------------------------------------
 
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
-        with self._setting({_USER_METADATA: written(consumed)}):
-            self._sql(created(contract, self.uri(contract.name)).sql)
+        try:
+            with _first(contract.name), self._setting({_USER_METADATA: written(consumed)}):
+                self._sql(created(contract, self.uri(contract.name)).sql)
+        except StaleSliceError:
+            # Another process made it first; if not, this says what is wrong.
+            if not self.exists(contract.name):
+                raise
         return self.version(contract.name)
 
     def columns(self, name: str) -> dict[str, str]:
@@ -166,7 +177,7 @@ class DeltaSparkStore(DeltaStore):
     def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
         head = self.head(contract.name)
         said = written(head.consumed if head else None)
-        with self._setting({_USER_METADATA: said}):
+        with _first(contract.name), self._setting({_USER_METADATA: said}):
             for key, value in features(columns).items():
                 self._sql(f"ALTER TABLE {self._sql_name(contract.name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
             self._sql(adding(list(columns), self.uri(contract.name)))
@@ -177,15 +188,10 @@ class DeltaSparkStore(DeltaStore):
         if head is None:
             raise self._missing(contract.name)
         settings = {_USER_METADATA: written(head.consumed), **_transaction(head.version + 1)}
-        try:
-            with self._setting(settings):
-                self._sql(rewriting(contract, self.columns(contract.name), self.uri(contract.name)))
-        except _ENGINE_ERRORS as error:
-            if _OVERTAKEN.search(str(error)):
-                raise StaleSliceError(f"{contract.name} was published by somebody else at the same time: {error}") from error
-            raise
+        with _first(contract.name), self._setting(settings):
+            self._sql(rewriting(contract, self.columns(contract.name), self.uri(contract.name)))
         if self.plan(contract):  # the transaction with our number was there already, so that Delta skipped the statement
-            raise StaleSliceError(f"{contract.name} was published by somebody else at the same time: version {head.version + 1} is theirs.")
+            raise overtaken(contract.name, f"version {head.version + 1} is theirs")
         return self.version(contract.name)
 
     def commit(
@@ -210,15 +216,10 @@ class DeltaSparkStore(DeltaStore):
             # Staged files do not change, so there is nothing to gain by copying them first.
             "spark.databricks.delta.merge.materializeSource": "none",
         }
-        try:
-            with self._setting(settings):
-                merged = self._sql(self._merge(contract, slice_uri, partitions, append=append))
-        except _ENGINE_ERRORS as error:
-            if _OVERTAKEN.search(str(error)):
-                raise StaleSliceError(f"{contract.name} was published by somebody else at the same time: {error}") from error
-            raise
+        with _first(contract.name), self._setting(settings):
+            merged = self._sql(self._merge(contract, slice_uri, partitions, append=append))
         if not merged:  # the transaction with our number was there already, so that Delta skipped the statement
-            raise StaleSliceError(f"{contract.name} was published by somebody else at the same time: version {base_version + 1} is theirs.")
+            raise overtaken(contract.name, f"version {base_version + 1} is theirs")
         return self.version(contract.name)
 
     def _merge(self, contract: Contract, slice_uri: str | None, partitions: Sequence[Any] | None, *, append: bool) -> str:
@@ -248,10 +249,7 @@ class DeltaSparkStore(DeltaStore):
                 return False
             raise
         refuse_columns(contract, names)
-        types = {f.name: f.dataType.simpleString() for f in found.schema.fields}
-        wrong = [f"{c.name} is {types[c.name]}, not {c.type.spark}" for c in contract.columns if types[c.name] != c.type.spark]
-        if wrong:
-            raise LakehouseError(f"In the slice for {contract.name} {' and '.join(wrong)}; stage the types of its contract.")
+        refuse_types(contract, {f.name: f.dataType.simpleString() for f in found.schema.fields})
         promised = required(contract)
         counts = ["count(*) AS n", *(f"count_if(`{c}` IS NULL) AS n_{i}" for i, c in enumerate(promised))]
         rows, *nulls = found.selectExpr(*counts).collect()[0]
@@ -281,7 +279,8 @@ class DeltaSparkStore(DeltaStore):
 
     def optimize(self, name: str) -> int:
         # Nothing is written beside it: unlike a publication it may land after one that it does not know of.
-        return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(f"OPTIMIZE {self._sql_name(name)}"))
+        with _first(name):
+            return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(f"OPTIMIZE {self._sql_name(name)}"))
 
     def vacuum(self, name: str, retention_hours: int) -> int:
         before = self.version(name)
@@ -297,7 +296,7 @@ class DeltaSparkStore(DeltaStore):
     def restore(self, name: str, version: int) -> int:
         earlier = next((c for c in self.history(name) if c.version <= version and "consumed" in c.metadata), None)
         consumed = Consumed(**earlier.metadata["consumed"]) if earlier else None
-        with self._setting({_USER_METADATA: written(consumed)}):
+        with _first(name), self._setting({_USER_METADATA: written(consumed)}):
             self._sql(f"RESTORE TABLE {self._sql_name(name)} TO VERSION AS OF {int(version)}")
         return self.version(name)
 
@@ -376,6 +375,9 @@ class SharedDeltaSparkStore(DeltaSparkStore):
     def count(self, name: str) -> int:
         return self._log.count(name)
 
+    def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
+        return self._log.counts(name, column, least, greatest)
+
     def history(self, name: str, limit: int | None = None) -> list[Commit]:
         return self._log.history(name, limit)
 
@@ -384,6 +386,17 @@ class SharedDeltaSparkStore(DeltaSparkStore):
 
     def is_gone(self, name: str, version: int, error: Exception) -> bool:
         return self._log.is_gone(name, version, error)
+
+
+@contextmanager
+def _first(name: str) -> Iterator[None]:
+    """Turns what the protocol says to the second of two publishers into a `StaleSliceError`."""
+    try:
+        yield
+    except _ENGINE_ERRORS as error:
+        if _OVERTAKEN.search(str(error)):
+            raise overtaken(name, error) from error
+        raise
 
 
 def _transaction(number: int) -> dict[str, str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lakehouse_assets.contracts import Contract
-from lakehouse_assets.delta.store import OPERATION, Consumed, DeltaStore, Head, HistoryUnavailableError
+from lakehouse_assets.delta.store import OPERATION, ORIGIN, Consumed, DeltaStore, Head, HistoryUnavailableError
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.transforms.frames import Inputs, Recomputed, Transform
 
@@ -26,7 +27,10 @@ JOURNAL = "bronze.landings"
 
 @dataclass
 class StagedSlice:
-    """What one run would write to one table. `uri` is None where no row changes. `side` slices are committed before it."""
+    """What one run would write to one table. `uri` is None where no row changes. `side` slices are committed before it.
+
+    dates: the business dates of its rows, where the contract names one, sorted. preview: some of the rows that it writes, as people may see them.
+    """
 
     contract: Contract
     base_version: int
@@ -34,6 +38,8 @@ class StagedSlice:
     uri: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     partitions: Sequence[Any] | None = None
+    dates: Sequence[date] = ()
+    preview: Sequence[Mapping[str, Any]] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     side: tuple[StagedSlice, ...] = ()
 
@@ -103,12 +109,13 @@ class Lakehouse:
         if head is None or head.consumed is None:
             return True
         was = head.consumed
-        return (dict(was.upstreams), dict(was.ids), was.contract, was.transform, dict(was.watermark)) != (
+        return (dict(was.upstreams), dict(was.ids), was.contract, was.transform, dict(was.watermark), list(was.unshown)) != (
             dict(reading.upstreams),
             dict(reading.ids),
             reading.contract,
             reading.transform,
             dict(reading.watermark),
+            list(reading.unshown),
         )
 
     def inputs(self, contract: Contract, head: Head, upstreams: Mapping[str, Head], reading: Consumed, *, afresh: bool) -> Inputs:
@@ -158,8 +165,9 @@ class Lakehouse:
 
     def staged(self, contract: Contract, head: Head, reading: Consumed, uri: str) -> StagedSlice:
         """A slice from files that lie there. Raises `LakehouseError` where a key stands twice in it."""
-        frame = self.staged_frame(contract, uri)
-        grouping = [OPERATION, *contract.partition_by[:1]]
+        partition = contract.partition_by[0] if contract.partition_by else None
+        frame = self.staged_frame(contract, uri, partition)
+        grouping = dict.fromkeys(filter(None, [OPERATION, *([partition, ORIGIN] if partition else []), contract.business_date]))
         groups = frame.groupBy(*grouping).count().collect()
         counts: dict[str, int] = {}
         for group in groups:
@@ -170,13 +178,21 @@ class Lakehouse:
             return slice_
         slice_.uri = uri
         if contract.partition_by:
-            slice_.partitions = sorted({group[1] for group in groups})
+            # A row may come from another partition: a merge that looks for it only where it goes would not find it, and double it.
+            slice_.partitions = sorted({part for group in groups for part in group[1:3] if part is not None})
+        if contract.business_date:
+            slice_.dates = sorted({group[contract.business_date] for group in groups} - {None})
         return slice_
 
-    def staged_frame(self, contract: Contract, uri: str) -> DataFrame:
-        """The rows of a staged slice; the schema is given, since an engine may write no file for no rows."""
-        columns = ", ".join(f"`{c.name}` {c.type.spark}" for c in contract.columns)
-        return self.spark.read.schema(f"{columns}, `{OPERATION}` string").parquet(uri)
+    def staged_frame(self, contract: Contract, uri: str, origin: str | None = None) -> DataFrame:
+        """The rows of a staged slice; the schema is given, since an engine may write no file for no rows.
+
+        origin: the partition column; given where the frame is to say, as `_from`, where rows stood before.
+        """
+        columns = {c.name: c.type.spark for c in contract.columns} | {OPERATION: "string"}
+        if origin:
+            columns[ORIGIN] = columns[origin]
+        return self.spark.read.schema(", ".join(f"`{name}` {kind}" for name, kind in columns.items())).parquet(uri)
 
     def discard(self, uri: str | None) -> None:
         """Remove a staged folder of this machine; folders elsewhere fall to `maintenance`."""
@@ -206,7 +222,8 @@ class Lakehouse:
 
 
 def difference(contract: Contract, rows: DataFrame, replaced: DataFrame) -> DataFrame:
-    """Rows to insert, update and delete (`_op`) so that `replaced` becomes `rows`; keys are never null."""
+    """Rows to insert, update and delete (`_op`) so that `replaced` becomes `rows`, each with the partition in which it stands now (`_from`); keys
+    are never null."""
     new = rows.selectExpr(*(f"`{c}` AS `n_{c}`" for c in contract.names), "true AS _new")
     old = replaced.selectExpr(*(f"`{c}` AS `o_{c}`" for c in contract.names), "true AS _old")
     from pyspark.sql import functions as F
@@ -217,6 +234,8 @@ def difference(contract: Contract, rows: DataFrame, replaced: DataFrame) -> Data
     joined = new.join(old, on, "full_outer")
     operation = f"CASE WHEN _old IS NULL THEN 'I' WHEN _new IS NULL THEN 'D' WHEN NOT ({same}) THEN 'U' END"
     picked = joined.selectExpr(
-        *(f"CASE WHEN _new THEN `n_{c}` ELSE `o_{c}` END AS `{c}`" for c in contract.names), f"{operation} AS {OPERATION}"
+        *(f"CASE WHEN _new THEN `n_{c}` ELSE `o_{c}` END AS `{c}`" for c in contract.names),
+        f"{operation} AS {OPERATION}",
+        *(f"`o_{c}` AS {ORIGIN}" for c in contract.partition_by[:1]),
     )
     return picked.where(f"{OPERATION} IS NOT NULL")

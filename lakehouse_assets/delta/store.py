@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OPERATION = "_op"
 """The column of a staged slice that says what becomes of the row: `I` insert, `U` update, `D` delete."""
 
+ORIGIN = "_from"
+"""The column that a staged slice may have beside it: the partition in which the row stands before; null for a row that is new."""
+
 CHANGE = "_change"
 """The column of `changes` that says whether the row came (`insert`) or went (`delete`)."""
 
@@ -53,7 +56,8 @@ class Consumed:
     """What a commit was computed from; travels in the commit's metadata.
 
     `upstreams`: version of each upstream table; `ids`: table id of each; `contract`, `transform`: fingerprints; `through`: the version of the
-    journal that the state includes; `watermark`: how far a source that is asked, not sent, has been read (`sources/pull.py`).
+    journal that the state includes; `watermark`: how far a source that is asked, not sent, has been read (`sources/pull.py`); `unshown`: batch
+    dates that a refused drop kept red until a run over other dates accepted it, so that a run over them is still to come (ISO, sorted).
     """
 
     upstreams: Mapping[str, int] = field(default_factory=dict)
@@ -62,6 +66,7 @@ class Consumed:
     transform: str = ""
     through: int = -1
     watermark: Mapping[str, Any] = field(default_factory=dict)
+    unshown: Sequence[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,12 +115,27 @@ def read_back(text: str | None) -> Mapping[str, Any]:
 
 
 def refuse_columns(contract: Contract, found: Iterable[str]) -> None:
-    """Raise `LakehouseError` where a slice has other columns than its contract and `_op`."""
-    wanted, have = {*contract.names, OPERATION}, set(found)
+    """Raise `LakehouseError` where a slice has other columns than its contract, `_op` and perhaps `_from`."""
+    wanted, have = {*contract.names, OPERATION}, set(found) - {ORIGIN}
     if wanted != have:
         said = [f"lacks {', '.join(sorted(wanted - have))}"] if wanted - have else []
         said += [f"also has {', '.join(sorted(have - wanted))}"] if have - wanted else []
         raise LakehouseError(f"The slice for {contract.name} {' and '.join(said)}; stage exactly the columns of its contract.")
+
+
+def refuse_types(contract: Contract, found: Mapping[str, str]) -> None:
+    """Raise `LakehouseError` where a slice has other types than its contract.
+
+    found: the type of each column in Spark SQL. A table would cast them, and lose what its type cannot hold.
+    """
+    wrong = [f"{c.name} is {found[c.name]}, not {c.type.spark}" for c in contract.columns if found[c.name] != c.type.spark]
+    if wrong:
+        raise LakehouseError(f"In the slice for {contract.name} {' and '.join(wrong)}; stage the types of its contract.")
+
+
+def overtaken(name: str, by: object) -> StaleSliceError:
+    """The error for the second of two publishers. by: what the protocol said to it."""
+    return StaleSliceError(f"{name} was published by somebody else at the same time: {by}")
 
 
 def doubled_key(contract: Contract) -> LakehouseError:
@@ -235,6 +255,10 @@ class DeltaStore(ABC):
         """How many rows the table has now, from its log where that says so."""
 
     @abstractmethod
+    def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
+        """How many rows the table has now for each value of a column between two values, both included; files that hold none are passed over."""
+
+    @abstractmethod
     def changes(self, spark: SparkSession, name: str, since: int, until: int) -> DataFrame:
         """The rows that differ between two versions, netted: all columns and `_change` (`insert` for rows that came, `delete` for rows
         that went; an update is one of each). Raises `HistoryUnavailableError` where that cannot be told any more."""
@@ -255,10 +279,10 @@ class DeltaStore(ABC):
 
         slice_uri: a folder of Parquet files with the contract's columns and `_op`; None where no row changes, then only what was consumed
         is recorded and the data version stays; a slice without rows is the same. base_version: the version the slice was computed
-        against; when the table has moved on, `StaleSliceError` is raised and
-        nothing is written, by the protocol itself where that happens meanwhile. partitions: the values of the partition column that the slice touches, to prune the merge. append: every row is
-        new, and whoever says so has seen that no key stands twice; in any other slice that is a `LakehouseError`, and so are columns that
-        are not the contract's.
+        against; when the table has moved on, `StaleSliceError` is raised and nothing is written, by the protocol itself where that happens
+        meanwhile. partitions: the values of the partition column that the slice's rows have, and those that the rows they replace have, to
+        prune the merge: a row that stands elsewhere is not found, and doubled. append: every row is new, and whoever says so has seen that
+        no key stands twice; in any other slice that is a `LakehouseError`, and so are columns and types that are not the contract's.
         """
 
     def head(self, name: str) -> Head | None:

@@ -26,7 +26,18 @@ from lakehouse_assets.handoff.faults import point
 from lakehouse_assets.handoff.manifest import Manifest
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
-from lakehouse_assets.handoff.state import Intent, Owner, State, TableState, own_name, read_slices, read_state, refuse_another
+from lakehouse_assets.handoff.state import (
+    Intent,
+    Owner,
+    Published,
+    State,
+    TableState,
+    own_name,
+    read_published,
+    read_slices,
+    read_state,
+    refuse_another,
+)
 from lakehouse_assets.handoff.sums import NOTHING, SliceSum
 
 if TYPE_CHECKING:
@@ -59,8 +70,8 @@ class HandoffResult:
 
     outcome: `published` (rows travelled), `acknowledged` (version or batch date are recorded, no row differs), `unchanged` (nothing to do).
     compared: how the slices were told: `history` (the table's log), `sums` (counts and hashes of all slices), `whole` (first hand-off, or
-    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. bytes_put: bytes of data files that travelled, so 0
-    where they lay on the stage already. seconds: per step.
+    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. table_rows: what the table then holds. bytes_put: bytes of data
+    files that travelled, so 0 where they lay on the stage already. seconds: per step.
     """
 
     table: str
@@ -70,11 +81,17 @@ class HandoffResult:
     compared: str = ""
     slices: tuple[str, ...] = ()
     rows: int = 0
+    table_rows: int = 0
     files: int = 0
     bytes_put: int = 0
     attempts: int = 1
     statements: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def total_seconds(self) -> float:
+        """Over all steps; the wait for the lock is part of publishing."""
+        return sum(spent for step, spent in self.seconds.items() if step != "lock")
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,10 @@ class Handoff:
     def read_state(self) -> State:
         """What Snowflake has acknowledged of every table, the intents, what is deployed; one statement, to be read once a run."""
         return read_state(self.session, self.names)
+
+    def published(self, contract: Contract) -> Published | None:
+        """What the last hand-off of the table sent, and what arrived; None before the first. One statement."""
+        return read_published(self.session, self.names, contract.table.upper())
 
     def hand_off(
         self,
@@ -400,15 +421,16 @@ class _Attempt:
             if self.version == known.version and self.complete not in (None, known.complete_through):
                 with self._step("publish"):
                     self._acknowledge()
-                return HandoffResult(self.contract.name, "acknowledged", known.version)
-            return HandoffResult(self.contract.name, "unchanged", known.version)
+                return HandoffResult(self.contract.name, "acknowledged", known.version, table_rows=known.rows)
+            return HandoffResult(self.contract.name, "unchanged", known.version, table_rows=known.rows)
         with self._step("diff"):
             difference = self._diff(fits)
         point("diffed")
         if not difference.whole and not difference.slices:
             with self._step("publish"):
                 self._acknowledge()
-            return HandoffResult(self.contract.name, "acknowledged", self.version, compared=difference.compared)
+            rows = known.rows if known else 0
+            return HandoffResult(self.contract.name, "acknowledged", self.version, compared=difference.compared, table_rows=rows)
         try:
             self._record()  # within, for it may be there although its answer was lost
             point("recorded")
@@ -431,6 +453,7 @@ class _Attempt:
             compared=difference.compared,
             slices=tuple(sorted(manifest.slices, key=slices.order(self.contract))),
             rows=manifest.rows,
+            table_rows=sum(s.rows for s in self._after(manifest, difference)),
             files=len(manifest.files),
             bytes_put=put,
         )
@@ -670,6 +693,11 @@ class _Attempt:
         said = [" ".join([r.kind, str(dict(r.key)), *(["in", ", ".join(r.columns)] if r.columns else [])]) for r in rows]
         return f"for example {'; '.join(said)}; " if said else ""
 
+    @staticmethod
+    def _after(manifest: Manifest, difference: _Difference) -> list[SliceSum]:
+        """The sums of all slices of the table after this hand-off."""
+        return [*{**difference.published, **manifest.slices}.values()]
+
     def _enter(self, manifest: Manifest, difference: _Difference) -> None:
         self.session.run(
             sql.statement("publish", "enter", **self.names.sql),
@@ -690,7 +718,7 @@ class _Attempt:
             manifest.json(),
         )
         point("entered")
-        total = [*{**difference.published, **manifest.slices}.values()]
+        total = self._after(manifest, difference)
         self.session.run(
             sql.statement("publish", "advance", **self.names.sql),
             self.delta_table_id,

@@ -59,6 +59,18 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class Published:
+    """The last hand-off of a table that moved rows, as its transaction left it. sent: the sum over its slices as the lakehouse computed it; arrived: as
+    Snowflake counted it in the table. slices: how many were replaced; `version`: the Delta version that Snowflake has acknowledged."""
+
+    handoff_id: str
+    version: int
+    slices: int
+    sent: SliceSum
+    arrived: SliceSum
+
+
+@dataclass(frozen=True)
 class State:
     """The record as one statement found it. Tables by their Snowflake name without schema, in upper case; objects: the fingerprint of each
     deployed definition."""
@@ -153,6 +165,17 @@ def refuse_another(names: TargetNames, said: str) -> None:
 def read_slices(session: Session, names: TargetNames, table: str) -> dict[str, SliceSum]:
     """Count and hash of every published slice of a table (Snowflake name without schema)."""
     return snowflake_sums(session, sql.statement("state", "read_slices", **names.sql), table)
+
+
+def read_published(session: Session, names: TargetNames, table: str) -> Published | None:
+    """The last hand-off of a table (Snowflake name without schema), None before the first; one statement over the slices of that hand-off."""
+    found = session.run(sql.statement("publish", "published", **names.sql), table)
+    if not found:
+        return None
+    handoff_id, version, slices, rows, digest, arrived_rows, arrived_digest = found[0]
+    return Published(
+        handoff_id, int(version), int(slices), SliceSum(int(rows), int(digest)), SliceSum(int(arrived_rows or 0), int(arrived_digest or 0))
+    )
 
 
 def own_name() -> str:

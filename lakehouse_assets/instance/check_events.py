@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dagster import AssetCheckEvaluation, AssetExecutionContext, DagsterEvent, DagsterEventType
 from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
 
-from lakehouse_assets.instance.event_log import BatchingSqliteEventLogStorage
+from lakehouse_assets.instance.event_log import BatchingEventLog
 
 
 def log_check_evaluations(context: AssetExecutionContext, evaluations: Sequence[AssetCheckEvaluation]) -> None:
@@ -16,7 +16,7 @@ def log_check_evaluations(context: AssetExecutionContext, evaluations: Sequence[
 
     The evaluations are recorded, shown and counted alike; they are not among the events that the step yields, so a `RunResult` does not list them.
     """
-    if not isinstance(context.instance.event_log_storage, BatchingSqliteEventLogStorage):
+    if not isinstance(context.instance.event_log_storage, BatchingEventLog):
         for evaluation in evaluations:
             context.log_event(evaluation)  # pyright: ignore[reportArgumentType] -- taken, but missing in Dagster's annotation
         return

@@ -1,7 +1,8 @@
-"""Dagster's SQLite event log, made cheap for runs over many partitions.
+"""Dagster's event log, made cheap for runs over many partitions: what every database has in common, and SQLite.
 
-What belongs here: how events reach the SQLite files. What does not: what the events are, which tables they fill and how they are read. All that is inherited:
-the files are those of Dagster's own `SqliteEventLogStorage`, and either class carries on where the other left off.
+What belongs here: how events reach their tables in batches, and the SQLite files. What does not: what the events are, which tables they fill and how they are
+read. All that is inherited: the files are those of Dagster's own `SqliteEventLogStorage`, and either class carries on where the other left off. PostgreSQL, whose
+driver is an extra, stands in `event_log_postgres.py`.
 
 Two things cost the stock class its time in a run over hundreds of partitions. It builds a SQLAlchemy engine for every event, so that every statement is compiled
 anew; here one engine a database is kept. And it writes every event in transactions of its own; here `store_event_batch`, the hook that Dagster calls in processes
@@ -10,9 +11,11 @@ that have `DAGSTER_EVENT_BATCH_SIZE` in their environment, writes a batch in one
 
 import os
 import threading
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -20,7 +23,7 @@ import sqlalchemy as db
 from dagster import DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
@@ -34,6 +37,114 @@ PLAIN_ASSET_EVENTS = frozenset(
     {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED}
 )
 
+# What identifies the record of a check in a run, and what an evaluation says in it.
+CHECK_OF_A_DAY = ("asset_key", "check_name", "run_id", "partition")
+VERDICT = (
+    "execution_status",
+    "evaluation_event",
+    "evaluation_event_timestamp",
+    "evaluation_event_storage_id",
+    "materialization_event_storage_id",
+)
+
+
+class BatchingEventLog(SqlEventLogStorage):
+    """Stores many events of a kind by few statements; the rows are those that Dagster's own storage writes one by one. A mixin: the storage of a database says
+    how rows get their ids (`_store_rows`), and in which transactions (`store_event_batch`)."""
+
+    _insert: Callable[[Any], Any]
+    """INSERT in the dialect of the database, which knows ON CONFLICT."""
+    _tables: set[str]
+    """Tables that are known to exist."""
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store one event: a batch of one."""
+        self.store_event_batch([event])
+
+    def _groups(self, events: Sequence[EventLogEntry]) -> Iterator[Callable[[], None]]:
+        """The events in their order, cut where run or kind change: what stores each group."""
+        for (run_id, store), group in groupby(events, key=lambda event: (event.run_id, self._many_of(event))):
+            yield partial(store or self._store_one_by_one, run_id, list(group))
+
+    def _store_one_by_one(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
+        """As the stock class does it."""
+        for event in events:
+            super().store_event(event)
+
+    @abstractmethod
+    def _store_rows(self, run_id: str, events: Sequence[EventLogEntry]) -> list[int]:
+        """A row an event in the event log; returns the ids by which all else refers to the events."""
+
+    def _many_of(self, event: EventLogEntry) -> Callable[[str, Sequence[EventLogEntry]], None] | None:
+        """What stores many events of this kind at once; None where that is left to the stock class, one by one."""
+        if event.dagster_event_type in PLAIN_ASSET_EVENTS:
+            return self._store_asset_events
+        if event.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.get_dagster_event().asset_check_evaluation_data
+            if evaluation.partition is not None and event.run_id:
+                return self._store_check_evaluations
+        return None
+
+    def _store_asset_events(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
+        event_ids = self._store_rows(run_id, events)
+        with self.index_connection() as connection:
+            self._store_asset_event_tags(connection, events, event_ids)
+            for event, event_id in _last_of_each_kind(events, event_ids):
+                self._store_asset_event(connection, event, event_id)
+
+    def _store_check_evaluations(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
+        """Evaluations of single partitions: each takes the place of its planned row, or makes one."""
+        rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for event, event_id in zip(events, self._store_rows(run_id, events), strict=True):
+            evaluation = event.get_dagster_event().asset_check_evaluation_data
+            target = evaluation.target_materialization_data
+            row = dict(
+                asset_key=evaluation.asset_key.to_string(),
+                check_name=evaluation.check_name,
+                run_id=run_id,
+                partition=evaluation.partition,
+                execution_status=(
+                    AssetCheckExecutionRecordStatus.SUCCEEDED if evaluation.passed else AssetCheckExecutionRecordStatus.FAILED
+                ).value,
+                evaluation_event=serialize_value(event),
+                evaluation_event_timestamp=self._event_insert_timestamp(event),
+                evaluation_event_storage_id=event_id,
+                materialization_event_storage_id=target.storage_id if target else None,
+            )
+            # The last verdict on a day counts, and PostgreSQL updates no row twice in a statement.
+            rows[tuple(row[name] for name in CHECK_OF_A_DAY)] = row
+        upsert = self._insert(AssetCheckExecutionsTable)
+        upsert = upsert.on_conflict_do_update(index_elements=CHECK_OF_A_DAY, set_={name: upsert.excluded[name] for name in VERDICT})
+        with self.index_connection() as connection:
+            connection.execute(upsert, list(rows.values()))
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """One row a partition, as the stock class writes it, but by one statement executed many times. A single statement with a value for each column of each
+        row is compiled anew every time, and with more than 4,095 partitions it exceeds the number of values that SQLite takes by default."""
+        planned: Any = event.get_dagster_event().event_specific_data
+        partitions = planned.partitions_subset.get_partition_keys() if planned.partitions_subset else [None]
+        row = dict(
+            asset_key=planned.asset_key.to_string(),
+            check_name=planned.check_name,
+            run_id=event.run_id,
+            execution_status=AssetCheckExecutionRecordStatus.PLANNED.value,
+            evaluation_event=serialize_value(event),
+            evaluation_event_timestamp=self._event_insert_timestamp(event),
+            evaluation_event_storage_id=event_id,
+        )
+        with self.index_connection() as connection:
+            connection.execute(AssetCheckExecutionsTable.insert(), [{**row, "partition": partition} for partition in partitions])
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index holds a table; asked for every check and every tag. A table found once is there for good."""
+        if table_name not in self._tables:
+            with self.index_connection() as connection:
+                if not db.inspect(connection).has_table(table_name):
+                    return False
+            self._tables.add(table_name)
+        return True
+
+
 # A web server looks at any number of runs, each a file: it must not keep them all open.
 MAX_OPEN_DATABASES = 16
 
@@ -43,11 +154,13 @@ class _Database(NamedTuple):
     inode: int | None
 
 
-class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
+class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
     """`SqliteEventLogStorage` with one engine a database and events stored in batches. Named in `dagster.yaml` under `event_log_storage`.
 
     Any number of processes may share the files, as with the stock class, and one may be killed at any moment: a batch is in a database whole or not at all.
     """
+
+    _insert = staticmethod(sqlite.insert)
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):
         # Set before the stock constructor runs, for that one already connects.
@@ -114,10 +227,6 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
     def _forget(self, shard: str) -> None:
         self._databases.pop(shard).engine.dispose()
 
-    def store_event(self, event: EventLogEntry) -> None:
-        """Store one event: a batch of one."""
-        self.store_event_batch([event])
-
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events that belong together, in their order: one transaction in the database of each run and one in the index.
 
@@ -128,12 +237,8 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         with ExitStack() as transactions:
             for shard in (INDEX_SHARD_NAME, *run_ids):
                 transactions.enter_context(self._connect(shard))
-            for (run_id, store), group in groupby(events, key=lambda event: (event.run_id, self._many_of(event))):
-                if store:
-                    store(run_id, list(group))
-                else:
-                    for event in group:
-                        super().store_event(event)
+            for store in self._groups(events):
+                store()
         for run_id in run_ids:
             self._announce(run_id)
 
@@ -143,16 +248,6 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         with suppress(FileNotFoundError):  # wiped by another process in this moment
             os.utime(self.path_for_shard(run_id))
 
-    def _many_of(self, event: EventLogEntry) -> Callable[[str, Sequence[EventLogEntry]], None] | None:
-        """What stores many events of this kind at once; None where that is left to the stock class, one by one."""
-        if event.dagster_event_type in PLAIN_ASSET_EVENTS:
-            return self._store_asset_events
-        if event.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
-            evaluation = event.get_dagster_event().asset_check_evaluation_data
-            if evaluation.partition is not None and event.run_id:
-                return self._store_check_evaluations
-        return None
-
     def _store_rows(self, run_id: str, events: Sequence[EventLogEntry]) -> list[int]:
         """A row an event in both databases; returns the ids in the index, by which all else refers to the events."""
         rows = [self._event_to_row(event) for event in events]
@@ -161,66 +256,6 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         with self.index_connection() as connection:
             insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
             return list(connection.execute(insert, rows).scalars())
-
-    def _store_asset_events(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
-        event_ids = self._store_rows(run_id, events)
-        with self.index_connection() as connection:
-            self._store_asset_event_tags(connection, events, event_ids)
-            for event, event_id in _last_of_each_kind(events, event_ids):
-                self._store_asset_event(connection, event, event_id)
-
-    def _store_check_evaluations(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
-        """Evaluations of single partitions: each takes the place of its planned row, or makes one."""
-        rows = []
-        for event, event_id in zip(events, self._store_rows(run_id, events), strict=True):
-            evaluation = event.get_dagster_event().asset_check_evaluation_data
-            target = evaluation.target_materialization_data
-            rows.append(
-                dict(
-                    asset_key=evaluation.asset_key.to_string(),
-                    check_name=evaluation.check_name,
-                    run_id=run_id,
-                    partition=evaluation.partition,
-                    execution_status=(
-                        AssetCheckExecutionRecordStatus.SUCCEEDED if evaluation.passed else AssetCheckExecutionRecordStatus.FAILED
-                    ).value,
-                    evaluation_event=serialize_value(event),
-                    evaluation_event_timestamp=self._event_insert_timestamp(event),
-                    evaluation_event_storage_id=event_id,
-                    materialization_event_storage_id=target.storage_id if target else None,
-                )
-            )
-        key = ("asset_key", "check_name", "run_id", "partition")
-        upsert = sqlite.insert(AssetCheckExecutionsTable)
-        upsert = upsert.on_conflict_do_update(index_elements=key, set_={name: upsert.excluded[name] for name in rows[0] if name not in key})
-        with self.index_connection() as connection:
-            connection.execute(upsert, rows)
-
-    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
-        """One row a partition, as the stock class writes it, but by one statement executed many times. A single statement with a value for each column of each
-        row is compiled anew every time, and with more than 4,095 partitions it exceeds the number of values that SQLite takes by default."""
-        planned: Any = event.get_dagster_event().event_specific_data
-        partitions = planned.partitions_subset.get_partition_keys() if planned.partitions_subset else [None]
-        row = dict(
-            asset_key=planned.asset_key.to_string(),
-            check_name=planned.check_name,
-            run_id=event.run_id,
-            execution_status=AssetCheckExecutionRecordStatus.PLANNED.value,
-            evaluation_event=serialize_value(event),
-            evaluation_event_timestamp=self._event_insert_timestamp(event),
-            evaluation_event_storage_id=event_id,
-        )
-        with self.index_connection() as connection:
-            connection.execute(AssetCheckExecutionsTable.insert(), [{**row, "partition": partition} for partition in partitions])
-
-    def has_table(self, table_name: str) -> bool:
-        """Whether the index holds a table; asked for every check and every tag. A table found once is there for good."""
-        if table_name not in self._tables:
-            with self.index_connection() as connection:
-                if not db.inspect(connection).has_table(table_name):
-                    return False
-            self._tables.add(table_name)
-        return True
 
     def wipe(self) -> None:
         """Delete all events. The files of runs are removed, so they must not stay open here."""

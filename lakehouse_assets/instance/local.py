@@ -1,9 +1,9 @@
 """The one Dagster instance of this machine, and the `.env` by which Dagster's own commands find it.
 
-What belongs here: writing these two files. What does not: what the instance is made of, which stands in `deploy/dagster.local.yaml`, and reading the
-environment, which `settings.py` does.
+What belongs here: writing these two files, and which instance a command is on. What does not: what the instance is made of, which stands in
+`deploy/dagster.local.yaml`, and reading settings, which `settings.py` does.
 
-As a command, for `make`: `python -m lakehouse_assets.instance.local --home .lakehouse --env-file .env`.
+As a command, for `make`: `python -m lakehouse_assets.instance.local`, which takes LAKEHOUSE_HOME from the environment or from `.env`, as every other command does.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.settings import Settings
 
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "dagster.local.yaml"
 
@@ -54,6 +55,23 @@ def environment(instance: Path) -> dict[str, str]:
     return {"DAGSTER_HOME": str(instance), "DAGSTER_EVENT_BATCH_SIZE": str(EVENT_BATCH_SIZE)}
 
 
+def environment_of_command(home: Path, given: Mapping[str, str], env_file: Path = Path(".env")) -> dict[str, str]:
+    """What a command on `home` sets in its environment. given: its environment, in which `env_file` has been loaded.
+
+    An instance that the user names by DAGSTER_HOME, there or in a line of their own, stays theirs. What `make` wrote into `env_file` is the instance of the home
+    that it knew, and says nothing of another one, given by an option or by LAKEHOUSE_HOME.
+    """
+    named = given.get("DAGSTER_HOME")
+    if named and named != _written_by_make(env_file).get("DAGSTER_HOME"):
+        return {"DAGSTER_EVENT_BATCH_SIZE": given.get("DAGSTER_EVENT_BATCH_SIZE") or str(EVENT_BATCH_SIZE)}
+    return environment(ensure_instance(home))
+
+
+def _written_by_make(env_file: Path) -> dict[str, str | None]:
+    block = _BLOCK.search(env_file.read_text(encoding="utf-8")) if env_file.is_file() else None
+    return dict(dotenv_values(stream=io.StringIO(block.group()))) if block else {}
+
+
 def write_env_file(path: Path, values: Mapping[str, str]) -> None:
     """Put `values` into the `.env` file at `path`, in a block of their own at its end. All other lines stay, and a variable set in one of them is left out."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -86,11 +104,12 @@ def _write_if_different(path: Path, text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the instance and the `.env` file; returns the exit code of the command."""
     parser = argparse.ArgumentParser(description="Write the local Dagster instance and the .env file that names it.")
-    parser.add_argument("--home", type=Path, default=Path(".lakehouse"), help="where local state lives (LAKEHOUSE_HOME)")
+    parser.add_argument("--home", type=Path, help="where local state lives; default LAKEHOUSE_HOME")
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="the file that dagster and the lakehouse command load")
     options = parser.parse_args(arguments)
     try:
-        write_env_file(options.env_file, environment(ensure_instance(options.home)))
+        home = options.home or Settings(_env_file=options.env_file).home  # pyright: ignore[reportCallIssue] -- all fields have defaults
+        write_env_file(options.env_file, environment(ensure_instance(home)))
     except LakehouseError as error:
         print(error, file=sys.stderr)
         return 1

@@ -25,9 +25,11 @@ from dagster._core.events import RunFailureReason
 from dagster._core.execution.api import create_execution_plan, execute_run_iterator
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.snap import snapshot_from_execution_plan
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, MAX_RETRIES_TAG
 from dagster._core.utils import make_new_run_id
 from dagster._core.workspace.load import location_origin_from_module_name
+from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import copy
 
 from lakehouse_assets.errors import LakehouseError
@@ -98,7 +100,7 @@ def execute_range(
     It is tagged with this process, by which `sweep.py` finds it should the process die. It is never retried by the daemon: whoever ran the command has its result.
 
     Args:
-        asset_keys: the assets of the job to materialise, with their checks; None for all of them.
+        asset_keys: the assets of the job to materialise, with those of their checks that the job holds; None for all of them.
         observer: called when a step starts or ends. Meanwhile Dagster directs the file descriptors 1 and 2 to the run's compute log and copies them
             back with a delay, so an observer that draws on the terminal needs a descriptor of its own (`os.dup` before the run).
         echo: whether Dagster's log also goes to the standard error of this process; the instance holds it in any case.
@@ -112,7 +114,9 @@ def execute_range(
         raise LakehouseError(f"There is no job {job_name!r} in {module}: choose one of {', '.join(sorted(repository.job_names))}.")
     job = repository.get_job(job_name).with_executor_def(in_process_executor)
     selection = _selection(job, asset_keys)
-    selected = job.get_subset(asset_selection=selection) if selection else job
+    # Without naming the checks, a selection would bring those that the job leaves out.
+    checked = frozenset(key for key in job.asset_layer.asset_graph.asset_check_keys if key.asset_key in selection) if selection else None
+    selected = job.get_subset(asset_selection=selection, asset_check_selection=checked) if selection else job
 
     run_id = make_new_run_id()
     all_tags = {
@@ -125,14 +129,26 @@ def execute_range(
     }
     origin = job_origin(defs, job_name, location_name, module)
     plan = create_execution_plan(selected, run_config=run_config, instance_ref=instance.get_ref(), tags=all_tags)
-    run = instance.create_run_for_job(
-        selected,
-        execution_plan=plan,
+    # What `create_run_for_job` does, which takes no selection of checks.
+    run = instance.create_run(
+        job_name=job_name,
         run_id=run_id,
         run_config=run_config,
+        status=None,
         tags=all_tags,
+        root_run_id=None,
+        parent_run_id=None,
+        step_keys_to_execute=plan.step_keys_to_execute,
+        execution_plan_snapshot=snapshot_from_execution_plan(plan, selected.get_job_snapshot_id()),
+        job_snapshot=selected.get_job_snapshot(),
+        parent_job_snapshot=selected.get_parent_job_snapshot(),
         asset_selection=selection,
+        asset_check_selection=checked,
+        resolved_op_selection=None,
+        op_selection=None,
         remote_job_origin=origin,
+        job_code_origin=None,
+        asset_graph=selected.asset_layer.asset_graph,
     )
 
     # Only for this execution: the recorded run keeps the configuration it was given, and the UI re-executes it with that one.
@@ -186,7 +202,12 @@ def _progress(kind: StepKind, event: DagsterEvent, plan: ExecutionPlan) -> StepP
 
 def _step_failure(event: DagsterEvent) -> StepFailure:
     data = event.step_failure_data
-    error = data.error
+    return StepFailure(check.not_none(event.step_key), what_failed(data.error), data.error_display_string)
+
+
+def what_failed(error: SerializableErrorInfo | None) -> str:
+    """What the innermost error of a step says: with its class, unless it was raised to tell a person something."""
     while error and error.cause and (error.cls_name or "").startswith("Dagster"):
         error = error.cause  # Dagster wraps what the step raised; what that one was raised from is for the traceback
-    return StepFailure(check.not_none(event.step_key), error.message.strip() if error else "", data.error_display_string)
+    said = error.message.strip() if error else ""
+    return said.partition(": ")[2] if error and error.cls_name == "Failure" else said

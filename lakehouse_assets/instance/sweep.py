@@ -17,9 +17,10 @@ _UNFINISHED = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterR
 
 
 def sweep_dead_runs(instance: DagsterInstance) -> list[str]:
-    """Report as failed every unfinished run whose process has ended on this host, free its slots, and return the ids of these runs.
+    """Report as failed every unfinished run whose process is known to have ended, free its slots, and return the ids of these runs.
 
-    Runs are known by the tag that `execute_range` and `in_process_executor` put on them; runs without it, and runs of other hosts, are left alone.
+    Runs are known by the tag that `execute_range` and `in_process_executor` put on them; runs without it, and runs of
+    other machines and containers, are left alone.
     Meant for the start of every command and of the servers; any number of processes may do it at once.
     """
     swept = []

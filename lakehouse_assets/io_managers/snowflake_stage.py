@@ -1,26 +1,57 @@
 """The Parquet stage hand-off as an IO manager: takes the reference of a gold table and makes its Snowflake table equal to it.
 
-The work from diff to tidy is `handoff/`'s; here it is called, and what it did becomes metadata.
+The work from diff to tidy is `handoff/`'s; here it is called, what it did becomes metadata, and a connection that breaks is made anew.
 """
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
+from snowflake.connector import errors
 
-from lakehouse_assets.contracts import contract
+from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.store import TableRef
+from lakehouse_assets.errors import AccountStoppedError
 from lakehouse_assets.handoff.handoff import Handoff
-from lakehouse_assets.handoff.state import State
+from lakehouse_assets.handoff.state import Published, State
+from lakehouse_assets.io_managers.metadata import say, with_run
 from lakehouse_assets.resources.handoff import HandoffResource, served
 from lakehouse_assets.sources.complete import complete_through, included
 
+RETRIES = 3
+"""How often a step is tried again after its connection broke."""
+
+TRANSIENT = (
+    errors.OperationalError,
+    errors.InternalServerError,
+    errors.ServiceUnavailableError,
+    errors.GatewayTimeoutError,
+    errors.BadGatewayError,
+    errors.RequestTimeoutError,
+    errors.TooManyRequests,
+    errors.OtherHTTPRetryableError,
+    errors.RequestExceedMaxRetryError,
+    AccountStoppedError,
+    ConnectionError,
+    TimeoutError,
+)
+"""What the connector says of a network or a service that fails, and of nothing else: a statement that the account refuses is a `ProgrammingError`, a login
+a `DatabaseError`, and both fail again."""
+LASTING = (errors.RevocationCheckError, errors.NonRetryableTlsError)
+"""Among them, what time does not cure."""
+
 
 class SnowflakeStageIOManager(dg.ConfigurableIOManager):
-    """Hands `TableRef`s off; one session and one read of the state a run. Loads the `TableRef` of the version that Snowflake has."""
+    """Hands `TableRef`s off; one session and one read of the state a run. Loads the `TableRef` of the version that Snowflake has.
+
+    A step whose connection breaks is tried again, over a new session, after a pause that grows threefold: the hand-off finds what had been done. Nothing else is
+    tried again.
+    """
 
     handoff: dg.ResourceDependency[HandoffResource]
+    retry_seconds: float = Field(5.0, description="how long is waited before the first of the retries")
     _open: Any = PrivateAttr(default=None)
 
     def _session(self) -> tuple[Handoff, State]:
@@ -30,12 +61,32 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
             self._open = (stack, handoff, self.handoff.ready(handoff))
         return self._open[1], self._open[2]
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+    def _close(self) -> None:
         if self._open is not None:
-            self._open[0].close()
-            self._open = None
+            stack, self._open = self._open[0], None
+            stack.close()
+
+    @contextmanager
+    def _retried(self, step: Any) -> Iterator[None]:
+        """Ask Dagster to try the step again where the connection broke inside. The last time the error itself is raised, for it says what is wrong."""
+        try:
+            yield
+        except TRANSIENT as error:
+            with suppress(*TRANSIENT):
+                self._close()
+            tried = step.previous_attempt_count
+            if isinstance(error, LASTING) or tried >= RETRIES:
+                raise
+            raise dg.RetryRequested(RETRIES, self.retry_seconds * 3**tried) from error
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        self._close()
 
     def handle_output(self, context: dg.OutputContext, obj: TableRef) -> None:
+        with self._retried(context.step_context):
+            self._hand_off(context, obj)
+
+    def _hand_off(self, context: dg.OutputContext, obj: TableRef) -> None:
         handoff, state = self._session()
         lakehouse = self.handoff.lakehouse.lakehouse
         head = lakehouse.upstream_heads([obj.name])[obj.name]
@@ -45,23 +96,32 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
         # The newest version holds the rows of the data version, and its files are there also after a vacuum.
         version = head.version if acknowledged < head.data_version else acknowledged
         result = handoff.hand_off(lakehouse.spark, contract(obj.name), version, through, state, complete=complete)
-        context.add_output_metadata(
-            {
-                "outcome": result.outcome,
-                "compared": result.compared,
-                "complete_through": complete.isoformat() if complete else "",
-                "delta_version": result.version,
-                "handoff_id": result.handoff_id or "",
-                "slices": len(result.slices),
-                "rows_handed_off": result.rows,
-                "files": result.files,
-                "bytes_put": result.bytes_put,
-                "statements": result.statements,
-                "seconds": dg.MetadataValue.json(dict(result.seconds)),
-            }
-        )
+        table = {
+            "delta_version": result.version,
+            "dagster/row_count": result.table_rows,
+            "consumed": dg.MetadataValue.json({obj.name: result.version}),
+            "complete_through": complete.isoformat() if complete else "",
+        }
+        run = {
+            "outcome": result.outcome,
+            "compared": result.compared,
+            "handoff_id": result.handoff_id or "",
+            "slices": len(result.slices),
+            "rows": result.rows,
+            "files": result.files,
+            "bytes": result.bytes_put,
+            "statements": result.statements,
+            "seconds": round(result.total_seconds, 3),
+            "seconds_by_step": dg.MetadataValue.json(dict(result.seconds)),
+        }
+        say(context, with_run(dict.fromkeys(context.asset_partition_keys, table), run))
+
+    def published(self, model: Contract) -> Published | None:
+        """What the last hand-off of a table sent, and what arrived, by the session that the run has."""
+        return self._session()[0].published(model)
 
     def load_input(self, context: dg.InputContext) -> TableRef:
-        handoff, _ = self._session()
-        model = served()[context.asset_key.path[-1]]
-        return TableRef(model.name, handoff.acknowledged(model, handoff.read_state()))
+        with self._retried(context.step_context):
+            handoff, _ = self._session()
+            model = served()[context.asset_key.path[-1]]
+            return TableRef(model.name, handoff.acknowledged(model, handoff.read_state()))

@@ -2,8 +2,8 @@
 
 Does not belong here: the SQL of a rule (`rules.py`), Dagster (`checks.py`), writing quarantine or verdict tables.
 
-Every function runs one aggregation over the frame, and a second query for samples only where something is broken: hand in staged or cached
-rows. Samples show key and offending columns only, personal data masked.
+Every function runs one or two aggregations over the frame, and another query for samples only where something is broken: hand in staged or
+cached rows. Samples show key and offending columns only, personal data masked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pyspark.sql import functions as F
 
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.contracts.checks import sql_name
-from lakehouse_assets.contracts.contract import Severity
+from lakehouse_assets.contracts.contract import Blocking, Severity
+from lakehouse_assets.contracts.describe import allowance_text
 from lakehouse_assets.quality.rules import VIOLATIONS, WARNINGS, offending_columns, sql_text, violations
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class DropVerdict:
     """What the contract says of one content that landed under a path.
 
     landed: rows of the drop. bad_rows: rows that break a rule of severity `quarantine` or `block`. warned_rows: rows that break one of
-    severity `warn`. reason: one sentence where the verdict is not `accepted`. rules: how many rows break each rule, warnings included.
+    severity `warn`. reason: one sentence where the verdict is not `accepted`. rules: how many rows break each rule, warnings included;
+    together: how many break just these rules, where that is known.
     drift: how the columns of the drop differ from those of its source, where they do; `drift_of` says it with the columns that changed type.
     """
 
@@ -56,27 +58,32 @@ class DropVerdict:
     rules: Mapping[str, int]
     samples: tuple[Sample, ...] = ()
     drift: str | None = None
+    together: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A broken rule: by how many rows (for `key.unique`: by how many keys), some of them, and what follows."""
+    """A broken rule: by how many rows (for `key.unique`: by how many keys), some of them, and what follows. together: as of a `DropVerdict`."""
 
     count: int
     samples: tuple[Sample, ...]
     severity: Severity
+    together: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
 
 UNIQUE = "key.unique"
 """The name of the rule that a key occurs once."""
+
+AGED = "rows.aged"
+"""What stands for the rules that the rows of a drop broke once these have left quarantine by age: how many they were stays known, which rules does not."""
 
 
 def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdict]:
     """The verdict on every drop in the frame, sorted by (batch date, path, content hash).
 
     df: rows with the columns of `violations` and `path`, `content_hash`, `batch_date`, `row_number`. A drop is refused when its bad rows
-    are more than `blocking.rows` and more than `blocking.share` of its rows, or when any row breaks a rule of severity `block`; it is
-    unreadable when it is the single row with the number 0. samples: at most so many rows for each of at most `SAMPLED_GROUPS` drops,
+    are more than `blocking.rows` and more than `blocking.share` of its rows, or when rows break a rule of severity `block` and are more than
+    its allowance, where it has one; it is unreadable when it is the single row with the number 0. samples: at most so many rows for each of at most `SAMPLED_GROUPS` drops,
     refused ones first.
     """
     verdicts = [_verdict(contract, *drop) for drop in _tallies(df).items()]
@@ -89,26 +96,30 @@ def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdi
 
 @dataclass
 class _Tally:
-    rows: int = 0
+    rows: int
     bad: int = 0
     warned: int = 0
     first_row: int | None = None
     rules: Counter[str] = field(default_factory=Counter)
+    together: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
 
 def _tallies(df: DataFrame) -> dict[tuple[str, str, date], _Tally]:
     drop = ("path", "content_hash", "batch_date")
-    sets = df.selectExpr(*drop, "row_number", f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
-    # Rows of a drop break few distinct combinations of rules, so that counting these brings every count home in one small result.
-    counted = sets.groupBy(*drop, "_broken", "_warned").agg(F.expr("count(*)").alias("_rows"), F.expr("min(row_number)").alias("_first"))
-    tallies: dict[tuple[str, str, date], _Tally] = {}
-    for path, content_hash, batch_date, broken, warned, rows, first in counted.collect():
-        tally = tallies.setdefault((path, content_hash, batch_date), _Tally())
-        tally.rows += rows
+    # Most rows are good, so that all are counted without a look at their rules. The others of a drop break few distinct combinations of
+    # rules: counting these brings every count home in one small result.
+    every = df.groupBy(*drop).agg(F.expr("count(*)").alias("_rows"), F.expr("min(row_number)").alias("_first"))
+    tallies = {(r[0], r[1], r[2]): _Tally(r["_rows"], first_row=r["_first"]) for r in every.collect()}
+    marred = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0")
+    sets = marred.selectExpr(*drop, f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
+    counted = sets.groupBy(*drop, "_broken", "_warned").agg(F.expr("count(*)").alias("_rows"))
+    for path, content_hash, batch_date, broken, warned, rows in counted.collect():
+        tally = tallies[path, content_hash, batch_date]
         tally.bad += rows if broken else 0
         tally.warned += rows if warned else 0
-        tally.first_row = first if tally.first_row is None else min(tally.first_row, first)
-        for name in (*_split(broken), *_split(warned)):
+        names = (*_split(broken), *_split(warned))
+        tally.together[names] += rows
+        for name in names:
             tally.rules[name] += rows
     return tallies
 
@@ -117,32 +128,42 @@ def _verdict(contract: Contract, drop: tuple[str, str, date], tally: _Tally) -> 
     path, content_hash, batch_date = drop
     verdict, reason = _judgement(contract, path, tally)
     rules = dict(sorted(tally.rules.items()))
-    return DropVerdict(path, content_hash, batch_date, tally.rows, tally.bad, tally.warned, verdict, reason, rules)
+    return DropVerdict(
+        path, content_hash, batch_date, tally.rows, tally.bad, tally.warned, verdict, reason, rules, together=dict(tally.together)
+    )
 
 
 def _judgement(contract: Contract, path: str, tally: _Tally) -> tuple[Verdict, str | None]:
     if tally.rows == 1 and tally.first_row == 0:
         return "unreadable", f"Drop {path} cannot be read: it breaks {', '.join(sorted(tally.rules))}."
     severities = severity_of(contract, tally.rules)
-    blocking = {name: count for name, count in tally.rules.items() if severities[name] == "block"}
+    blocking = {
+        name: count
+        for name, count in tally.rules.items()
+        if severities[name] == "block" and _above(contract.allowances.get(name, Blocking()), count, tally.rows)
+    }
     if blocking:
         name, count = _most(blocking)
-        return "refused", f"Drop {path} is refused: {count} of {tally.rows} rows break {name}, which none may."
+        may = f"where {allowance_text(contract.allowances[name])} may" if name in contract.allowances else "which none may"
+        return "refused", f"Drop {path} is refused: {count} of {tally.rows} rows break {name}, {may}."
     allowed = contract.blocking
-    if allowed and tally.bad > allowed.rows and tally.bad > Fraction(str(allowed.share)) * tally.rows:
+    if allowed and _above(allowed, tally.bad, tally.rows):
         name, count = _most({n: c for n, c in tally.rules.items() if severities[n] != "warn"})
         return (
             "refused",
-            f"Drop {path} is refused: {tally.bad} of {tally.rows} rows break a rule where {allowed.rows} rows or {allowed.share:.0%} may,"
+            f"Drop {path} is refused: {tally.bad} of {tally.rows} rows break a rule where {allowance_text(allowed)} may,"
             f" most often {name} ({count} rows).",
         )
     return "accepted", None
 
 
+def _above(allowed: Blocking, bad: int, rows: int) -> bool:
+    return bad > allowed.rows and bad > Fraction(str(allowed.share)) * rows
+
+
 def severity_of(contract: Contract, rules: Iterable[str]) -> dict[str, Severity]:
     """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does not say."""
-    said: dict[str, Severity] = dict((contract.model.__config__.metadata or {}).get("severity", {}))  # type: ignore[union-attr]
-    said |= {r.name: r.severity for r in (*contract.rules, *contract.table_rules)}
+    said: dict[str, Severity] = {**contract.severities, **{r.name: r.severity for r in (*contract.rules, *contract.table_rules)}}
     return {name: said.get(name, "quarantine") for name in rules}
 
 
@@ -222,6 +243,13 @@ def shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], 
     return sample
 
 
+def preview(df: DataFrame, contract: Contract, rows: int = 10) -> list[Sample]:
+    """The first rows of a frame as they may be shown, newest business date first, then by key."""
+    newest = [F.expr(sql_name(contract.business_date)).desc()] if contract.business_date else []
+    first = df.orderBy(*newest, *(F.expr(sql_name(k)).asc() for k in contract.key)).limit(rows).collect()
+    return [{n: v for n, v in shown(row.asDict(), contract, (), contract.names).items() if n != "rules"} for row in first]
+
+
 def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dict[str, Broken]:
     """Which rules the rows of a slice break, by rule name; empty where every row keeps the contract.
 
@@ -234,9 +262,12 @@ def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dic
         sets.where("_broken <> '' OR _warned <> ''").groupBy("_broken", "_warned").agg(F.expr("count(*)").alias("_rows")).collect()
     )
     counts: Counter[str] = Counter()
+    by_rule: dict[str, dict[tuple[str, ...], int]] = {}
     for broken, warned, rows in combinations:
-        for name in (*_split(broken), *_split(warned)):
+        names = (*_split(broken), *_split(warned))
+        for name in names:
             counts[name] += rows
+            by_rule.setdefault(name, {})[names] = rows
     if not counts:
         return {}
     found: dict[str, list[Sample]] = {name: [] for name in counts}
@@ -249,7 +280,7 @@ def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dic
             for name in (*row[VIOLATIONS], *row[WARNINGS]):
                 found[name].append(sample)
     severities = severity_of(contract, counts)
-    return {name: Broken(counts[name], tuple(found[name][:samples]), severities[name]) for name in sorted(counts)}
+    return {name: Broken(counts[name], tuple(found[name][:samples]), severities[name], by_rule[name]) for name in sorted(counts)}
 
 
 def _covering(combinations: Sequence[set[str]]) -> list[set[str]]:

@@ -4,12 +4,13 @@ Belongs here: the gates of a table (judged in its step, see `Gates`) and the che
 deciding whether a slice is published.
 
 A table has at most four gates, because each costs an event for every partition: `complete` (nothing missing), `readable` (read and converted),
-`valid` (values and rows), `unique` (keys).
+`valid` (values, rows, and sums by day), `unique` (keys).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ import dagster as dg
 
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.contracts.checks import sql_name
-from lakehouse_assets.contracts.describe import column_rules, row_rules, rule_text, table_rule_text, table_rules
+from lakehouse_assets.contracts.describe import allowance_text, broken_text, column_rules, row_rules, table_rule_text, table_rules
 from lakehouse_assets.quality.audit import (
+    AGED,
     UNIQUE,
     Broken,
     DropVerdict,
@@ -50,6 +52,8 @@ def gate_of(contract: Contract, rule: str) -> str:
     """The gate under which a rule or a problem is shown."""
     if rule == UNIQUE:
         return UNIQUE_GATE
+    if rule in {r.name for r in contract.table_rules}:
+        return VALID
     if rule not in {r.name for r in contract.rules}:
         return READABLE
     return COMPLETE if rule.endswith(".nullable") else VALID
@@ -75,6 +79,7 @@ def gate_specs(contract: Contract, partitions_def: dg.PartitionsDefinition | Non
 def _gate_texts(contract: Contract) -> dict[str, str]:
     required = [c.name for c in contract.columns if not c.nullable]
     values = [text for column in contract.columns for text in column_rules(contract, column)] + row_rules(contract)
+    values += [f"{table_rule_text(rule)}, on every day that is touched" for rule in contract.table_rules if rule.gate]
     texts: dict[str, str] = {}
     if required:
         texts[COMPLETE] = f"Never null: {', '.join(required)}."
@@ -83,8 +88,8 @@ def _gate_texts(contract: Contract) -> dict[str, str]:
     if values:
         texts[VALID] = "\n".join(f"- {text}" for text in values)
     if contract.blocking:
-        allowed = f"more than {contract.blocking.rows} rows and more than {contract.blocking.share:.0%} of its rows"
-        texts = {gate: f"{text}\n\nBad rows go to quarantine; a drop with {allowed} bad is refused." for gate, text in texts.items()}
+        said = f"Bad rows go to quarantine; a drop in which more than {allowance_text(contract.blocking, 'and')} are bad is refused."
+        texts = {gate: f"{text}\n\n{said}" for gate, text in texts.items()}
     if contract.key:
         texts[UNIQUE_GATE] = f"One row for each {', '.join(contract.key)}."
     return texts
@@ -133,7 +138,7 @@ def drop_gates(contract: Contract, verdicts: Sequence[DropVerdict], partition_ke
         return _drop_outcome(contract, gate, drops)
 
     return Gates(
-        results=tuple(_result(contract, gate, outcome(gate, verdicts)) for gate in names),
+        results=tuple(_result(contract, gate, _of_run(outcome(gate, verdicts))) for gate in names),
         evaluations=tuple(_evaluation(contract, gate, outcome(gate, drops), day) for day, drops in by_day.items() for gate in names),
         refused=tuple(sorted({v.batch_date.isoformat() for v in verdicts if v.verdict == "refused"})),
     )
@@ -144,7 +149,7 @@ def slice_gates(
 ) -> Gates:
     """The gates of a table computed from others: judged once for the slice, recorded for every partition of the run.
 
-    broken, doubled: from `slice_violations` and `unique_key_violations`. Here every rule blocks unless its severity is `warn`: there is
+    broken, doubled: from `slice_violations` and `disagreements_of_slice`, and from `unique_key_violations`. Here every rule blocks unless its severity is `warn`: there is
     no drop that a row could be sent back to.
     """
     found = {**broken, **({UNIQUE: doubled} if doubled else {})}
@@ -158,17 +163,19 @@ def slice_gates(
 def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -> _Outcome:
     counts: Counter[str] = Counter()
     for drop in drops:
-        counts.update({name: count for name, count in drop.rules.items() if gate_of(contract, name) == gate})
+        # Which of the gates the rows did not pass is no longer known when they have aged, so each of them says so.
+        counts.update({name: count for name, count in drop.rules.items() if name == AGED or gate_of(contract, name) == gate})
     severities = severity_of(contract, counts)
     bad = {name for name in counts if severities[name] != "warn"}
     # A drop that is refused without saying by which rule must still be red somewhere.
     stopped = [d for d in drops if d.verdict == "refused" and (bad & set(d.rules) or (gate == READABLE and not d.rules))]
-    landed, bad_rows = sum(d.landed for d in drops), sum(d.bad_rows for d in drops)
+    landed = sum(d.landed for d in drops)
+    broken = sum(_bad_rows(contract, gate, d.together or {(name,): count for name, count in d.rules.items()}) for d in drops)
     metadata: dict[str, Any] = {
         "drops": len(drops),
         "rows": landed,
-        "bad_rows": bad_rows,
-        "bad_share": bad_rows / landed if landed else 0.0,
+        **_share(broken, landed),
+        "bad_rows_of_drops": sum(d.bad_rows for d in drops),
     }
     if gate == READABLE:
         metadata |= drift_metadata(drops)
@@ -183,6 +190,13 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
     return _Outcome(not counts, dg.AssetCheckSeverity.WARN, _summary(counts, "rows"), metadata)
 
 
+def _of_run(outcome: _Outcome) -> _Outcome:
+    """What a gate says of a run over several days: its numbers as a text, for numbers are plotted, and those of the days stand under the same check."""
+    numbers = {name: value for name, value in outcome.metadata.items() if isinstance(value, (int, float))}
+    said = ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in numbers.items())
+    return replace(outcome, metadata={"run": said, **{n: v for n, v in outcome.metadata.items() if n not in numbers}})
+
+
 def drift_metadata(drops: Iterable[DropVerdict]) -> dict[str, dg.MetadataValue]:
     """Which drops have other columns than their source, as the metadata `drift`; empty where none has."""
     drifted = [{"drop": drop.path, "columns": words} for drop in drops if (words := drift_of(drop))]
@@ -192,13 +206,36 @@ def drift_metadata(drops: Iterable[DropVerdict]) -> dict[str, dg.MetadataValue]:
 def _slice_outcome(contract: Contract, gate: str, rows: int, found: Mapping[str, Broken]) -> _Outcome:
     mine = {name: broken for name, broken in found.items() if gate_of(contract, name) == gate}
     counts = Counter({name: broken.count for name, broken in mine.items()})
-    metadata: dict[str, Any] = {"rows": rows}
+    groups = {r.name for r in contract.table_rules}
+    together = {
+        names: count
+        for name, broken in mine.items()
+        if name not in groups
+        for names, count in (broken.together or {(name,): broken.count}).items()
+    }
+    metadata: dict[str, Any] = {"rows": rows, **_share(_bad_rows(contract, gate, together), rows)}
+    if gate == UNIQUE_GATE:
+        metadata = {"rows": rows, "doubled_keys": counts[UNIQUE]}
+    elif gate == VALID and any(rule.gate for rule in contract.table_rules):
+        metadata["disagreeing_groups"] = max((counts[name] for name in groups), default=0)
     if counts:
         metadata["rules"] = _rule_table(contract, counts)
         metadata["samples"] = markdown_table([sample for broken in mine.values() for sample in broken.samples])
     stops = any(broken.severity != "warn" for broken in mine.values())
     severity = dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN
     return _Outcome(not counts, severity, _summary(counts, "keys" if gate == UNIQUE_GATE else "rows"), metadata)
+
+
+def _bad_rows(contract: Contract, gate: str, together: Mapping[tuple[str, ...], int]) -> int:
+    """How many rows break a rule of that gate which is no mere warning."""
+    severities = severity_of(contract, {name for names in together for name in names})
+    return sum(
+        rows for names, rows in together.items() if any(gate_of(contract, name) == gate and severities[name] != "warn" for name in names)
+    )
+
+
+def _share(bad: int, rows: int) -> dict[str, int | float]:
+    return {"bad_rows": bad, "bad_share": bad / rows if rows else 0.0}
 
 
 def _summary(counts: Mapping[str, int], what: str) -> str:
@@ -212,10 +249,9 @@ def _names(sample: Sample) -> list[str]:
 
 
 def _rule_table(contract: Contract, counts: Mapping[str, int]) -> dg.MetadataValue:
-    texts = {r.name: r.description or rule_text(r) for r in contract.rules} | {r.name: table_rule_text(r) for r in contract.table_rules}
     severities = severity_of(contract, counts)
     rows = [
-        {"rule": name, "count": count, "severity": severities[name], "what must hold": texts.get(name, "")}
+        {"rule": name, "count": count, "severity": severities[name], "what must hold": broken_text(contract, name)}
         for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
     return markdown_table(rows)
@@ -275,6 +311,29 @@ def dagster_schema(contract: Contract) -> dg.TableSchema:
         ],
         constraints=dg.TableConstraints(other=row_rules(contract)),
     )
+
+
+def dagster_lineage(contract: Contract, contracts: Mapping[str, Contract], upstreams: Collection[str]) -> dict[str, dg.TableColumnLineage]:
+    """The metadata `dagster/column_lineage`, as far as the rules over the whole table say where a column comes from, for these are checked.
+
+    A column that holds keys of an upstream comes from there, and a sum that agrees with another table from what is summed there. Of other columns nothing is said.
+    """
+    deps: dict[str, list[dg.TableColumnDep]] = {}
+
+    def comes_from(column: str, table: str, source: str) -> None:
+        dep = dg.TableColumnDep(dg.AssetKey(table.split(".")), source)
+        if dep not in deps.setdefault(column, []):
+            deps[column].append(dep)
+
+    for rule in contract.table_rules:
+        if rule.kind == "references" and rule.other in upstreams:
+            comes_from(rule.column, rule.other, contracts[rule.other].key[0])
+        elif rule.kind == "agrees":
+            for column in rule.by:
+                comes_from(column, rule.other, column)
+            for source in (rule.of, *(name for name, _ in rule.where)):
+                comes_from(rule.column, rule.other, source)
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps)} if deps else {}
 
 
 def live_check(contract: Contract, load: LoadFrame, required_resource_keys: set[str] | None = None) -> dg.AssetChecksDefinition:
@@ -358,7 +417,8 @@ def volume_check(
 ) -> dg.AssetChecksDefinition:
     """Stand-alone check, warns only: the rows of the last day against a robust band of up to `days` days before it.
 
-    `load` gives the rows of the table; `day` is the date column that is counted. Days without rows are not counted, for shops close.
+    `load` gives the rows of the table; `day` is the date column that is counted. Days without rows are not counted, for shops close, nor days after
+    today (UTC): one mistyped date would be the last day for as long as it lies ahead.
     """
 
     @dg.asset_check(
@@ -369,7 +429,7 @@ def volume_check(
     )
     def volume_is_usual(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         name = sql_name(day)
-        counted = load(context).selectExpr(f"{name} AS day").where("day IS NOT NULL").groupBy("day").count()
+        counted = load(context).selectExpr(f"{name} AS day").where(f"day <= DATE '{datetime.now(UTC).date()}'").groupBy("day").count()
         newest = counted.orderBy("day", ascending=False).limit(days + 1).collect()
         band = volume_band([row["count"] for row in newest[1:]])
         if band is None:

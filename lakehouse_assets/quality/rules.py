@@ -161,6 +161,11 @@ _VALUE_CHECKS: Mapping[str, tuple[frozenset[str], _Builder]] = {
 }
 
 
+def known_checks() -> list[str]:
+    """pandera's built-in checks that are judged, by the short names that `Field` takes."""
+    return [*_TEXT_CHECKS, *_VALUE_CHECKS]
+
+
 def rule_sql(contract: Contract, rule: Rule) -> str:
     """A Spark SQL boolean: true where the row breaks the rule; false or null where it does not.
 
@@ -212,17 +217,12 @@ def rule_columns(contract: Contract, rule: Rule) -> tuple[str, ...]:
 def refuse_unreadable(contract: Contract) -> None:
     """Raise `LakehouseError` where the model says something of its rows that the one-pass audit does not judge; for when definitions load."""
     schema = contract.model.to_schema()
-    places: list[tuple[str, Any]] = [(f"{contract.model.__name__}.{name}", column) for name, column in schema.columns.items()]
-    for where, column in places:
-        if column.unique or column.regex:
-            option = "unique" if column.unique else "regex"
-            raise LakehouseError(f"{where} ({contract.name}) sets {option}, which is not judged; name the key in Config.metadata instead.")
+    for name, column in schema.columns.items():
+        where = f"{contract.model.__name__}.{name} ({contract.name})"
+        _refuse_settings(where, column, _OF_A_COLUMN)
         for check in column.checks:
-            _refuse_options(f"{where} ({contract.name})", check)
-    if schema.unique:
-        raise LakehouseError(
-            f"{contract.model.__name__} ({contract.name}) sets unique, which is not judged; name the key in Config.metadata."
-        )
+            _refuse_options(where, check)
+    _refuse_settings(f"{contract.model.__name__} ({contract.name})", schema, _OF_A_TABLE)
     for check in schema.checks or []:
         _refuse_options(f"the rows of {contract.model.__name__} ({contract.name})", check)
     names = [rule.name for rule in contract.rules]
@@ -233,7 +233,39 @@ def refuse_unreadable(contract: Contract) -> None:
         rule_sql(contract, rule)
 
 
+_KEY = "which is not judged; name the key in Config.metadata instead"
+_CHANGES = "by which pandera would change rows before it judges them; remove it, and let the transform do that"
+_OF_A_COLUMN: Mapping[str, tuple[Any, str]] = {
+    "unique": (False, _KEY),
+    "regex": (False, "which is not judged; give each column a line of its own"),
+    "required": (True, "but every row of a table has all its columns; write nullable=True instead of Optional"),
+    "default": (None, _CHANGES),
+    "coerce": (False, _CHANGES),
+    "parsers": (None, _CHANGES),
+}
+_OF_A_TABLE: Mapping[str, tuple[Any, str]] = {
+    "unique": (None, _KEY),
+    "drop_invalid_rows": (False, "but a row that breaks a rule goes to quarantine; remove it"),
+    **dict.fromkeys(("add_missing_columns", "coerce"), (False, _CHANGES)),
+    "parsers": (None, _CHANGES),
+    "dtype": (None, _CHANGES),
+}
+"""Setting of a pandera schema → the one value under which its verdict is that of the rules alone, and what to say of any other."""
+
+
+def _refuse_settings(where: str, schema: Any, settings: Mapping[str, tuple[Any, str]]) -> None:
+    for setting, (usual, why) in settings.items():
+        if getattr(schema, setting) not in (usual, []):
+            raise LakehouseError(f"{where} sets {setting}, {why}.")
+    if getattr(schema, "strict", None) == "filter":
+        raise LakehouseError(f"{where} sets strict to filter, {_CHANGES}.")
+
+
 def _refuse_options(where: str, check: Check) -> None:
+    if check.name == "unique_values_eq":
+        raise LakehouseError(
+            f"The check {check.name} on {where} is about all rows together, which no row can break; use isin, and `rows` in Config.metadata."
+        )
     built_in = Check.is_builtin_check(check.name) and isinstance(check._check_fn, Dispatcher)
     if not built_in and not (check.name in RULES and RULES[check.name].is_body_of(check)):
         raise LakehouseError(
@@ -290,8 +322,8 @@ def warnings_sql(contract: Contract, columns_present: Collection[str] | None = N
 
 
 def _warning_problems(contract: Contract) -> list[str]:
-    severities = (contract.model.__config__.metadata or {}).get("severity", {})  # type: ignore[union-attr]
-    return sorted(name for name, severity in severities.items() if severity == "warn" and name not in {r.name for r in contract.rules})
+    rules = {r.name for r in (*contract.rules, *contract.table_rules)}
+    return sorted(name for name, severity in contract.severities.items() if severity == "warn" and name not in rules)
 
 
 def violations(

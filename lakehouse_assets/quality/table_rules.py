@@ -1,7 +1,7 @@
 """Rules over whole tables: how many rows there are, whether every reference leads somewhere, whether sums agree with the layer below.
 
 Belongs here: judging them on frames, and refusing, when definitions load, one that names what is not there. Does not belong here: the rules of rows and keys
-(`rules.py`, `audit.py`), Dagster (`checks.py`). They read more than a slice, so they stand alone and gate nothing.
+(`rules.py`, `audit.py`), Dagster (`checks.py`). They read more than a slice, so they stand alone, but for sums by day: those of the days that a slice touches gate it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def refuse_table_rules(contract: Contract, contracts: Mapping[str, Contract]) ->
         other = contracts.get(rule.other)
         if other is None:
             raise LakehouseError(f"{where}: there is no table {rule.other}; correct its name.")
-        here, there = ((rule.column, *rule.by), (rule.of, *rule.by, *(name for name, _ in rule.where)))
+        here, there = ((rule.column, *rule.by), (rule.of, *rule.theirs, *(name for name, _ in rule.where)))
         if rule.kind == "references":
             if len(other.key) != 1:
                 raise LakehouseError(
@@ -51,6 +51,18 @@ def refuse_table_rules(contract: Contract, contracts: Mapping[str, Contract]) ->
                 raise LakehouseError(f"{where}: {name} of {table.name} is no number, so that it has no sum; name another column.")
         for name, value in rule.where:
             sql_literal(value, other.column(name).type)
+        if rule.gate:
+            upstream = contracts.get(rule.gate)
+            if upstream is None or any(
+                name not in upstream.names or upstream.column(name).type.kind != other.column(name).type.kind for name in there
+            ):
+                raise LakehouseError(
+                    f"{where} in its step: {rule.gate} lacks one of {', '.join(there)} of {rule.other}; name another gate."
+                )
+            if contract.column(rule.by[0]).type.kind != "date":
+                raise LakehouseError(
+                    f"{where} in its step: {rule.by[0]} is no date, by which the touched rows are told from the others; begin `by` with one."
+                )
 
 
 def broken_table_rules(contract: Contract, contracts: Mapping[str, Contract], read: ReadTable, samples: int = 5) -> dict[str, Broken]:
@@ -75,24 +87,58 @@ def broken_table_rules(contract: Contract, contracts: Mapping[str, Contract], re
                 found[rule.name] = Broken(count, said, rule.severity)
         else:
             together[rule.other, rule.by].append(rule)
-    for (name, by), rules in together.items():
-        found |= _disagreements(contract, contracts[name], frame, read(name), by, rules, samples)
+    for (name, _), rules in together.items():
+        found |= _disagreements(contract, contracts[name], frame, read(name), rules, samples)
+    return found
+
+
+def disagreements_of_slice(
+    contract: Contract,
+    contracts: Mapping[str, Contract],
+    staged: DataFrame,
+    written: DataFrame,
+    target: DataFrame,
+    read: ReadTable,
+    samples: int = 5,
+) -> dict[str, Broken]:
+    """The sums that a slice would let disagree with the tables it was computed from, over the days that it touches.
+
+    staged: all rows of the slice; written: those that it does not delete; target: the table as it is. `read` gives an upstream as it was read. What a slice that touches nothing leaves wrong, only
+    `broken_table_rules` finds.
+    """
+    found: dict[str, Broken] = {}
+    together: dict[tuple[str, tuple[str, ...]], list[TableRule]] = defaultdict(list)
+    for rule in contract.table_rules:
+        if rule.gate:
+            together[rule.gate, rule.by].append(rule)
+    for (name, _), rules in together.items():
+        here, there = sql_name(rules[0].by[0]), sql_name(rules[0].theirs[0])
+        days = sorted(r[0] for r in staged.select(rules[0].by[0]).distinct().collect() if r[0] is not None)
+        if not days:
+            continue
+        # The bounds let an engine leave files out, which it does not for long lists.
+        touched = f"{{0}} BETWEEN DATE '{days[0]}' AND DATE '{days[-1]}' AND {{0}} IN ({', '.join(f'DATE {str(d)!r}' for d in days)})"
+        kept = target.where(touched.format(here)).join(staged.select(*contract.key), list(contract.key), "left_anti")
+        frame = kept.select(*contract.names).unionByName(written.select(*contract.names))
+        found |= _disagreements(contract, contracts[name], frame, read(name).where(touched.format(there)), rules, samples)
     return found
 
 
 def _disagreements(
-    contract: Contract, other: Contract, frame: DataFrame, other_frame: DataFrame, by: tuple[str, ...], rules: list[TableRule], samples: int
+    contract: Contract, other: Contract, frame: DataFrame, other_frame: DataFrame, rules: list[TableRule], samples: int
 ) -> dict[str, Broken]:
     """The groups in which sums differ; one pass over either table for all its sums. Rows without a group, which null stands for, are left out."""
     from pyspark.sql import functions as F
 
-    def summed(of: DataFrame, side: str, terms: list[str]) -> DataFrame:
+    by = rules[0].by
+
+    def summed(of: DataFrame, side: str, by: tuple[str, ...], terms: list[str]) -> DataFrame:
         sums = [F.expr(f"sum(CAST({term} AS DECIMAL(28,6)))").alias(f"_{side}{n}") for n, term in enumerate(terms)]
         keys = [F.expr(sql_name(name)).alias(f"_{side}_by{n}") for n, name in enumerate(by)]
         return of.where(" AND ".join(f"{sql_name(name)} IS NOT NULL" for name in by)).groupBy(*keys).agg(*sums)
 
-    here = summed(frame, "here", [sql_name(rule.column) for rule in rules])
-    there = summed(other_frame, "there", [_term(rule, other) for rule in rules])
+    here = summed(frame, "here", by, [sql_name(rule.column) for rule in rules])
+    there = summed(other_frame, "there", rules[0].theirs, [_term(rule, other) for rule in rules])
     on = F.expr(" AND ".join(f"_here_by{n} = _there_by{n}" for n in range(len(by))))
     sides = [f"CAST(coalesce(_{side}{n}, 0) AS DECIMAL(38,6)) AS {side}{n}" for n in range(len(rules)) for side in ("here", "there")]
     keys = [f"coalesce(_here_by{n}, _there_by{n}) AS {sql_name(name)}" for n, name in enumerate(by)]

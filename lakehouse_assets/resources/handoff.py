@@ -6,14 +6,16 @@ Does not belong here: the protocol (`handoff/`), connecting (`snowflake.py`).
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
-from snowflake.connector.errors import ProgrammingError
+from snowflake.connector.errors import Error, ProgrammingError
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.delta.evolution import PlannedChange
 from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.delta.store import refuse_breaking as refuse_lost_rows
+from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
 from lakehouse_assets.handoff.deploy import PlannedStatement, refuse_foreign
 from lakehouse_assets.handoff.deploy import refuse_breaking as refuse_lost_columns
 from lakehouse_assets.handoff.handoff import Handoff
@@ -53,7 +55,6 @@ class HandoffResource(dg.ConfigurableResource):
     analytics_schema: str
     ops_schema: str
     staging_schema: str
-    staging: str
     file_mb: int
     retention_hours: int
 
@@ -67,20 +68,27 @@ class HandoffResource(dg.ConfigurableResource):
             ops_schema=settings.ops_schema,
             staging_schema=settings.staging_schema,
             # On the local disk, for the connector sends from there, wherever slices are staged.
-            staging=str(settings.home / "staging" / "handoff"),
             file_mb=settings.handoff_file_mb,
             retention_hours=settings.stage_retention_hours,
         )
 
     @contextmanager
     def open(self) -> Iterator[Handoff]:
-        """A hand-off with a session of its own, closed at the end."""
+        """A hand-off with a session of its own, closed at the end. Its first statement connects, and raises `AccountUnavailableError` where it cannot."""
         with ExitStack() as stack:
+
+            def connect() -> Any:
+                try:
+                    return stack.enter_context(self.account.get_connection())
+                except (Error, LakehouseError, OSError) as error:
+                    said = " ".join(str(error).split()).rstrip(".")
+                    raise AccountUnavailableError(f"The Snowflake account cannot be reached: {said}.") from error
+
             handoff = Handoff(
-                lambda: stack.enter_context(self.account.get_connection()),
+                connect,
                 self.lakehouse.lakehouse.store,
                 TargetNames(self.database, self.analytics_schema, self.ops_schema, self.staging_schema),
-                self.staging,
+                self.lakehouse.local_staging / "handoff",
                 file_bytes=self.file_mb * 1024 * 1024,
                 retention_hours=self.retention_hours,
                 owner=Owner(self._journal_id, self._table_ids),
@@ -146,5 +154,9 @@ class HandoffResource(dg.ConfigurableResource):
         for name, contract in served().items():
             head = self.lakehouse.lakehouse.store.head(contract.name)
             if head is not None and (acknowledged := handoff.acknowledged(contract, state)) < head.data_version:
-                found[name] = f"at version {acknowledged} of {head.data_version}" if acknowledged >= 0 else "not yet handed off"
+                known = state.tables.get(contract.table.upper())
+                if acknowledged >= 0:
+                    found[name] = f"at version {acknowledged} of {head.data_version}"
+                else:
+                    found[name] = "of another schema or history" if known and known.version >= 0 else "not yet handed off"
         return found

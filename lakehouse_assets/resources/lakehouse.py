@@ -69,17 +69,21 @@ class LakehouseResource(dg.ConfigurableResource):
             self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging)
         return self._lakehouse
 
+    @property
+    def local_staging(self) -> Path:
+        """A folder of this machine for what this process alone writes and reads: the staging folder, unless that lies elsewhere."""
+        return Path(self.home, "staging") if "://" in self.staging else Path(self.staging)
+
     def _store(self, engine: SparkEngine) -> DeltaStore:
         """Sail's own Delta writer loses data without a word, so delta-rs commits what it computed; Apache Spark commits by itself."""
-        changes = f"{self.staging}/changes"
         if self.engine == "embedded":
             from lakehouse_assets.delta.rs import DeltaRsStore
 
-            return DeltaRsStore(self.tables, changes)
+            return DeltaRsStore(self.tables, str(self.local_staging / "changes"))
         from lakehouse_assets.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
 
         shared = self.engine == "local" and "://" not in self.tables
-        return (SharedDeltaSparkStore if shared else DeltaSparkStore)(self.tables, changes, lambda: engine.session)
+        return (SharedDeltaSparkStore if shared else DeltaSparkStore)(self.tables, f"{self.staging}/changes", lambda: engine.session)
 
     @property
     def customers(self) -> CustomersDatabase | None:

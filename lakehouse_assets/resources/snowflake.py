@@ -151,20 +151,19 @@ class SnowflakeAccount(ConfigurableResource):
             finally:
                 connection.close()
 
+    def _login(self) -> dict[str, str | None]:
+        """The values of a login. In a run Dagster has put those of the environment in; for a command the fields still name their variables."""
+        fields = {name: getattr(self, name) for name in VARIABLES}
+        return {name: value.get_value() if isinstance(value, EnvVar) else value for name, value in fields.items()}
+
     def dagster_resource(self) -> SnowflakeResource:
         """dagster-snowflake's own resource for a real account, for Snowpark and the like. Raises LakehouseError when a value is missing."""
-        _check_credentials(self.account, self.user, self.private_key_path or self.password or self.authenticator)
+        given = self._login()
+        _check_credentials(given["account"], given["user"], given["private_key_path"] or given["password"] or given["authenticator"])
         from dagster_snowflake import SnowflakeResource
 
         return SnowflakeResource(
-            account=self.account,
-            user=self.user,  # type: ignore[arg-type]
-            password=self.password,
-            private_key_path=self.private_key_path,
-            private_key_password=self.private_key_passphrase,
-            role=self.role,
-            warehouse=self.warehouse,
-            authenticator=self.authenticator,
+            **{"private_key_password" if name == "private_key_passphrase" else name: value for name, value in given.items()},  # type: ignore[arg-type]
             database=self.database,
             schema=self.schema_name,
             autocommit=True,

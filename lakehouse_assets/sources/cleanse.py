@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ import pyarrow as pa
 from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import CHANGE, OPERATION, Head, HistoryUnavailableError
-from lakehouse_assets.quality.audit import DropVerdict, drift_of, judge
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.quality.audit import AGED, DropVerdict, drift_of, judge
 from lakehouse_assets.quality.rules import violations
 from lakehouse_assets.sources.ingest import entries
 from lakehouse_assets.sources.journal import ACCEPTED, REFUSED, Content, Entry, by_path, standing
@@ -32,10 +33,15 @@ if TYPE_CHECKING:
 REFUSED_RULE = "drop.bad_rows"
 """The reason that stands on every row of a refused drop."""
 
+ATTEMPTS = 5
+
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A silver table that is fed by drops. typed: landed rows → contract's columns and `_problems`; order: which supporter wins, as SQL."""
+    """A silver table that is fed by drops. typed: landed rows → contract's columns and `_problems`; order: which supporter wins, as SQL.
+
+    Where its contract names a partition, that one follows from the key: what the table holds of a key is looked for there alone.
+    """
 
     name: str
     source: str
@@ -65,13 +71,20 @@ class Cleansed:
     refused: list[DropVerdict] = field(default_factory=list)
 
 
-def cleanse(lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force: bool = False) -> Cleansed | None:
-    """Stage the silver table of a source with its side tables. None where the journal says nothing new and `force` is not set."""
+def cleanse(
+    lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force: bool = False, days: Collection[date] = ()
+) -> Cleansed | None:
+    """Stage the silver table of a source with its side tables. None where the journal says nothing new and `force` is not set.
+
+    days: the batch dates that the run shows. Others that this makes good are recorded as `unshown`.
+    """
     model = table.contract
     head = lakehouse.head(model)
     sides = {side.name: lakehouse.head(side) for side in (table.quarantine, table.verdicts)}
     journal_head = lakehouse.upstream_heads([JOURNAL])[JOURNAL]
-    reading = lakehouse.reading(model, fingerprint, {JOURNAL: journal_head})
+    shown = {day.isoformat() for day in days}
+    owed = [day for day in (head.consumed.unshown if head.consumed else ()) if day not in shown]
+    reading = replace(lakehouse.reading(model, fingerprint, {JOURNAL: journal_head}), unshown=owed)
     if not force and not any(lakehouse.is_behind(h, reading) for h in (head, *sides.values())):
         return None
     journal = [e for e in entries(lakehouse, journal_head.version) if e.source == table.source]
@@ -97,6 +110,12 @@ def cleanse(lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force
         live |= {lives} if lives else set()
         rejected |= {newer} if newer else set()
 
+    refused = [judged[c] for c in sorted(rejected) if judged[c].verdict == REFUSED]
+    earlier = refused_now(lakehouse, model.name, table.source)
+    red = {v.batch_date for v in (*refused, *(v for v in earlier if v.path not in affected))}
+    turned = {v.batch_date.isoformat() for v in earlier if v.batch_date not in red} - shown
+    reading = replace(reading, unshown=sorted({*owed, *turned}))
+
     slice_ = _silver_slice(lakehouse, table, head, reading, candidates, contents, live, everything, paths)
     slice_.side = (
         _verdict_slice(lakehouse, table, sides[table.verdicts.name], reading, affected, judged.values()),
@@ -104,7 +123,7 @@ def cleanse(lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force
     )
     lakehouse.discard(candidates_uri)
     current = [judged[c] for c in sorted(live | rejected)]
-    return Cleansed(slice_, current, [judged[c] for c in sorted(rejected) if judged[c].verdict == REFUSED])
+    return Cleansed(slice_, current, refused)
 
 
 def preview(lakehouse: Lakehouse, table: SourceTable) -> tuple[int, int]:
@@ -139,15 +158,39 @@ def refused_now(lakehouse: Lakehouse, table: str, source: str) -> list[DropVerdi
 def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Collection[date] | None = None) -> list[DropVerdict]:
     """What has been recorded of the drops of those batch dates (None: of all), as far as they count as things stand; from the tables, without an engine.
 
-    The rules are counted in quarantine, so those that only warn are not among them.
+    The rules are counted in quarantine, so those that only warn are not among them, and where rows have left it by age, `AGED` stands for all.
     """
     rows = [r for r in _standing_rows(lakehouse, table, source) if days is None or r["batch_date"] in days]
     broken: dict[Content, Counter[str]] = {(r["path"], r["content_hash"]): Counter() for r in rows}
+    together: dict[Content, Counter[tuple[str, ...]]] = {content: Counter() for content in broken}
     if any(r["bad_rows"] for r in rows) and lakehouse.store.exists(f"{table}_quarantine"):
         for r in lakehouse.store.read(f"{table}_quarantine", columns=["path", "content_hash", "rules"]).to_pylist():
-            if (r["path"], r["content_hash"]) in broken:
-                broken[r["path"], r["content_hash"]].update(r["rules"])
-    return [_recorded(r, dict(broken[r["path"], r["content_hash"]])) for r in rows]
+            # That its drop is refused is no rule that a row breaks.
+            names = tuple(name for name in r["rules"] if name != REFUSED_RULE)
+            if names and (r["path"], r["content_hash"]) in broken:
+                broken[r["path"], r["content_hash"]].update(names)
+                together[r["path"], r["content_hash"]][names] += 1
+    for r in rows:
+        content = (r["path"], r["content_hash"])
+        if r["bad_rows"] and not broken[content]:
+            broken[content][AGED] = together[content][(AGED,)] = r["bad_rows"]
+    return [replace(_recorded(r, dict(broken[c])), together=dict(together[c])) for r in rows for c in [(r["path"], r["content_hash"])]]
+
+
+def batch_accounts(lakehouse: Lakehouse, table: str, source: str, published: Mapping[date, int]) -> dict[date, dict[str, int]]:
+    """The account of the drops of each batch date, as `silver.intake` will have it; from the tables, without an engine.
+
+    published: the rows of the table that stand on drops of each batch date asked for, 0 where none does.
+    """
+    accounts = {day: {"landed": 0, "published": rows, "quarantined": 0, "duplicates": -rows} for day, rows in published.items()}
+    for row in _standing_rows(lakehouse, table, source):
+        account = accounts.get(row["batch_date"])
+        if account:
+            quarantined = row["bad_rows"] if row["verdict"] == ACCEPTED else row["landed"]
+            account["landed"] += row["landed"]
+            account["quarantined"] += quarantined
+            account["duplicates"] += row["landed"] - quarantined
+    return accounts
 
 
 def drifted_now(lakehouse: Lakehouse, table: str, source: str) -> list[tuple[DropVerdict, str]]:
@@ -334,6 +377,30 @@ def _quarantine_slice(
     )
     rows = raw.join(reasons, identity).selectExpr("*", f"'{reading.contract}' AS contract_fingerprint")
     return lakehouse.stage_difference(model, head, reading, Recomputed(rows, target))
+
+
+def age_quarantine(lakehouse: Lakehouse, model: Contract, before: date) -> int:
+    """Remove the rows of batch dates before that day from a quarantine table; returns how many.
+
+    What the table has consumed stays as it was, so that nothing is judged again for it; judged again for another reason, rows come back, and age again.
+    Starts anew when a run publishes meanwhile; raises `LakehouseError` when that happens `ATTEMPTS` times.
+    """
+    last = before - timedelta(days=1)
+    for _ in range(ATTEMPTS):
+        if not lakehouse.store.exists(model.name) or not lakehouse.store.counts(model.name, "batch_date", date.min, last):
+            return 0
+        head = lakehouse.head(model)
+        assert head.consumed is not None
+        old = lakehouse.store.frame(lakehouse.spark, model.name, head.version).where(f"batch_date <= DATE '{last}'")
+        uri = lakehouse.scratch(model.name)
+        old.selectExpr(*(f"`{c}`" for c in model.names), f"'D' AS {OPERATION}").write.mode("overwrite").parquet(uri)
+        slice_ = lakehouse.staged(model, head, head.consumed, uri)
+        try:
+            lakehouse.publish(slice_)
+            return slice_.rows
+        except StaleSliceError:
+            lakehouse.discard(slice_.uri)
+    raise LakehouseError(f"{model.name} was published by others {ATTEMPTS} times while it aged; run maintenance again when they are done.")
 
 
 def supported_elsewhere(lakehouse: Lakehouse, entry: Entry) -> list[tuple[str, int]]:

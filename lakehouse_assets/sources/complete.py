@@ -6,27 +6,10 @@ Belongs here: reading that from the journal and from what tables have consumed. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 
-from deltalake.exceptions import DeltaError
-from pyspark.errors import PySparkException
-
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.sources.ingest import entries
-from lakehouse_assets.sources.journal import Entry
-
-
-def entries_after(lakehouse: Lakehouse, version: int, journal: Sequence[Entry]) -> list[Entry]:
-    """The entries of the journal that its version lacks; all of them where that version cannot be read."""
-    if version < 0:
-        return list(journal)
-    try:
-        before = {(e.path, e.sequence) for e in entries(lakehouse, version)}
-    except (DeltaError, PySparkException, OSError):
-        # That version can no longer be read: its files were vacuumed, or the journal was made anew. Every batch date is then looked at again.
-        return list(journal)
-    return [e for e in journal if (e.path, e.sequence) not in before]
+from lakehouse_assets.sources.ingest import entries, entries_after
 
 
 def included(lakehouse: Lakehouse, name: str) -> int:

@@ -6,12 +6,14 @@ Belongs here: which drops are new, their rows as one append, their entries in th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
+from pyspark.errors import PySparkException
 
 from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
@@ -39,10 +41,35 @@ def entries(lakehouse: Lakehouse, version: int | None = None) -> list[Entry]:
     return [Entry(r["path"], r["sequence"], r["content_hash"], r["batch_date"], r["state"], r["source"]) for r in rows]
 
 
+def entries_after(lakehouse: Lakehouse, version: int, journal: Sequence[Entry]) -> list[Entry]:
+    """Those entries of the journal that it did not have at a version; all of them where that can no longer be told."""
+    head = lakehouse.store.head(JOURNAL)
+    if version < 0 or head is None:
+        return list(journal)
+    if version >= head.data_version:
+        return []
+    try:
+        before = {(e.path, e.sequence) for e in entries(lakehouse, version)}
+    except (DeltaError, PySparkException, OSError):
+        # That version can no longer be read: its files were vacuumed, or the journal was made anew. Every batch date is then looked at again.
+        return list(journal)
+    return [e for e in journal if (e.path, e.sequence) not in before]
+
+
 def new_drops(drops: Iterable[Drop], journal: Iterable[Entry]) -> list[Drop]:
     """The drops whose content is not the last that landed under their path. A file that is gone says nothing."""
     last = {path: last_landed(of_path) for path, of_path in by_path(journal).items()}
     return [d for d in drops if (entry := last.get(d.path)) is None or entry.content_hash != d.content_hash]
+
+
+def landed_drops(lakehouse: Lakehouse, source: str, drops: Iterable[Drop]) -> Counter[date]:
+    """How many contents of a source bronze has taken in of each batch date: those of the journal, and `drops`, which it is about to know."""
+    journal = entries(lakehouse)
+    landed = {e.content: e.batch_date for e in journal if e.source == source and e.state == LANDED}
+    landed |= {(d.path, d.content_hash): d.batch_date for d in drops}
+    if source == CUSTOMERS:
+        landed |= {(path, content_hash): day for path, content_hash, day in unjournaled(lakehouse, journal)}
+    return Counter(landed.values())
 
 
 def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: list[Drop], pulled: Pull | None = None) -> StagedSlice | None:
@@ -129,9 +156,9 @@ def _journal_slice(lakehouse: Lakehouse, found: list[Entry]) -> StagedSlice:
     head = lakehouse.head(model)
     rows = [{**vars(e), OPERATION: "I"} for e in sorted(found)]
     uri = lakehouse.scratch(JOURNAL)
-    Path(uri).mkdir(parents=True)
     schema = pa.schema([*(pa.field(f.name, f.type) for f in model.arrow_schema), pa.field(OPERATION, pa.string())])
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), f"{uri}/part-0.parquet")
+    # The engine writes it, for the staging folder may lie where this process writes no file.
+    from_arrow(lakehouse.spark, pa.Table.from_pylist(rows, schema=schema)).write.parquet(uri)
     bronze = {f"bronze.{t}": h for t in SOURCES.values() if (h := lakehouse.store.head(f"bronze.{t}"))}
     return StagedSlice(
         model, head.version, lakehouse.reading(model, "", bronze), uri=uri, counts={"I": len(rows)}, metadata={"entries": len(rows)}

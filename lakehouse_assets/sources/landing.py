@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from stat import S_ISREG
 from zoneinfo import ZoneInfo
 
 from lakehouse_assets.errors import LakehouseError
@@ -49,7 +51,7 @@ class LandingZone:
         return datetime.now(ZoneInfo(self.timezone)).date()
 
     def scan(self, source: str | None = None) -> tuple[list[Drop], dict[str, str]]:
-        """The drops that lie there now, and the files that are refused by name with the reason, in a sentence.
+        """The drops that lie there now, and the files that are not taken in, by their names or because they cannot be read, each with the reason in a sentence.
 
         Files that have not settled, hidden files and those that end in .tmp, .part or .crdownload are taken to be still written, and so is
         what lies in a folder of such a name.
@@ -63,21 +65,26 @@ class LandingZone:
         refused: dict[str, str] = {}
         now = datetime.now().timestamp()
         for folder in [source] if source else list(SOURCES):
-            for file in self._files(folder):
-                stat = file.stat()
-                if now - stat.st_mtime < self.settle_seconds:
-                    continue
+            for file in self._files(folder, refused):
                 path = file.relative_to(self.root).as_posix()
                 if (spelled := path.encode(errors="backslashreplace").decode()) != path:
                     refused[spelled] = f"{spelled} has a name that is not UTF-8; rename it."
                     continue
-                mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-                entry = known.get(path)
-                if entry and entry[:3] == mark:
-                    content_hash = entry[3]
-                else:
-                    with file.open("rb") as stream:
-                        content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
+                try:
+                    stat = file.stat()
+                    if not S_ISREG(stat.st_mode) or now - stat.st_mtime < self.settle_seconds:
+                        continue
+                    mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+                    entry = known.get(path)
+                    if entry and entry[:3] == mark:
+                        content_hash = entry[3]
+                    else:
+                        with file.open("rb") as stream:
+                            content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
+                except OSError as error:
+                    if os.path.lexists(file):  # else it was taken away in this moment
+                        refused[path] = _unreadable(path, error)
+                    continue
                 seen[path] = [*mark, content_hash]
                 batch_date = self.batch_date(path)
                 if batch_date < self.partitions_start:
@@ -100,14 +107,19 @@ class LandingZone:
                 continue  # digits that are no day of the calendar are no date
         return self.today()
 
-    def _files(self, folder: str) -> Iterator[Path]:
-        base = self.root / folder
-        if not base.is_dir():
-            return
-        for file in sorted(base.rglob("*")):
-            partial = any(part.startswith((".", "_")) or part.endswith(_PARTIAL) for part in file.relative_to(base).parts)
-            if file.is_file() and not partial:
-                yield file
+    def _files(self, folder: str, refused: dict[str, str]) -> Iterator[Path]:
+        """What lies below a source's folder and is not half written; a folder that cannot be looked into is added to `refused`."""
+
+        def complain(error: OSError) -> None:
+            path = Path(error.filename).relative_to(self.root).as_posix()
+            if not isinstance(error, FileNotFoundError):
+                refused[path] = _unreadable(path, error)
+
+        found: list[Path] = []
+        for where, folders, files in os.walk(self.root / folder, onerror=complain):
+            folders[:] = [name for name in folders if not _is_partial(name)]
+            found += [Path(where, name) for name in files if not _is_partial(name)]
+        yield from sorted(found)
 
     def _load_cache(self) -> dict[str, list]:
         try:
@@ -121,3 +133,11 @@ class LandingZone:
         torn = self.cache.with_suffix(f".{datetime.now().timestamp()}.tmp")
         torn.write_text(json.dumps({str(self.root): seen}))
         torn.replace(self.cache)
+
+
+def _is_partial(name: str) -> bool:
+    return name.startswith((".", "_")) or name.endswith(_PARTIAL)
+
+
+def _unreadable(path: str, error: OSError) -> str:
+    return f"{path} cannot be read ({error.strerror or type(error).__name__}); mend that, or remove it."

@@ -71,7 +71,7 @@ class Ticker:
         """Do what the daemon would: a run with the tags of the request."""
         return execute_range(
             self.world.instance,
-            job_name="load_all",
+            job_name=request.job_name or "load_all",
             asset_keys=None,
             start_key=request.tags["dagster/asset_partition_range_start"],
             end_key=request.tags["dagster/asset_partition_range_end"],

@@ -1,21 +1,21 @@
 """The watch, tick by tick, with a real receiver of webhooks."""
 
 import json
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, get_args
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from lakehouse_assets.automation.alerts import look
-from lakehouse_assets.automation.sinks import Alert, LogSink, WebhookSink, text
+from lakehouse_assets.automation.sinks import Alert, Kind, LogSink, WebhookSink, text
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.instance.runs import job_origin
 from lakehouse_assets_tests.automation.conftest import DAYS, Receiver, Ticker, orders
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
-from lakehouse_assets_tests.pipeline.world import World, rates_csv
+from lakehouse_assets_tests.pipeline.world import ROOT, World, rates_csv
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,54 @@ def test_a_run_that_died_is_told_until_a_whole_load_succeeds(watch: Ticker, load
     loaded.run(force=["gold.daily_sales"])
     watch.tick()
     assert receiver.alerts() == [("resolved", "run_failed:lakehouse_only")]
+
+
+def test_a_failure_is_not_made_good_while_drops_of_its_days_wait(watch: Ticker, loaded: World, receiver: Receiver):
+    """Otherwise a load of the whole month that failed would be taken for cured by the load of a later day."""
+    path = f"orders/orders_{DAYS[4]}.csv"
+    loaded.instance.create_run_for_job(
+        loaded.definitions.resolve_job_def("load_all"),
+        status=dg.DagsterRunStatus.FAILURE,
+        tags={"dagster/asset_partition_range_start": DAYS[3], "dagster/asset_partition_range_end": DAYS[5]},
+        remote_job_origin=job_origin(loaded.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions"),
+    )
+    loaded.drop(path, orders(DAYS[4]))
+    loaded.drop(f"orders/orders_{DAYS[8]}.csv", orders(DAYS[8]))
+    later = date.fromisoformat(DAYS[8])
+    assert loaded.run(start=later, end=later).runs
+    watch.tick()
+    assert receiver.alerts() == [("firing", "run_failed:load_all")]
+    (loaded.landing / path).unlink()  # nothing of its days waits any more: the later load has made good what there was
+    watch.tick()
+    assert receiver.alerts() == [("resolved", "run_failed:load_all")]
+
+
+def test_two_failing_checks_of_a_table_are_two_troubles(watch: Ticker, loaded: World, receiver: Receiver):
+    """Otherwise the second would not be told, and the first not be resolved."""
+    key = dg.AssetKey(["gold", "sales_lines"])
+
+    def record(passed: bool, *names: str) -> None:
+        for name in names:
+            loaded.instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, name, passed, {}))
+
+    record(False, "live_table_keeps_contract", "whole_table_keeps_rules")
+    watch.tick()
+    keys = [f"check_failed:gold/sales_lines:{name}" for name in ("live_table_keeps_contract", "whole_table_keeps_rules")]
+    assert sorted(receiver.alerts()) == [("firing", key) for key in keys]
+    record(True, "whole_table_keeps_rules")
+    watch.tick()
+    assert receiver.alerts() == [("resolved", keys[1])]
+    record(True, "live_table_keeps_contract")
+    watch.tick()
+    assert receiver.alerts() == [("resolved", keys[0])]
+
+
+def test_every_kind_of_alert_leads_to_a_section_of_the_runbook():
+    """Otherwise who is woken at night would follow a link to nowhere."""
+    lines = (ROOT / "docs" / "operations.md").read_text().splitlines()
+    headings = {line.removeprefix("### ").lower().replace(" ", "-") for line in lines if line.startswith("### ")}
+    anchors = {Alert("key", kind, "summary", 0.0).runbook.partition("#")[2] for kind in get_args(Kind)}
+    assert anchors == headings
 
 
 def test_a_difference_between_lakehouse_and_snowflake_is_told(watch: Ticker, loaded: World, receiver: Receiver):

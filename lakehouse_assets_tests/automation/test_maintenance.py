@@ -2,16 +2,22 @@
 
 import os
 import time
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
-from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.automation import maintenance
 from lakehouse_assets.automation.maintenance import compact, remove_leftovers
-from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.quality.audit import AGED
+from lakehouse_assets.sources.cleanse import preview, refused_now, standing_verdicts
+from lakehouse_assets.sources.tables import source_tables
 from lakehouse_assets_tests.automation.conftest import DAYS, orders
-from lakehouse_assets_tests.pipeline.world import World
+from lakehouse_assets_tests.pipeline.test_contract_change import NAME, Stricter
+from lakehouse_assets_tests.pipeline.world import World, against_oracle
 
 
 def aged(path: Path, hours: float) -> Path:
@@ -56,6 +62,62 @@ def test_maintenance_changes_no_row_and_nothing_becomes_pending(world: World):
     assert not world.runner().found
 
 
+def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
+    """Otherwise quarantine grows for ever, or ageing changes accounts and verdicts, or makes tables pending and hands them off again."""
+    for day, quantity in ((DAYS[0], "six"), (DAYS[1], 6)):
+        world.drop(f"orders/orders_{day}.csv", orders(day) + orders(day, 1, quantity).splitlines()[1].replace("500", "509") + "\n")
+    world.drop(f"orders/orders_{DAYS[2]}.csv", orders(DAYS[2], 8, "many"))  # refused
+    world.run()
+    rejected = world.state(("silver",))["silver.order_lines_quarantine"]
+    assert rejected.height == 1 + 8
+    before = world.state(("bronze", "silver", "gold", "snowflake"))
+    job = world.definitions.resolve_job_def("maintenance")
+
+    def maintain(days: int) -> int:
+        config = {"ops": {"age_quarantine": {"config": {"quarantine_days": days}}}}
+        result = job.execute_in_process(instance=world.instance, run_config=config)
+        (said,) = [e.step_output_data for e in result.all_events if e.is_successful_output and e.step_key == "age_quarantine"]
+        removed: Any = said.metadata["rows_removed"]
+        return removed.value
+
+    def differing() -> set[str]:
+        after = world.state(("bronze", "silver", "gold", "snowflake"))
+        return {name for name in before if not before[name].equals(after[name])}
+
+    assert maintain(0) == maintain(100_000) == 0
+    assert not differing()
+    young = (world.resources["lakehouse"].zone.today() - date.fromisoformat(DAYS[0])).days
+    assert maintain(young) == 0  # a batch of that very day is not older
+    assert maintain(young - 1) == 1
+    assert maintain(1) == 8
+    assert differing() == {"silver.order_lines_quarantine"}
+    assert world.delta("silver.order_lines_quarantine").num_rows == 0
+    versions = world.versions()
+    assert maintain(1) == 0
+    assert world.versions() == versions
+    assert not world.runner().found
+    runs = len(world.instance.get_runs())
+    world.run()
+    assert len(world.instance.get_runs()) == runs
+
+    # What is told later has the counts; which rules they were nobody knows any more.
+    verdicts = {str(v.batch_date): v for v in standing_verdicts(world.lakehouse, "silver.order_lines", "orders")}
+    assert [(verdicts[d].bad_rows, dict(verdicts[d].rules)) for d in DAYS[:3]] == [(1, {AGED: 1}), (0, {}), (8, {AGED: 8})]
+    assert [v.path for v in refused_now(world.lakehouse, "silver.order_lines", "orders")] == [f"orders/orders_{DAYS[2]}.csv"]
+
+    assert preview(world.lakehouse, source_tables("", False)[0]) == (9, 0)
+    # Judged again, rows come back as they were, and age again.
+    world.run(force=["silver.order_lines"])
+    assert not differing()
+    assert maintain(1) == 9
+    assert differing() == {"silver.order_lines_quarantine"}
+    assert not world.runner().found
+    world.drop(f"orders/orders_{DAYS[2]}.csv", orders(DAYS[2]))
+    world.run()
+    assert not world.runner().found
+    assert not against_oracle(world, exclude={(f"orders/orders_{DAYS[0]}.csv", 7)})
+
+
 def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: pytest.MonkeyPatch):
     """Otherwise maintenance would be red whenever something lands at night, or hang where a table is published without end."""
     monkeypatch.setattr(maintenance.time, "sleep", lambda _: None)
@@ -66,7 +128,7 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
         def optimize(self, table: str) -> int:
             self.left -= 1
             if self.left >= 0:
-                raise CommitFailedError("somebody was first")
+                raise StaleSliceError("somebody was first")
             return 7
 
     busy = Busy()
@@ -76,15 +138,33 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
         compact(busy, "gold.daily_sales")  # type: ignore[arg-type]
 
 
-def test_replaying_the_quarantine_judges_every_drop_whatever_the_partition(world: World):
-    """Otherwise rows that have become good under a mended contract would stay out of Snowflake."""
-    world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
-    world.run()
+def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_that_it_makes_good_turns_green(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """Otherwise rows that a mended contract allows stay out of Snowflake, or are there and their day is red for ever."""
+    with monkeypatch.context() as strict:
+        strict.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
+        world.load()
+        for day, quantity in zip(DAYS[:2], (6, 20), strict=True):
+            world.drop(f"orders/orders_{day}.csv", orders(day, quantity=quantity))
+        assert world.run().found.refused
+    world.load()
+    through = (NAME, "gold.sales_lines", "snowflake.sales_lines")
     job = world.definitions.resolve_job_def("replay_quarantine")
-    result = job.execute_in_process(instance=world.instance, partition_key=DAYS[9])
+    result = job.execute_in_process(instance=world.instance, partition_key=DAYS[0])
     assert result.success
-    events = [e for e in result.get_asset_materialization_events() if e.asset_key]
-    made = {e.asset_key.to_user_string(): e.materialization.metadata for e in events if e.asset_key}
-    forced = {name for name, metadata in made.items() if "reason" in metadata}
+    forced = {
+        e.asset_key.to_user_string()
+        for e in result.get_asset_materialization_events()
+        if e.asset_key and "reason" in e.materialization.metadata
+    }
     assert forced == {"silver/order_lines", "silver/customers", "silver/fx_rates"}
-    assert "snowflake/daily_sales" in made
+    assert against_oracle(world) == ""
+    found = world.runner().found
+    assert [str(day) for day in found.dates] == [DAYS[1]]
+    assert found.behind == {NAME: f"mended, but not yet shown, for batch {DAYS[1]}"}
+    assert not world.run().found
+    assert all(DAYS[1] in world.materialized(name) for name in through)
+    last = {c.check_name: c.passed for c in world.evaluations() if c.asset_key.path == NAME.split(".") and c.partition == DAYS[1]}
+    assert last == dict.fromkeys(("complete", "readable", "valid", "unique"), True)
+    assert not world.run().runs

@@ -3,22 +3,30 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 
+from lakehouse_assets.assets import bronze
 from lakehouse_assets.automation.pending import Pending
-from lakehouse_assets.automation.sensor import ATTEMPTS, MAX_DAYS, PAUSES, open_work
+from lakehouse_assets.automation.sensor import ATTEMPTS, MAX_DAYS, PAUSES, History, Work, open_work
+from lakehouse_assets.automation.sinks import WebhookSink
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.instance.processes import RunProcess
 from lakehouse_assets.instance.runs import job_origin
+from lakehouse_assets.resources.handoff import HandoffResource
 from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.resources.snowflake import snowflake_resource
 from lakehouse_assets.sources.landing import Drop
-from lakehouse_assets_tests.automation.conftest import DAYS, Ticker, orders
-from lakehouse_assets_tests.pipeline.world import World, against_oracle, rates_csv
+from lakehouse_assets_tests.automation.conftest import DAYS, Receiver, Ticker, orders
+from lakehouse_assets_tests.pipeline.world import World, against_oracle, differences, rates_csv
 
 Later = Callable[[float], None]
 
@@ -42,6 +50,19 @@ class NobodyAsks:
 
     def open(self) -> None:
         raise AssertionError("Snowflake was asked although nothing has changed")
+
+
+def remember(landing: Ticker) -> None:
+    """Keep the sensor's cursor where the daemon does."""
+    repository = job_origin(landing.world.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions").repository_origin
+    state = InstigatorState(
+        repository.get_instigator_origin(landing.name),
+        InstigatorType.SENSOR,
+        InstigatorStatus.RUNNING,
+        SensorInstigatorData(cursor=landing.cursor),
+    )
+    known = landing.world.instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
+    landing.world.instance.update_instigator_state(state) if known else landing.world.instance.add_instigator_state(state)
 
 
 # -- what is requested ------------------------------------------------------------------------------------------------------------------
@@ -75,8 +96,12 @@ def test_the_same_work_has_the_same_mark_and_other_work_another():
     (mark,) = (w.mark for w in open_work(found([one, two]), []))
     assert [w.mark for w in open_work(found([two, one]), [])] == [mark]
     corrected = found([one, two], drops=[drop(one), replace(drop(two), content_hash="new content")])
-    behind = found([one, two], behind={"gold.daily_sales": "behind gold.sales_lines, which is at version 3"})
-    assert len({mark, *(w.mark for f in (corrected, behind, found([one])) for w in open_work(f, []))}) == 4
+    behind = {"gold.daily_sales": "behind gold.sales_lines, which is at version 3"}
+    catching_up = found([one, two], drops=[], behind=behind)
+    others = (corrected, catching_up, replace(catching_up, behind={"gold.daily_sales": "not yet loaded"}), found([one]))
+    assert len({mark, *(w.mark for f in others for w in open_work(f, []))}) == 5
+    # Drops that cannot be taken in are the same work, whatever else has become of the tables.
+    assert [w.mark for w in open_work(found([one, two], behind=behind), [])] == [mark]
 
 
 def test_what_a_run_under_way_will_do_is_not_requested_again():
@@ -87,6 +112,27 @@ def test_what_a_run_under_way_will_do_is_not_requested_again():
     assert open_work(pending, [run_over("2026-09-01", "2026-09-30")]) == []
     only_gold = run_over("2026-09-01", "2026-09-30", ["gold.daily_sales"])
     assert {d.batch_date for w in open_work(pending, [only_gold]) for d in w.drops} == set(days)
+
+
+def ended(world: World, status: dg.DagsterRunStatus, tags: Mapping[str, str]) -> None:
+    """A run of the sensor that has come to its end."""
+    world.instance.create_run_for_job(
+        world.definitions.resolve_job_def("load_all"),
+        status=status,
+        tags=dict(tags),
+        remote_job_origin=job_origin(world.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions"),
+    )
+
+
+def test_failures_are_counted_since_the_last_success(world: World):
+    """Otherwise work that failed thrice last year, and has come through since, would be given up at its first failure."""
+    work = Work.of(date(2026, 9, 1), date(2026, 9, 1), [drop(date(2026, 9, 1))])
+    failed, succeeded = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
+    for status in (failed, failed, failed, succeeded, failed):
+        ended(world, status, work.tags("landing_sensor") | {"lakehouse/attempt": str(History(world.instance).attempt(work))})
+    assert History(world.instance).failures(work) == 1
+    assert History(world.instance).attempt(work) == 6  # a run key is never used twice
+    assert History(world.instance).in_a_row == 1
 
 
 # -- tick by tick -----------------------------------------------------------------------------------------------------------------------
@@ -163,24 +209,175 @@ def test_failed_work_comes_again_with_pauses_and_not_for_ever(landing: Ticker, w
     for attempt in range(1, ATTEMPTS + 1):
         request = landing.request()
         keys.append(request.run_key)
-        world.instance.create_run_for_job(
-            world.definitions.resolve_job_def("load_all"),
-            status=dg.DagsterRunStatus.FAILURE,
-            tags=request.tags,
-            remote_job_origin=job_origin(world.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions"),
-        )
+        ended(world, dg.DagsterRunStatus.FAILURE, request.tags)
         if attempt < ATTEMPTS:  # one run had failed before
             pause = 60 * PAUSES[min(attempt, len(PAUSES) - 1)]
             later(pause - 30)
             assert "the next one starts in" in landing.says()
             later(pause + 30)
     assert len(set(keys)) == ATTEMPTS
+    catching_up = landing.request()  # what was given up holds nothing else up: the hand-off that the first run left
+    assert catching_up.tags["lakehouse/drops"] == "0"
+    assert landing.execute(catching_up).success
     assert f"tried {ATTEMPTS} times" in landing.says()
     later(100_000)
     assert f"tried {ATTEMPTS} times" in landing.says()
 
     world.drop(f"orders/mended_{DAYS[0]}.csv", orders(DAYS[0], lines=1, quantity=8))  # new work is tried again
     assert landing.execute(landing.request()).success
+    assert landing.says() == "Nothing to do."
+    assert against_oracle(world) == ""
+
+
+def test_a_poisonous_drop_is_isolated_and_told(
+    landing: Ticker, world: World, later: Later, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    """Otherwise one drop that no run survives would keep the days around it out, and those that land later too; or be tried for ever, or without a word."""
+    for day in DAYS[:4]:
+        world.drop(f"orders/orders_{day}.csv", orders(day))
+    stage = bronze.stage_bronze
+
+    def poisoned(lakehouse: Any, source: str, zone: Any, drops: list[Drop], *more: Any) -> Any:
+        if any(d.path == f"orders/orders_{DAYS[2]}.csv" for d in drops):
+            raise MemoryError("this drop kills whoever reads it")
+        return stage(lakehouse, source, zone, drops, *more)
+
+    monkeypatch.setattr(bronze, "stage_bronze", poisoned)
+    outcomes = []
+    while requests := landing.tick().run_requests:
+        outcomes.append((span_of(requests[0]), landing.execute(requests[0]).success))
+        assert len(outcomes) < 20, outcomes
+        later(1e6 * len(outcomes))
+    all_days, late = (DAYS[0], DAYS[3]), (DAYS[2], DAYS[3])
+    assert outcomes[:2] == [(all_days, False)] * 2
+    assert [span for span, success in outcomes if success] == [(DAYS[0], DAYS[1]), (DAYS[3], DAYS[3])]
+    assert outcomes.count((late, False)) == 2
+    assert outcomes.count(((DAYS[2], DAYS[2]), False)) == ATTEMPTS
+    assert len(outcomes) == 2 + 2 + 2 + ATTEMPTS
+    assert f"Batch dates {DAYS[2]} to {DAYS[2]}: tried {ATTEMPTS} times" in landing.says()
+
+    watch = Ticker(world, "watch", {"alert_sink": WebhookSink(url=receiver.url)})
+    remember(landing)
+    watch.tick()
+    assert ("firing", f"given_up:{DAYS[2]}/{DAYS[2]}") in receiver.alerts()
+
+    world.drop(f"orders/orders_{DAYS[4]}.csv", orders(DAYS[4]))
+    request = landing.request()
+    assert span_of(request) == (DAYS[4], DAYS[4])
+    assert landing.execute(request).success
+    assert world.materialized("snowflake.daily_sales") == {*DAYS[:2], *DAYS[3:5]}
+
+    monkeypatch.undo()
+    world.run()  # somebody has mended it
+    assert landing.says() == "Nothing to do."
+    remember(landing)
+    watch.tick()
+    assert ("resolved", f"given_up:{DAYS[2]}/{DAYS[2]}") in receiver.alerts()
+    assert against_oracle(world) == ""
+
+
+def test_where_every_run_fails_they_are_few(landing: Ticker, world: World, later: Later):
+    """Otherwise an engine that is down for a night would start a thousand runs over ever smaller pieces."""
+    for day in DAYS:
+        world.drop(f"orders/orders_{day}.csv", orders(day))
+    runs = 0
+    while requests := landing.tick().run_requests:
+        ended(world, dg.DagsterRunStatus.FAILURE, requests[0].tags)
+        runs += 1
+        later(1e6 * runs)
+        assert runs < 100
+    assert runs <= 12
+    assert f"tried {ATTEMPTS} times" in landing.says()
+
+
+def test_without_snowflake_the_lakehouse_is_loaded(landing: Ticker, world: World, later: Later, receiver: Receiver):
+    """Otherwise an outage of Snowflake would keep everything that lands out of the lakehouse too, and nobody be told."""
+    (world.root / "no folder").write_text("")
+    reachable = world.resources["snowflake"]
+    unreachable = snowflake_resource(mode="embedded", home=world.root / "no folder")
+    landing.resources["handoff"] = HandoffResource.of(world.settings, world.resources["lakehouse"], unreachable)
+    watch = Ticker(world, "watch", {"alert_sink": WebhookSink(url=receiver.url)})
+    world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
+    request = landing.request()
+    assert request.job_name == "lakehouse_only"
+    assert landing.execute(request).success
+    assert len(world.delta("gold.daily_sales")) == 1
+    assert "The Snowflake account cannot be reached" in landing.says()
+    remember(landing)
+    watch.tick()
+    assert receiver.alerts() == [("firing", "account_unreachable:snowflake")]
+
+    landing.resources["handoff"] = NobodyAsks()
+    assert "The Snowflake account cannot be reached" in landing.says()  # it is not asked at every tick
+    del landing.resources["handoff"]
+    later(60 * PAUSES[-1])
+    assert world.resources["snowflake"] is reachable
+    request = landing.request()
+    assert (request.job_name, request.tags["lakehouse/drops"]) == ("load_all", "0")
+    assert landing.execute(request).success
+    assert landing.says() == "Nothing to do."
+    remember(landing)
+    watch.tick()
+    assert receiver.alerts() == [("resolved", "account_unreachable:snowflake")]
+    assert against_oracle(world) == ""
+
+
+def test_a_withdrawn_drop_is_work(landing: Ticker, world: World):
+    """Otherwise a drop that was taken back would stay in the figures until something else lands."""
+    for day in DAYS[:2]:
+        world.drop(f"orders/orders_{day}.csv", orders(day))
+    assert landing.execute(landing.request()).success
+    world.withdraw(f"orders/orders_{DAYS[0]}.csv")
+    request = landing.request()
+    assert span_of(request) == (DAYS[0], DAYS[0])
+    assert landing.execute(request).success
+    assert {str(r["invoice_date"]) for r in world.snowflake()["gold.daily_sales"].to_pylist()} == {DAYS[1]}
+    assert landing.says() == "Nothing to do."
+
+
+def test_wiping_an_asset_or_reporting_a_materialisation_changes_nothing(landing: Ticker, world: World):
+    """Otherwise a click in the UI would load everything again, or take a batch for loaded that is not."""
+    world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
+    assert landing.execute(landing.request()).success
+    before = world.state(("bronze", "silver", "gold", "snowflake"))
+    keys = [dg.AssetKey(["silver", "order_lines"]), dg.AssetKey(["gold", "daily_sales"]), dg.AssetKey(["snowflake", "sales_lines"])]
+    world.instance.wipe_assets(keys)
+    assert landing.says() == "Nothing to do."
+    for key in (*keys, dg.AssetKey(["bronze", "landings"])):
+        world.instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=DAYS[1]))
+    assert landing.says() == "Nothing to do."
+    assert differences(before, world.state(("bronze", "silver", "gold", "snowflake"))) == ""
+    world.drop(f"orders/orders_{DAYS[1]}.csv", orders(DAYS[1]))  # it was reported, and is loaded all the same
+    request = landing.request()
+    assert span_of(request) == (DAYS[1], DAYS[1])
+    assert landing.execute(request).success
+    assert landing.says() == "Nothing to do."
+    assert against_oracle(world) == ""
+
+
+def test_a_backfill_and_a_load_of_the_same_days_at_once_end_in_the_right_state(landing: Ticker, world: World):
+    """Otherwise who backfills while the sensor loads would find rows missing or doubled."""
+    for day in DAYS[:3]:
+        world.drop(f"orders/orders_{day}.csv", orders(day))
+    request = landing.request()
+    with (world.root / "backfill.log").open("w") as log:
+        backfill = subprocess.Popen(
+            world.command_line("run", "--start", DAYS[0], "--end", DAYS[2]),
+            env=world.process_environment(),
+            cwd=world.root,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            while not (world.root / "tables" / "bronze" / "orders").exists() and backfill.poll() is None:
+                time.sleep(0.01)  # it is at work
+            landing.execute(request)
+            backfill.wait()
+        finally:
+            backfill.kill()
+            backfill.wait()
+    while requests := landing.tick().run_requests:  # what one of them left to the other, if anything
+        assert landing.execute(requests[0]).success
     assert landing.says() == "Nothing to do."
     assert against_oracle(world) == ""
 

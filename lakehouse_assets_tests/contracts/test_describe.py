@@ -1,9 +1,16 @@
 """A contract in words says all that the contract says."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from lakehouse_assets.cli import app
 from lakehouse_assets.contracts import CONTRACTS
 from lakehouse_assets.contracts.describe import column_rules, markdown, page, rule_text, spark_ddl
+from lakehouse_assets.errors import LakehouseError
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACTS))
@@ -44,3 +51,20 @@ def test_the_ddl_makes_the_columns_of_the_contract(spark, name):
     assert [f.name for f in schema] == list(contract.names)
     assert [f.dataType.simpleString() for f in schema] == [c.type.spark for c in contract.columns]
     assert [f.nullable for f in schema] == [c.nullable for c in contract.columns]
+
+
+def test_the_page_in_the_docs_is_the_one_that_the_command_writes(tmp_path):
+    """Else the docs promise what the tables no longer do."""
+    out = tmp_path / "contracts.md"
+    done = CliRunner().invoke(app, ["contracts", "--export", str(out)], catch_exceptions=False)
+    assert done.output == f"Wrote {out}.\n"
+    assert out.read_text(encoding="utf-8") == page(CONTRACTS) == (DOCS / "contracts.md").read_text(encoding="utf-8")
+
+
+def test_the_command_prints_one_contract_or_says_which_there_are():
+    """Else one has to read the whole page for a table, or a misspelt name gives a traceback."""
+    said = CliRunner().invoke(app, ["contracts", "gold.daily_sales"], catch_exceptions=False).output
+    assert "gold.daily_sales" in said
+    assert "gold.product_sales" not in said
+    with pytest.raises(LakehouseError, match=r"There is no table gold\.dayly_sales; the tables are .*gold\.daily_sales"):
+        CliRunner().invoke(app, ["contracts", "gold.dayly_sales"], catch_exceptions=False)

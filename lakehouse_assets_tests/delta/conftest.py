@@ -43,7 +43,7 @@ class Things(pa.DataFrameModel):
 
 
 THINGS = Contract("gold.things", Things)
-JANUARY, FEBRUARY = date(2026, 1, 1), date(2026, 2, 1)
+JANUARY, FEBRUARY, MARCH = (date(2026, month, 1) for month in (1, 2, 3))
 
 Row = dict[str, Any]
 

@@ -1,8 +1,10 @@
 """The local instance and the `.env` that names it."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,12 @@ import yaml
 from dagster import DagsterInstance
 from dotenv import dotenv_values
 
+from lakehouse_assets import cli
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.instance import local
 from lakehouse_assets.instance.event_log import BatchingSqliteEventLogStorage
 from lakehouse_assets.instance.local import ensure_instance, environment, write_env_file
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.instance.conftest import ROOT
 
 
@@ -96,3 +100,90 @@ def test_the_env_file_names_the_instance_whatever_its_path(name: str, tmp_path: 
     write_env_file(file, environment(home / "moved"))
     assert dotenv_values(file)["DAGSTER_HOME"] == str(home / "moved")
     assert file.read_text().count("DAGSTER_HOME") == 1
+
+
+COMMAND = """
+import os
+from pathlib import Path
+from dotenv import load_dotenv
+from lakehouse_assets.cli import _settings
+from lakehouse_assets.instance.local import environment_of_command
+load_dotenv(Path(".env"))
+os.environ.update(environment_of_command(_settings(HOME).home, os.environ))
+print(os.environ["DAGSTER_HOME"], os.environ["DAGSTER_EVENT_BATCH_SIZE"])
+"""
+DAGSTER_DEV = """#!/bin/sh
+exec {python} -c 'import os; from dotenv import load_dotenv; load_dotenv(".env"); print(os.environ["DAGSTER_HOME"], os.environ["DAGSTER_EVENT_BATCH_SIZE"])'
+"""
+
+
+class Checkout:
+    """A folder with the Makefile of this project, whose environment has been installed: Python is this one, and `dagster` says which instance it would take."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        shutil.copy(ROOT / "Makefile", folder)
+        for name in ("pyproject.toml", "constraints.txt", "setup.py"):
+            (folder / name).touch()
+        programs = folder / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        for name, text in {
+            "python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+            "dagster": DAGSTER_DEV.format(python=sys.executable),
+        }.items():
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        (folder / ".venv" / ".installed").touch()
+
+    def ask(self, *command: str, **more: str) -> str:
+        outside = {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_", "MAKE"))}
+        done = subprocess.run(command, cwd=self.folder, env={**outside, "PYTHONPATH": str(ROOT), **more}, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().splitlines()[-1].split()[0]
+
+    def of_the_ui(self, **more: str) -> str:
+        return self.ask("make", "ui", **more)
+
+    def of_the_command(self, home: Path | None = None, **more: str) -> str:
+        return self.ask(sys.executable, "-c", COMMAND.replace("(HOME)", f"(home={str(home)!r})" if home else "()"), **more)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    (tmp_path / "checkout").mkdir()
+    return Checkout(tmp_path / "checkout")
+
+
+@pytest.mark.parametrize("said", ["nowhere", "in .env", "in the environment"])
+def test_make_ui_and_the_command_are_on_one_instance_wherever_the_home_is_said(said: str, checkout: Checkout, tmp_path: Path):
+    """Otherwise the runs of the command would be missing from the UI, and the two would load different tables."""
+    home = checkout.folder / ".lakehouse" if said == "nowhere" else tmp_path / "elsewhere"
+    more: Mapping[str, str] = {"LAKEHOUSE_HOME": str(home)} if said == "in the environment" else {}
+    if said == "in .env":
+        checkout.of_the_ui()  # as when the line is added later
+        with (checkout.folder / ".env").open("a") as file:
+            file.write(f"LAKEHOUSE_HOME={home}\n")
+    assert checkout.of_the_ui(**more) == checkout.of_the_command(**more) == str(home / "dagster")
+
+
+def test_an_instance_of_the_users_own_is_left_to_command_and_ui(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Otherwise the runs of the command would not be among those of the team."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(own))
+    with cli._instance(Settings(home=tmp_path / "home")) as instance:
+        assert instance.root_directory == str(own)
+    assert not (tmp_path / "home").exists()
+    (checkout.folder / ".env").write_text(f"DAGSTER_HOME={own}\n")
+    assert checkout.of_the_ui() == checkout.of_the_command() == str(own)
+    assert (own / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+
+
+def test_another_home_given_to_the_command_has_an_instance_of_its_own(checkout: Checkout, tmp_path: Path):
+    """Otherwise runs over a trial's tables would be shown as loads of the real ones."""
+    checkout.of_the_ui()
+    for asked in (checkout.of_the_command(tmp_path / "trial"), checkout.of_the_command(LAKEHOUSE_HOME=str(tmp_path / "trial"))):
+        assert asked == str(tmp_path / "trial" / "dagster")

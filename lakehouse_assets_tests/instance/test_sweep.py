@@ -79,9 +79,22 @@ def test_a_run_that_is_being_cancelled_ends_as_cancelled(instance: DagsterInstan
 
 
 @pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.QUEUED])
-@pytest.mark.parametrize("whose", ["its own", "its parent's", "another host's", "of a later process", "none"])
+@pytest.mark.parametrize(
+    "whose",
+    [
+        "its own",
+        "of this machine under another name",
+        "of this machine before a restart",
+        "its parent's",
+        "another machine's",
+        "another container's",
+        "of a later process",
+        "none",
+    ],
+)
 def test_only_a_run_whose_own_process_is_known_to_be_gone_is_closed(whose: str, status: DagsterRunStatus, instance: DagsterInstance):
-    """Otherwise runs that wait in the queue, re-executions that carry the tags of their parent, or runs of other hosts would be killed on paper."""
+    """Otherwise runs that wait in the queue, re-executions that carry the tags of their parent, or runs of other machines and containers would be killed on paper;
+    or a run that died before a restart, or before the machine was renamed, would be shown as running for ever."""
     gone = subprocess.Popen(["true"])
     gone.wait()
     run = instance.create_run_for_job(
@@ -91,12 +104,16 @@ def test_only_a_run_whose_own_process_is_known_to_be_gone_is_closed(whose: str, 
     tags = {
         "its own": me._replace(pid=gone.pid).tags(),
         "its parent's": me._replace(pid=gone.pid, run_id="parent").tags(),
-        "another host's": me._replace(pid=gone.pid, host="elsewhere").tags(),
+        "of this machine under another name": me._replace(pid=gone.pid, host="renamed").tags(),
+        "of this machine before a restart": me._replace(pid=os.getpid(), realm="earlier/pid:[1]").tags(),
+        "another machine's": me._replace(pid=gone.pid, host="elsewhere", realm="other/pid:[1]").tags(),
+        "another container's": me._replace(pid=gone.pid, realm=me.realm + "0").tags(),
         "of a later process": me._replace(started=me.started + "0").tags(),
         "none": {},
     }[whose]
     instance.add_run_tags(run.run_id, tags)
-    expected = [run.run_id] if whose in ("its own", "of a later process") and status != DagsterRunStatus.QUEUED else []
+    known = ("its own", "of this machine under another name", "of this machine before a restart", "of a later process")
+    expected = [run.run_id] if whose in known and status != DagsterRunStatus.QUEUED else []
     assert sweep_dead_runs(instance) == expected
 
 

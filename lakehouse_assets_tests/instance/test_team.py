@@ -1,50 +1,240 @@
-"""The instance of a team, on a real PostgreSQL."""
+"""The instance of a team, on a real PostgreSQL: what its event log holds is what the stock class would hold, whatever happens to the processes that write it."""
 
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterEventType, DagsterInstance
+import sqlalchemy
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.events.log import EventLogEntry
 
-from lakehouse_assets.instance.runs import execute_range
+from lakehouse_assets.instance.processes import RunProcess
+from lakehouse_assets.instance.runs import RunResult, execute_range
 from lakehouse_assets_tests.instance import toy
-from lakehouse_assets_tests.instance.conftest import ROOT, TOY
+from lakehouse_assets_tests.instance.conftest import ROOT, TOY, wait_for
+from lakehouse_assets_tests.instance.test_ui import Ui
+
+ORDERS, LINES = AssetKey(["bronze", "orders"]), AssetKey(["silver", "lines"])
+TABLES = ("event_logs", "asset_keys", "asset_event_tags", "asset_check_executions")
+MOMENTS = ("create_timestamp", "creation_time")
+_numbers = count(1)
+
+Start = Callable[[str], subprocess.Popen[str]]
+
+
+@contextmanager
+def database(postgres: str) -> Iterator[str]:
+    """The URL of a fresh database."""
+    server = sqlalchemy.create_engine(postgres, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
+    name = f"team_{next(_numbers)}"
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield f"{postgres.rpartition('/')[0]}/{name}"
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def team_instance(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DagsterInstance]:
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgres)
-    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
+def url(postgres: str) -> Iterator[str]:
+    with database(postgres) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def home(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The DAGSTER_HOME of a team's instance, in this process's environment too; takes the place of the local one, for `in_other_process` as well."""
     shutil.copy(ROOT / "deploy" / "dagster.team.yaml", tmp_path / "dagster.yaml")
-    with DagsterInstance.from_config(str(tmp_path)) as instance:
-        yield instance
+    for name, value in {"DAGSTER_HOME": str(tmp_path), "DAGSTER_POSTGRES_URL": url, "DAGSTER_EVENT_BATCH_SIZE": "1000"}.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
 
 
-def test_a_range_is_stored_in_batches_on_postgresql(
-    team_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-):
-    """Otherwise the deployment that is documented for teams would not start, or take a statement for every event."""
-    from dagster_postgres import PostgresEventLogStorage
+def run_range(instance: DagsterInstance, first: str = "2024-01-03", last: str = "2024-01-22") -> RunResult:
+    return execute_range(instance, job_name="load_all", asset_keys=None, start_key=first, end_key=last, defs=toy.defs, module=TOY)
 
-    sizes: list[int] = []
-    original = PostgresEventLogStorage.store_event_batch
 
-    def recording(self: PostgresEventLogStorage, events: list[EventLogEntry]) -> None:
-        if events[0].dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION:
-            sizes.append(len(events))
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[EventLogEntry]]:
+    """What reaches the storage, in the order and grouping in which Dagster hands it over."""
+    from lakehouse_assets.instance.event_log_postgres import BatchingPostgresEventLogStorage
+
+    seen: list[list[EventLogEntry]] = []
+    original = BatchingPostgresEventLogStorage.store_event_batch
+
+    def recording(self: BatchingPostgresEventLogStorage, events: list[EventLogEntry]) -> None:
+        seen.append(list(events))
         original(self, events)
 
-    monkeypatch.setattr(PostgresEventLogStorage, "store_event_batch", recording)
-    result = execute_range(
-        team_instance, job_name="load_all", asset_keys=None, start_key="2024-01-03", end_key="2024-01-22", defs=toy.defs, module=TOY
-    )
-    assert result.success
-    assert sizes == [20, 20, 20]
-    assert len(team_instance.get_materialized_partitions(AssetKey(["silver", "lines"]))) == 20
-    latest = team_instance.get_latest_materialization_event(AssetKey(["bronze", "orders"]))
+    monkeypatch.setattr(BatchingPostgresEventLogStorage, "store_event_batch", recording)
+    return seen
+
+
+def rows_of(url: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """All rows of the tables of the event log in their order, without the moment of writing; where ids may have gaps, without those."""
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        return {
+            table: [
+                {name: value for name, value in row.items() if name not in MOMENTS and (name != "id" or table == "event_logs")}
+                for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY id").mappings()
+            ]
+            for table in TABLES
+        }
+
+
+def replay(instance: DagsterInstance, postgres: str, ours: bool, events: Sequence[EventLogEntry], size: int | None) -> Any:
+    """The rows after storing events in a fresh log, in batches of `size`, or one by one where that is None."""
+    from dagster_postgres import PostgresEventLogStorage
+
+    from lakehouse_assets.instance.event_log_postgres import BatchingPostgresEventLogStorage
+
+    with database(postgres) as url:
+        storage = (BatchingPostgresEventLogStorage if ours else PostgresEventLogStorage)(url)
+        storage.register_instance(instance)
+        for start in range(0, len(events), size or 1):
+            if size:
+                storage.store_event_batch(events[start : start + size])
+            else:
+                storage.store_event(events[start])
+        storage.dispose()
+        return rows_of(url)
+
+
+def test_holds_the_rows_that_the_stock_class_would_hold(
+    instance: DagsterInstance, url: str, postgres: str, batches: list[list[EventLogEntry]], capfd: pytest.CaptureFixture[str]
+):
+    """Otherwise partitions, checks or the history in the UI would silently be wrong, and going back to the stock class would lose them;
+    or an upgrade of Dagster that hands over other batches, or none, would make a load of a year take ten times as long without a sign."""
+    assert run_range(instance).success
+    assert run_range(instance, "2024-01-20", "2024-01-25").success
+    sizes = [len(b) for b in batches if b[0].dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION]
+    assert sizes == [20, 20, 20, 6, 6, 6]
+    days_of_checks = [len(b) for b in batches if b[0].dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION and len(b) > 1]
+    assert days_of_checks == [21, 7]
+    assert "Exception while storing event batch" not in capfd.readouterr().err
+
+    events = [event for batch in batches for event in batch]
+    expected = replay(instance, postgres, False, events, None)
+    assert all(expected[table] for table in TABLES)
+    assert len(expected["asset_keys"]) == 3
+    assert rows_of(url) == expected
+    for size in (7, len(events)):  # across kinds, assets and runs
+        assert replay(instance, postgres, True, events, size) == expected, size
+
+
+def test_what_was_stored_is_read_back(instance: DagsterInstance):
+    """Otherwise the deployment that is documented for teams would not start, or show nothing."""
+    run_id = run_range(instance).run_id
+    assert len(instance.get_materialized_partitions(LINES)) == 20
+    latest = instance.get_latest_materialization_event(ORDERS)
     assert latest is not None
     assert latest.asset_materialization is not None
     assert latest.asset_materialization.partition == "2024-01-22"
-    assert "Exception while storing event batch" not in capfd.readouterr().err
+    assert len([e for e in instance.all_logs(run_id) if e.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION]) == 60
+
+
+@pytest.mark.parametrize("moment", ["while_writing", "before_commit"])
+def test_a_process_killed_within_a_batch_leaves_nothing_of_it(moment: str, instance: DagsterInstance, in_other_process: Start):
+    """Otherwise one power cut would leave days that their run shows and their asset does not."""
+    code = """
+from lakehouse_assets.instance.event_log_postgres import BatchingPostgresEventLogStorage as Log
+def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+method = '_store_rows' if MOMENT == 'while_writing' else '_store_asset_events'
+original = getattr(Log, method)
+def store(self, run_id, events):
+    done = original(self, run_id, events)
+    if len(events) == 20:
+        die()
+    return done
+setattr(Log, method, store)
+run_range('2024-01-03', '2024-01-22')
+"""
+    killed = in_other_process(f"MOMENT = {moment!r}\n{code}")
+    assert killed.wait() == -signal.SIGKILL, killed.communicate()[1]
+
+    (run,) = instance.get_runs()
+    assert not [e for e in instance.all_logs(run.run_id) if e.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION]
+    assert instance.get_materialized_partitions(ORDERS) == set()
+    assert instance.get_latest_materialization_event(ORDERS) is None
+    assert run_range(instance).success
+    assert len(instance.get_materialized_partitions(ORDERS)) == 20
+
+
+def test_processes_write_at_once_and_a_run_is_followed_meanwhile(instance: DagsterInstance, in_other_process: Start):
+    """Otherwise runs on two machines would block each other, and the run page of the UI would stand still until the run has ended."""
+    ranges = [("2024-01-01", "2024-01-31"), ("2024-01-21", "2024-02-20")]
+    seen: list[str] = []
+    instance.report_engine_event("before", job_name="load_all", run_id="followed")
+    instance.watch_event_logs("followed", None, lambda event, _: seen.append(event.message))
+    tick = "[instance.report_engine_event('tick', job_name='load_all', run_id='followed') for _ in range(5)]; "
+    writers = [in_other_process(f"{tick}assert run_range({first!r}, {last!r}).success") for first, last in ranges]
+    wait_for(lambda: seen.count("tick") == 10, "the events of the other processes")
+    assert [writer.wait() for writer in writers] == [0, 0], [writer.communicate()[1] for writer in writers]
+    assert len(instance.get_materialized_partitions(LINES)) == 51
+    assert len(instance.fetch_materializations(ORDERS, limit=1000).records) == 62
+
+
+def test_no_connection_is_kept_open(instance: DagsterInstance, url: str):
+    """Otherwise a team's servers and runs would use up the connections that the database has."""
+    assert run_range(instance).success
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        count_ = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        wait_for(lambda: connection.exec_driver_sql(count_).scalar() == 0, "connections to close", seconds=30)
+    assert os.environ["DAGSTER_POSTGRES_URL"] == url
+
+
+LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename ... on LaunchRunSuccess { run { runId status } }
+    ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
+
+
+@pytest.mark.heavy
+def test_web_server_and_daemon_run_what_is_launched_and_notice_what_dies(home: Path, url: str, tmp_path: Path):
+    """Otherwise what is documented for a team would have been tried by nobody."""
+    (tmp_path / "servers").mkdir()
+    names = ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL", "DAGSTER_EVENT_BATCH_SIZE")
+    servers = Ui(tmp_path / "servers", {name: os.environ[name] for name in names}, ["dagster_webserver"], ["dagster._daemon", "run"])
+    try:
+        tags = {"dagster/asset_partition_range_start": "2024-01-03", "dagster/asset_partition_range_end": "2024-01-22"}
+        selector = {"repositoryLocationName": "lakehouse_assets", "repositoryName": "__repository__", "jobName": "load_all"}
+        metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
+
+        def launch() -> str:
+            params = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": metadata}
+            launched = servers.ask(LAUNCH, p=params)["launchRun"]
+            assert launched["__typename"] == "LaunchRunSuccess", launched
+            return launched["run"]["runId"]
+
+        loaded = launch()
+        wait_for(lambda: servers.run(loaded).is_finished, "the run to end", 300)
+        assert servers.run(loaded).status == DagsterRunStatus.SUCCESS, servers.log.read_text()
+        of_the_queue = (DagsterEventType.PIPELINE_ENQUEUED, DagsterEventType.PIPELINE_DEQUEUED)
+        kinds = {event.dagster_event_type for event in servers.instance.all_logs(loaded)}
+        assert kinds >= set(of_the_queue)
+        assert len(servers.instance.get_materialized_partitions(LINES)) == 20
+
+        servers.signal.write_text("hang")
+        dying = launch()
+        wait_for(servers.signal.with_suffix(".hanging").exists, "the step to hang", 300)
+        servers.signal.unlink()
+        process = RunProcess.of_run(dying, servers.run(dying).tags)
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: servers.run(dying).is_finished, "the death to be noticed", 300)
+        assert servers.run(dying).status == DagsterRunStatus.FAILURE
+
+        # A run whose process was lost is retried.
+        wait_for(lambda: servers.instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": dying})), "the retry", 300)
+        (again,) = servers.instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": dying}))
+        wait_for(lambda: servers.run(again.run_id).is_finished, "the retry to end", 300)
+        assert servers.run(again.run_id).status == DagsterRunStatus.SUCCESS, servers.log.read_text()
+    finally:
+        servers.kill()
+        servers.instance.dispose()

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ DAYS = {f"2024-01-0{day}" for day in range(3, 8)}
 
 
 class Ui:
-    """`dagster dev` on an instance of its own, beside which this process executes runs."""
+    """Dagster's servers on an instance of its own, beside which this process executes runs.
 
-    def __init__(self, folder: Path):
+    instance: the environment that names it. commands: the servers, without workspace and port; the first of them is asked.
+    """
+
+    def __init__(self, folder: Path, instance: Mapping[str, str], *commands: Sequence[str]):
         self.signal = folder / "signal"
-        self.home = ensure_instance(folder)
-        self.instance = DagsterInstance.from_config(str(self.home))
+        self.instance = DagsterInstance.from_config(instance["DAGSTER_HOME"])
         workspace = folder / "workspace.yaml"
         workspace.write_text(
             f"load_from:\n  - python_module:\n      module_name: {TOY}\n      location_name: lakehouse_assets\n      working_directory: {ROOT}\n"
@@ -41,14 +43,19 @@ class Ui:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/graphql"
         self.log = folder / "dagster-dev.log"
+        env = {**os.environ, **instance, "LAKEHOUSE_TOY_SIGNAL": str(self.signal), "PYTHONWARNINGS": "ignore"}
+        self.servers = []
         with self.log.open("w") as log:
-            command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port)]
-            env = {**os.environ, **environment(self.home), "LAKEHOUSE_TOY_SIGNAL": str(self.signal), "PYTHONWARNINGS": "ignore"}
-            self.server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            for first, command in enumerate(commands):
+                where = [] if first else ["-h", "127.0.0.1", "-p", str(port)]
+                words = [sys.executable, "-m", *command, "-w", str(workspace), *where]
+                self.servers.append(
+                    subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+                )
         wait_for(self.is_up, "the web server")
 
     def is_up(self) -> bool:
-        assert self.server.poll() is None, self.log.read_text()
+        assert all(server.poll() is None for server in self.servers), self.log.read_text()
         with suppress(OSError):
             return bool(self.ask("{ version }"))
         return False
@@ -80,12 +87,14 @@ class Ui:
 
     def kill(self) -> None:
         """What a power cut does: every process at once, none given the chance to clean up."""
-        with suppress(psutil.NoSuchProcess):
-            everybody = [psutil.Process(self.server.pid), *psutil.Process(self.server.pid).children(recursive=True)]
-            for process in everybody:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(everybody, timeout=30)
+        everybody = []
+        for server in self.servers:
+            with suppress(psutil.NoSuchProcess):
+                everybody += [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        for process in everybody:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(everybody, timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +104,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         patch.setenv("LAKEHOUSE_TOY_SIGNAL", str(folder / "signal"))
         for name, value in environment(folder / "dagster").items():
             patch.setenv(name, value)
-        started = Ui(folder)
+        started = Ui(folder, environment(ensure_instance(folder)), ["dagster", "dev"])
         yield started
         started.kill()
         started.instance.dispose()

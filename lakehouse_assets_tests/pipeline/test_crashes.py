@@ -5,6 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from lakehouse_assets_tests.pipeline.conftest import NewWorld, Sample
@@ -80,3 +81,57 @@ def test_a_run_killed_after_any_commit_is_finished_by_the_next(
     run_until(world, table)
     world.run()
     assert not differences(loaded[1], world.state(("bronze", "silver", "gold", "snowflake")))
+
+
+def interrupt_at(world: World, sign: str, number: signal.Signals) -> str:
+    """`lakehouse run` in a process of its own, sent a signal as soon as a path below the world matches; returns what it said."""
+    process = subprocess.Popen(
+        world.command_line("run"), env=world.process_environment(), cwd=world.root, text=True, stderr=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not any(world.root.glob(sign)):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"waited in vain for {sign}"
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, said
+    return said
+
+
+def finished_by_the_next(world: World, expected: State) -> None:
+    with dg.DagsterInstance.from_config(str(world.settings.home / "dagster")) as instance:  # where the command keeps its runs
+        assert instance.get_runs(limit=1)[0].status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    world.run()
+    assert not world.runner().found
+    assert not differences(expected, world.state(("bronze", "silver", "gold", "snowflake")))
+
+
+SILVER_STAGING = "staging/silver.order_lines-candidates/*"
+
+
+def test_an_interrupted_run_says_so_and_is_finished_by_the_next(loaded: tuple[World, State], sample: Sample, make_world: NewWorld) -> None:
+    """A user who presses Ctrl-C is told nothing, or finds a state that no later run can finish."""
+    world = make_world()
+    world.take(sample.landing)
+    said = interrupt_at(world, SILVER_STAGING, signal.SIGINT)
+    assert "Interrupted; run the command again to finish what is pending." in said
+    assert "Traceback" not in said
+    finished_by_the_next(world, loaded[1])
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [SILVER_STAGING, "staging/gold.daily_sales/*", "staging/handoff/*/*/*.parquet"])
+def test_a_run_cancelled_anywhere_is_finished_by_the_next(
+    sign: str, number: signal.Signals, loaded: tuple[World, State], sample: Sample, make_world: NewWorld
+) -> None:
+    """The same in gold and in the hand-off, and with the signal by which Dagster terminates a run."""
+    world = make_world()
+    world.take(sample.landing)
+    interrupt_at(world, sign, number)
+    finished_by_the_next(world, loaded[1])

@@ -1,8 +1,10 @@
 """What lies in a landing zone beside ordinary drops: odd names, empty and half-written files, dates that cannot be."""
 
+import errno
 import os
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +82,51 @@ def test_empty_undated_and_partial_files_are_each_treated_by_their_rule(make_wor
     rows = {r["path"]: r for r in world.delta("silver.intake").to_pylist()}
     assert (rows["orders/orders_2012-03-01.csv"]["standing"], rows["orders/orders_2012-03-01.csv"]["landed"]) == ("live", 0)
     assert not world.run().runs
+
+
+def test_what_cannot_be_read_is_told_and_holds_nothing_up(make_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad file on a share stops every load, `lakehouse status` and the alerts."""
+    world = make_world()
+    orders = world.landing / "orders"
+    for number in range(1, 4):
+        world.drop(f"orders/orders_2012-03-0{number}.csv", order_csv([line(500000 + number, "2012-03-01")]))
+    (orders / "nowhere_2012-03-04.csv").symlink_to(world.root / "gone.csv")
+    (orders / "loop_2012-03-05.csv").symlink_to("loop_2012-03-05.csv")
+    (orders / "folder_2012-03-06.csv").mkdir()
+    os.mkfifo(orders / "pipe_2012-03-07.csv")
+    (orders / "link_2012-03-08.csv").symlink_to("folder_2012-03-06.csv")
+
+    # Root may read everything, and nobody can take a file away between two calls at will.
+    opened, listed = Path.open, os.scandir
+
+    def refuse(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.name == "orders_2012-03-02.csv":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        if path.name == "orders_2012-03-03.csv":
+            path.unlink()
+        return opened(path, *arguments, **more)
+
+    def shut(path: Any = ".") -> Any:
+        if str(path).endswith("shut"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    (orders / "shut").mkdir()
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "scandir", shut)
+    drops, told = world.resources["lakehouse"].zone.scan()
+    monkeypatch.undo()
+    assert [drop.path for drop in drops] == ["orders/orders_2012-03-01.csv"]
+    mend = "mend that, or remove it."
+    assert told == {
+        "orders/loop_2012-03-05.csv": f"orders/loop_2012-03-05.csv cannot be read (Too many levels of symbolic links); {mend}",
+        "orders/nowhere_2012-03-04.csv": f"orders/nowhere_2012-03-04.csv cannot be read (No such file or directory); {mend}",
+        "orders/orders_2012-03-02.csv": f"orders/orders_2012-03-02.csv cannot be read (Permission denied); {mend}",
+        "orders/shut": f"orders/shut cannot be read (Permission denied); {mend}",
+    }
+    runner = world.run()
+    assert runner.runs == 1
+    assert set(runner.found.refused_names) == {"orders/loop_2012-03-05.csv", "orders/nowhere_2012-03-04.csv"}
 
 
 def test_a_landing_zone_that_is_not_there_is_told_in_one_sentence(make_world: NewWorld, tmp_path: Path) -> None:

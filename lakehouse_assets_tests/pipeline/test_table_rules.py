@@ -1,7 +1,12 @@
 """The rules over whole tables, on tables that the pipeline has made."""
 
+import pytest
+
+from lakehouse_assets.assets.table import audit
 from lakehouse_assets.contracts import CONTRACTS
+from lakehouse_assets.definitions import tables
 from lakehouse_assets.quality.table_rules import broken_table_rules
+from lakehouse_assets.transforms.frames import Inputs, Recomputed
 from lakehouse_assets_tests.pipeline.world import State, World
 
 
@@ -19,4 +24,28 @@ def test_every_table_with_such_rules_has_a_check_for_them(loaded: tuple[World, S
     world, _ = loaded
     keys = world.definitions.resolve_asset_graph().asset_check_keys
     checked = {".".join(key.asset_key.path) for key in keys if key.name == "whole_table_keeps_rules"}
-    assert checked == {"gold.sales_lines", "gold.daily_sales", "gold.product_sales", "gold.customer_value", "gold.dim_customers"}
+    assert checked == {
+        "gold.sales_lines", "gold.daily_sales", "gold.product_sales", "gold.customer_months", "gold.customer_value", "gold.dim_customers"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name, contract in CONTRACTS.items() if any(rule.gate for rule in contract.table_rules)])
+def test_a_transform_that_loses_a_row_is_stopped_in_its_step(name: str, loaded: tuple[World, State]) -> None:
+    """Else gold publishes sums that its lines do not have, and a check that somebody has to run tells of it later."""
+    world, _ = loaded
+    built = next(t for t in tables(world.settings) if t.name == name)
+    assert built.transform is not None
+    right = built.transform
+
+    def losing(inputs: Inputs) -> Recomputed:
+        recomputed = right(inputs)
+        lost = recomputed.rows.where(" OR ".join(f"{rule.column} <> 0" for rule in CONTRACTS[name].table_rules if rule.gate)).limit(1)
+        return Recomputed(
+            recomputed.rows.join(lost, list(CONTRACTS[name].key), "left_anti").select(*recomputed.rows.columns), recomputed.replaced
+        )
+
+    for transform, blocked in ((right, False), (losing, True)):
+        staged = world.lakehouse.stage(CONTRACTS[name], transform, built.upstreams, fingerprint=built.fingerprint, force=True)
+        gates = audit(CONTRACTS[name], world.resources["lakehouse"], staged)
+        assert gates.blocked == blocked
+        assert {r.check_name for r in gates.results if not r.passed} == ({"valid"} if blocked else set())

@@ -10,7 +10,9 @@ import pyarrow as arrow
 import pytest
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.contracts.describe import column_rules
 from lakehouse_assets.contracts.types import Day, Text, Whole
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.quality.audit import MASK, SAMPLED_GROUPS, judge, slice_violations, unique_key_violations
 from lakehouse_assets.quality.rules import violations
 
@@ -28,12 +30,13 @@ class Visits(pa.DataFrameModel):
     name: Text = pa.Field(nullable=True, str_length={"max_value": 5}, metadata={"personal": True})
     note: Text = pa.Field(nullable=True, ne="forbidden")
     age: Whole = pa.Field(nullable=True, le=120)
+    city: Text = pa.Field(nullable=True, ne="?")
 
     class Config:
         metadata = {  # noqa: RUF012
             "key": ["visit"],
             "blocking": {"rows": 5, "share": 0.10},
-            "severity": {"note.ne": "block", "age.le": "warn"},
+            "severity": {"note.ne": "block", "age.le": "warn", "city.ne": {"rows": 1, "share": 0.04}},
         }
 
 
@@ -72,6 +75,10 @@ def test_a_drop_is_refused_above_count_and_share_both(spark, bad, landed, verdic
     assert (found.verdict, found.bad_rows, found.landed) == (verdict, bad, landed)
 
 
+def _marred(row: dict[str, Any]) -> bool:
+    return bool(row["_problems"]) or row["visit"] == 0 or row["name"] == "Elizabeth" or row["age"] == 121
+
+
 def test_counts_equal_a_count_by_hand(spark):
     """Else the account of a drop does not add up."""
     rng = random.Random(9)
@@ -99,6 +106,11 @@ def test_counts_equal_a_count_by_hand(spark):
         tally.update({"landed": 1, "bad": bool(rules), "warned": warned, **dict.fromkeys(rules, 1), **({"age.le": 1} if warned else {})})
     found = judge(frame(spark, rows), CONTRACT)
     assert {(v.path, v.content_hash): Counter(landed=v.landed, bad=v.bad_rows, warned=v.warned_rows, **v.rules) for v in found} == wanted
+    for verdict in found:
+        assert sum(verdict.together.values()) == sum(
+            row["content_hash"] == verdict.content_hash and row["path"] == verdict.path and _marred(row) for row in rows
+        )
+        assert Counter(name for names, count in verdict.together.items() for name in names for _ in range(count)) == Counter(verdict.rules)
     assert [(v.batch_date, v.path, v.content_hash) for v in found] == sorted((v.batch_date, v.path, v.content_hash) for v in found)
 
 
@@ -107,6 +119,47 @@ def test_a_single_row_may_refuse_its_drop(spark):
     (found,) = judge(frame(spark, drop("a.csv", [*good(99), {"note": "forbidden"}])), CONTRACT)
     assert found.verdict == "refused"
     assert found.reason == "Drop a.csv is refused: 1 of 100 rows break note.ne, which none may."
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(2, "accepted"), (3, "refused")])
+def test_a_rule_may_block_above_rows_and_share_of_its_own(spark, bad, verdict):
+    """Else a rule of which a few breaches are tolerable, and many a sign of a broken export, can only block at the first or never."""
+    (found,) = judge(frame(spark, drop("a.csv", [*good(60 - bad), *[{"visit": 1, "city": "?"}] * bad])), CONTRACT)
+    assert (found.verdict, found.bad_rows) == (verdict, bad)
+    assert column_rules(CONTRACT, CONTRACT.column("city")) == ["city ≠ `?` (block above 1 rows and 4% of a drop)"]
+    if verdict == "refused":
+        assert found.reason == "Drop a.csv is refused: 3 of 60 rows break city.ne, where 1 rows or 4% may."
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ({"severity": {"c.ge": "fatal"}}, r"test\.made gives c\.ge the severity 'fatal'; write quarantine"),
+        ({"severity": {"c.ge": {"count": 3}}}, "write quarantine"),
+        ({"severity": {"c.ge": {"rows": 3}}}, "c.ge, but judges no drops"),
+        (
+            {"severity": {"rows.bounds": {"rows": 3}}, "rows": {"min": 1}, "blocking": {"rows": 5, "share": 0.1}},
+            "rows.bounds, but judges no drops",
+        ),
+    ],
+)
+def test_a_severity_that_means_nothing_is_refused(metadata, says):
+    """Else a misspelt severity, or a threshold where there is no drop, quietly lets rows pass."""
+    config = type("Config", (), {"metadata": metadata})
+    model = type("Made", (pa.DataFrameModel,), {"__annotations__": {"c": Whole}, "c": pa.Field(ge=1), "Config": config})
+    with pytest.raises(LakehouseError, match=says):
+        Contract("test.made", model)
+
+
+def test_a_changed_severity_is_a_changed_promise():
+    """Else a table is not judged again when a problem of conversion becomes a warning, or a threshold moves."""
+
+    def mark(severity: dict[str, Any]) -> str:
+        metadata = {**Visits.Config.metadata, "severity": severity}
+        return Contract("test.visits", type("Visits", (Visits,), {"Config": type("Config", (), {"metadata": metadata})})).fingerprint
+
+    said: list[dict[str, Any]] = [{}, {"age.type": "warn"}, {"age.le": "block"}, {"age.le": {"rows": 1}}, {"age.le": {"rows": 2}}]
+    assert len({mark(severity) for severity in said}) == len(said)
 
 
 def test_the_reason_names_drop_rule_and_counts(spark):
@@ -159,6 +212,7 @@ def test_a_slice_shows_every_broken_rule_with_rows_that_break_it(spark):
         "note.ne": 1,
     }
     assert {name: broken.count for name, broken in found.items()} == counts
+    assert all(sum(broken.together.values()) == broken.count for broken in found.values())
     assert {name: broken.severity for name, broken in found.items()} == {
         "visit.ge": "quarantine", "name.str_length": "quarantine", "age.le": "warn", "note.ne": "block"
     }  # fmt: skip

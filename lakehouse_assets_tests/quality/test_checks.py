@@ -1,5 +1,6 @@
 """What Dagster shows of a contract and of an audit."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandera.polars as pa
 import pytest
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.contracts.describe import PROBLEMS
 from lakehouse_assets.contracts.types import Text
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.quality.audit import Broken, DropVerdict
@@ -22,6 +24,8 @@ from lakehouse_assets.quality.checks import (
     volume_band,
     volume_check,
 )
+from lakehouse_assets.sources.cleanse import REFUSED_RULE
+from lakehouse_assets.sources.parse import DROP_RULES, ROW_RULES
 
 LINES, DAILY = CONTRACTS["silver.order_lines"], CONTRACTS["gold.daily_sales"]
 DAYS = ["2010-12-01", "2010-12-02", "2010-12-03"]
@@ -81,6 +85,24 @@ def test_each_day_shows_the_drops_of_its_batch():
     assert not drop_gates(LINES, [verdict(DAYS[2], quantity__type=2)], DAYS).blocked
 
 
+def test_numbers_stand_on_days_alone():
+    """Else a check's plot draws the sum of a run among the days it is the sum of."""
+    gates = drop_gates(LINES, [verdict(DAYS[0], quantity__type=2), verdict(DAYS[1], quantity__type=3)], DAYS)
+    plotted = (dg.IntMetadataValue, dg.FloatMetadataValue)
+    assert not any(isinstance(v, plotted) for result in gates.results for v in result.metadata.values())
+    readable = next(r for r in gates.results if r.check_name == "readable")
+    assert readable.metadata["run"].value == "drops 2, rows 200, bad_rows 5, bad_share 0.025"
+    assert [e.metadata["bad_rows"].value for e in gates.evaluations if e.check_name == "readable"] == [2, 3, 0]
+
+
+def test_rows_that_have_aged_leave_no_gate_green():
+    """Else a day turns green because what was wrong with it has been cleared away."""
+    gates = drop_gates(LINES, [verdict(DAYS[0], rows__aged=2), verdict(DAYS[1], "refused", rows__aged=60)], DAYS)
+    assert shown(gates, DAYS[0]) == {"complete": "yellow", "readable": "yellow", "valid": "yellow", "unique": "green"}
+    assert shown(gates, DAYS[1]) == {"complete": "red", "readable": "red", "valid": "red", "unique": "green"}
+    assert set(shown(gates, DAYS[2]).values()) == {"green"}
+
+
 def test_a_day_without_drops_passes():
     """Else an empty batch date stays grey for ever."""
     gates = drop_gates(LINES, [], DAYS)
@@ -115,6 +137,37 @@ def test_any_broken_rule_stops_a_computed_slice_on_every_day():
     assert gates.blocked
     assert shown(slice_gates(DAILY, 10, {}, Broken(1, ({"rules": "key.unique"},), "block"), DAYS))["unique"] == "red"
     assert not slice_gates(DAILY, 10, {"gross_sales.ge": Broken(2, (), "warn")}, None, DAYS).blocked
+
+
+def test_each_gate_counts_the_rows_that_it_stopped(spark):
+    """Else a green gate tells of bad rows, or a plot of one gate shows the rows of another."""
+    together = {("invoice.nullable", "quantity.type"): 3, ("quantity.type", "unit_price.scale"): 2}
+    said = replace(verdict(DAYS[0], invoice__nullable=3, quantity__type=5, unit_price__scale=2), bad_rows=5, together=together)
+    gates = drop_gates(LINES, [said], DAYS[:1])
+    metadata = {r.check_name: r.metadata for r in gates.results if r.check_name != "unique"}
+    assert {name: m["bad_rows"].value for name, m in metadata.items()} == {"complete": 3, "readable": 5, "valid": 0}
+    assert {name: m["bad_share"].value for name, m in metadata.items()} == {"complete": 0.03, "readable": 0.05, "valid": 0.0}
+    assert {m["bad_rows_of_drops"].value for m in metadata.values()} == {5}
+    rules: Any = metadata["readable"]["rules"]
+    assert "| quantity.type | 5 | quarantine | quantity can be converted to bigint |" in rules.md_str
+    assert "| unit_price.scale | 2 | quarantine | unit_price has at most 3 decimals |" in rules.md_str
+
+    names = ("gross_sales.ge", "row.sums_to")
+    broken = {name: Broken(4, (), "quarantine", {names: 4}) for name in names} | {"units.agrees": Broken(7, (), "block")}
+    shown = {
+        r.check_name: {n: m.value for n, m in r.metadata.items() if n not in ("rules", "samples")}
+        for r in slice_gates(DAILY, 8, broken, None, ()).results
+    }
+    assert shown == {
+        "complete": {"rows": 8, "bad_rows": 0, "bad_share": 0.0},
+        "valid": {"rows": 8, "bad_rows": 4, "bad_share": 0.5, "disagreeing_groups": 7},
+        "unique": {"rows": 8, "doubled_keys": 0},
+    }
+
+
+def test_every_way_not_to_be_readable_is_told_in_words():
+    """Else a check names a rule and nobody knows what must hold."""
+    assert set(PROBLEMS) == {*DROP_RULES, *ROW_RULES, REFUSED_RULE}
 
 
 def test_samples_are_a_table_whatever_the_data_holds():
@@ -184,13 +237,15 @@ def test_the_live_table_is_checked_whole(spark):
 
 
 def test_an_odd_volume_warns_and_a_usual_one_does_not(spark):
-    """Else a half-delivered day goes unnoticed, or every weekend raises an alarm."""
+    """Else a half-delivered day goes unnoticed, every weekend raises an alarm, or one mistyped date silences the check for good."""
 
     def days(last: int) -> Any:
         usual = " UNION ALL ".join(f"SELECT explode(sequence(1, {100 + n % 7})) AS i, DATE '2010-12-{n:02}' AS day" for n in range(1, 15))
-        return spark.sql(f"{usual} UNION ALL SELECT explode(sequence(1, {last})) AS i, DATE '2010-12-15' AS day")
+        mistyped = "SELECT 1 AS i, DATE '2099-12-15' AS day"
+        return spark.sql(f"{usual} UNION ALL SELECT explode(sequence(1, {last})) AS i, DATE '2010-12-15' AS day UNION ALL {mistyped}")
 
     for last, passed in ((104, True), (60, True), (3, False), (400, False)):
         found = run_check(volume_check(DAILY, lambda _, last=last: days(last), "day"))
         assert (found.passed, found.severity) == (passed, dg.AssetCheckSeverity.WARN)
+        assert (found.description or "").startswith("2010-12-15 has")
     assert volume_band([100] * 6) is None

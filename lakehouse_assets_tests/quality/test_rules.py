@@ -167,10 +167,11 @@ def test_a_value_of_another_type_is_refused(value, of):
         sql_literal(value, of)
 
 
-def _model(**fields: Any) -> Contract:
+def _model(config: dict[str, Any] | None = None, **fields: Any) -> Contract:
     annotations = {name: said[0] for name, said in fields.items()}
     body = {name: said[1] for name, said in fields.items()}
-    return Contract("test.made", type("Made", (pa.DataFrameModel,), {"__annotations__": annotations, **body}))
+    settings = {"Config": type("Config", (), config)} if config else {}
+    return Contract("test.made", type("Made", (pa.DataFrameModel,), {"__annotations__": annotations, **body, **settings}))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,14 @@ def _model(**fields: Any) -> Contract:
         (_model(c=(Whole, pa.Field(ge=1, ignore_na=False))), "ignore_na"),
         (_model(c=(Whole, pa.Field(ge=1, raise_warning=True))), "raise_warning"),
         (_model(c=(Whole, pa.Field(unique=True))), "unique"),
-        (_model(c=(Whole, pa.Field(unique_values_eq=[1]))), "cannot be read"),
+        (_model(c=(Whole, pa.Field(unique_values_eq=[1]))), "about all rows together"),
+        (_model(c=(Whole, pa.Field(default=0))), r"Made\.c \(test\.made\) sets default, .* would change rows"),
+        (_model(c=(Whole, pa.Field(coerce=True))), "sets coerce"),
+        (_model(c=(Whole | None, pa.Field())), "sets required, .* nullable=True"),
+        (_model({"drop_invalid_rows": True}, c=(Whole, pa.Field())), r"Made \(test\.made\) sets drop_invalid_rows, .* quarantine"),
+        (_model({"add_missing_columns": True}, c=(Whole, pa.Field())), "sets add_missing_columns"),
+        (_model({"coerce": True}, c=(Whole, pa.Field())), "sets coerce"),
+        (_model({"strict": "filter"}, c=(Whole, pa.Field())), "sets strict to filter"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_by_name(contract, says):

@@ -1,5 +1,6 @@
 """Rules over whole tables: row counts, references, and sums that must agree with the layer below."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.contracts.describe import markdown, table_rules
-from lakehouse_assets.contracts.types import Money, Text, Whole
+from lakehouse_assets.contracts.types import Day, Money, Text, Whole
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.quality.checks import table_check
-from lakehouse_assets.quality.table_rules import broken_table_rules, refuse_table_rules
+from lakehouse_assets.quality.table_rules import broken_table_rules, disagreements_of_slice, refuse_table_rules
 from lakehouse_assets.transforms.frames import from_arrow
 
 
@@ -110,6 +111,69 @@ def test_the_check_shows_which_rows_and_by_how_much(spark):
     assert samples.md_str.splitlines()[2:] == ["| shop.references | 1 |  |  |", "| total.agrees | 1 | 9.000000 | 8.500000 |"]
 
 
+class Visits(pa.DataFrameModel):
+    visit: Whole
+    at: Day
+    shop: Whole = pa.Field(nullable=True)
+    amount: Money
+
+    class Config:
+        metadata = {"key": ["visit"]}  # noqa: RUF012
+
+
+class ShopDays(pa.DataFrameModel):
+    day: Day
+    shop: Whole
+    total: Money
+
+    class Config:
+        metadata = {  # noqa: RUF012
+            "key": ["day", "shop"],
+            "agrees": {
+                "with": "silver.visits",
+                "by": {"day": "at", "shop": "shop"},
+                "sums": {"total": ["amount", {}]},
+                "gate": "silver.visits",
+            },
+        }
+
+
+VISITS, SHOP_DAYS = Contract("silver.visits", Visits), Contract("gold.shop_days", ShopDays)
+MONDAY, TUESDAY = date(2012, 3, 5), date(2012, 3, 6)
+
+
+@pytest.mark.parametrize(
+    ("slice_", "broken"),
+    [
+        ([("U", TUESDAY, 1, "5")], 0),
+        ([("U", TUESDAY, 1, "4.999")], 1),
+        ([("D", TUESDAY, 1, "5")], 1),
+        ([("U", TUESDAY, 1, "5"), ("D", TUESDAY, 2, "1")], 1),
+        ([("U", TUESDAY, 1, "5"), ("I", TUESDAY, 3, "0.001")], 1),
+        ([("U", TUESDAY, 1, "5"), ("D", MONDAY, 9, "7")], 0),
+        ([("U", TUESDAY, 1, "5"), ("U", MONDAY, 1, "1")], 2),
+    ],
+)
+def test_a_slice_is_stopped_whose_days_would_disagree_and_only_for_those(spark, slice_, broken):
+    """Else gold publishes other sums than the lines have, or is held up by an old day that this run has not touched."""
+
+    def frame(contract: Contract, rows: list[tuple]) -> Any:
+        decimals = [tuple(Decimal(v) if isinstance(v, str) and v not in "IUD" else v for v in row) for row in rows]
+        fields = [(f.name, f.type) for f in contract.arrow_schema] if len(rows[0]) == len(contract.columns) else None
+        schema = arrow.schema(fields or [("_op", arrow.string()), *((f.name, f.type) for f in contract.arrow_schema)])
+        return from_arrow(
+            spark, arrow.table([arrow.array(c, f.type) for c, f in zip(zip(*decimals, strict=True), schema, strict=True)], schema=schema)
+        )
+
+    visits = frame(VISITS, [(1, MONDAY, 1, "2"), (2, TUESDAY, 1, "2"), (3, TUESDAY, 1, "3"), (4, TUESDAY, 2, "1"), (5, TUESDAY, None, "9")])
+    # Monday is wrong already: there is a shop that no line knows.
+    target = frame(SHOP_DAYS, [(MONDAY, 1, "2"), (MONDAY, 9, "7"), (TUESDAY, 1, "2"), (TUESDAY, 2, "1")])
+    staged = frame(SHOP_DAYS, slice_)
+    written = staged.where("_op <> 'D'").drop("_op")
+    found = disagreements_of_slice(SHOP_DAYS, {"silver.visits": VISITS}, staged, written, target, {"silver.visits": visits}.__getitem__)
+    assert {name: b.count for name, b in found.items()} == ({"total.agrees": broken} if broken else {})
+
+
 def test_rules_over_the_whole_table_are_told_in_words_and_change_the_fingerprint():
     """Else the docs leave out half of what a table promises, or a changed promise is not noticed."""
     assert table_rules(TOTALS) == [
@@ -138,6 +202,17 @@ def changed(what: str, said: Any) -> Contract:
         ("agrees", {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["value", {}]}}, "silver.lines has no column value"),
         ("agrees", {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["kind", {}]}}, "is no number"),
         ("agrees", {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["amount", {"kind": 1}]}}, "no value of the type string"),
+        (
+            "agrees",
+            {"with": "silver.lines", "by": {"shop": "store"}, "sums": {"total": ["amount", {}]}},
+            "silver.lines has no column store",
+        ),
+        (
+            "agrees",
+            {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["amount", {}]}, "gate": "silver.shops"},
+            "silver.shops lacks one of amount, shop",
+        ),
+        ("agrees", {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["amount", {}]}, "gate": "silver.lines"}, "shop is no date"),
     ],
 )
 def test_definitions_do_not_load_with_a_rule_that_cannot_be_judged(what, said, words):

@@ -64,13 +64,13 @@ def test_values_of_a_real_account_stay_environment_variables(monkeypatch: pytest
     monkeypatch.setenv("SNOWFLAKE_PASSWORD", "a-secret-value")
     resource = snowflake.snowflake_resource(mode="account", database="LAKEHOUSE", query_tag="a run")
     assert "a-secret-value" not in repr(resource)
-    resolved = resource.process_config_and_initialize()
-    delegate = resolved.dagster_resource()
-    assert delegate.password == "a-secret-value"
-    assert (delegate.account, delegate.user, delegate.database) == ("an-account", "a-user", "LAKEHOUSE")
-    assert delegate.additional_snowflake_connection_args == {
-        "session_parameters": {"TIMEZONE": "UTC", "LOCK_TIMEOUT": 600, "QUERY_TAG": "a run"}
-    }
+    for of_a_run_or_a_command in (resource.process_config_and_initialize(), resource):
+        delegate = of_a_run_or_a_command.dagster_resource()
+        assert delegate.password == "a-secret-value"
+        assert (delegate.account, delegate.user, delegate.database) == ("an-account", "a-user", "LAKEHOUSE")
+        assert delegate.additional_snowflake_connection_args == {
+            "session_parameters": {"TIMEZONE": "UTC", "LOCK_TIMEOUT": 600, "QUERY_TAG": "a run"}
+        }
 
 
 def test_a_real_account_without_its_values_says_which_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,10 +78,10 @@ def test_checks_and_numbers_are_shown(site: Site, open_page: Open):
     page.get_by_text("bad_share").first.wait_for()
     assert page.get_by_text("Skipped").count() == 0  # a day of the run without a verdict would make every check look skipped
     page = open_page("/assets/gold/daily_sales")
-    for said in ("gross_sales", "rows_inserted", "delta_version"):
+    for said in ("gross_sales", "run/rows_inserted", "delta_version"):
         page.get_by_text(said, exact=True).first.wait_for()
     page = open_page("/assets/snowflake/daily_sales")
-    for said in ("bytes_put", "handoff_id"):
+    for said in ("run/bytes", "run/handoff_id"):
         page.get_by_text(said, exact=True).first.wait_for()
 
 

@@ -30,7 +30,7 @@ from typing import IO, Any
 
 import psutil
 
-from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.errors import AccountStoppedError, LakehouseError
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0  # imports take seconds on a cold disk, and recovery after kill -9 replays a log
@@ -62,7 +62,7 @@ class _WhileItRuns:
         yield 0
         for pause in itertools.chain((0, 1, 2, 4), itertools.repeat(8)):
             if not _answers(self.address):
-                raise LakehouseError(
+                raise AccountStoppedError(
                     "The embedded Snowflake account has stopped while it was being used: run the command again, it starts anew."
                 )
             yield pause

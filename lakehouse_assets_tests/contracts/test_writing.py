@@ -1,0 +1,51 @@
+"""The page on writing contracts, held to the code."""
+
+import re
+from pathlib import Path
+
+import pandera.polars as pa
+import pytest
+
+from lakehouse_assets.contracts import Contract, types
+from lakehouse_assets.contracts.checks import RULES
+from lakehouse_assets.contracts.contract import Blocking
+from lakehouse_assets.contracts.silver import Provenance
+from lakehouse_assets.quality.patterns import PatternError, portable
+from lakehouse_assets.quality.rules import known_checks, refuse_unreadable
+
+PAGE = (Path(__file__).parents[2] / "docs" / "writing-contracts.md").read_text(encoding="utf-8")
+
+
+def test_the_example_is_a_contract_and_has_the_severities_that_the_page_tells_of() -> None:
+    """Else the first contract that a user copies does not load."""
+    block = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert block
+    names = {**vars(types), "pa": pa, "Provenance": Provenance}
+    exec(block[1], names)
+    contract = Contract("silver.visits", names["Visits"])
+    refuse_unreadable(contract)
+    said = {r.name: r.severity for r in contract.rules if r.severity != "quarantine"}
+    assert said == {"visit_id.str_matches": "block", "spent.ge": "block", "guest.trimmed": "warn"}
+    assert contract.allowances == {"spent.ge": Blocking(2, 0.01)}
+    assert {"guest.trimmed", "row.in_order", "guest.nullable", "path.nullable"} - {r.name for r in contract.rules} == {"guest.nullable"}
+
+
+def test_the_page_names_every_check() -> None:
+    """Else a check that could be used is not found, or one is promised that is refused."""
+    (listed,) = re.findall(r"Built-in checks\*\* of pandera on a `Field`: `([^`]*)`", PAGE)
+    assert sorted(listed.split()) == sorted(known_checks())
+    for name in RULES.keys() & {"trimmed", "in_order", "sums_to"}:
+        assert f"`{name}`" in PAGE
+
+
+@pytest.mark.parametrize("pattern", [r"\d", r"\w", r"\s", r"\b", "(?i)a", "(?=a)", r"(a)\1", "a+?", "a++", "[a[b]]"])
+def test_what_the_page_calls_not_portable_is_refused(pattern: str) -> None:
+    """Else a user leaves out for nothing what he could write."""
+    with pytest.raises(PatternError):
+        portable(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["a.c", "[a-z0-9_]", "[^x]", "(a|b)", "a*b+c?d{2}e{2,}f{2,3}", "^a$|^b$", r"\.\-"])
+def test_what_the_page_calls_portable_is_taken(pattern: str) -> None:
+    """Else what the page allows fails when definitions load."""
+    assert portable(pattern)
