@@ -3,7 +3,7 @@
     python benchmarks/year.py --landing DIR --start 2010-11-15 --end 2011-12-08 --one-more-day 2011-12-09
 
 Prints JSON: for each phase wall and CPU seconds and peak memory of the pipeline (the command and the embedded account's server) and of the floor,
-their ratio, and whether the totals are equal. The range excludes the further day. Times are of this machine at this moment: the ratio is the figure.
+their ratio, and the totals of both; exits with 1 where these differ. The range excludes the further day. Times are of this machine at this moment: the ratio is the figure.
 """
 
 from __future__ import annotations
@@ -108,6 +108,9 @@ def main() -> None:
                 phases[name]["totals"] = {"pipeline": totals(home), "floor": json.loads(output)["totals"]}
         subprocess.run([LAKEHOUSE, "down", "--home", home], check=True, capture_output=True)
     print(json.dumps(phases, indent=1, default=str))
+    different = [name for name, said in phases.items() if "totals" in said and said["totals"]["pipeline"] != said["totals"]["floor"]]
+    if different:
+        sys.exit(f"The totals of pipeline and floor differ after: {', '.join(different)}.")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Modules that take long to import (Dagster, the engine, the connector) are import
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -12,14 +13,13 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import click
 import typer
 from dotenv import load_dotenv
 from rich.console import Console
@@ -34,19 +34,22 @@ if TYPE_CHECKING:
     from lakehouse_assets.resources.handoff import HandoffResource, Plan
     from lakehouse_assets.resources.lakehouse import LakehouseResource
 
+_verbose = False
+_INTERRUPTED = 130
+
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Carry curated lakehouse tables to Snowflake, exactly once and provably equal.",
 )
-_verbose = False
 _INTERRUPTED = 130
 
 Landing = Annotated[Path | None, typer.Option(help="The landing zone; default LAKEHOUSE_LANDING.")]
 Home = Annotated[Path | None, typer.Option(help="Where local state lives; default LAKEHOUSE_HOME.")]
-Start = Annotated[str | None, typer.Option(help="First batch date, YYYY-MM-DD.")]
-End = Annotated[str | None, typer.Option(help="Last batch date, YYYY-MM-DD.")]
+Start = Annotated[str | None, typer.Option(help="First batch date of new drops, YYYY-MM-DD; tables catch up with all that had landed.")]
+End = Annotated[str | None, typer.Option(help="Last batch date of new drops, YYYY-MM-DD; tables catch up with all that had landed.")]
 
 
 @app.callback()
@@ -57,22 +60,55 @@ def options(verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show 
 
 
 def main() -> None:
-    """Entry point: one clear sentence on stderr and a non-zero exit code when something is wrong."""
+    """Entry point: runs the command that the arguments name, and ends the process."""
     load_dotenv(Path(".env"))  # what Dagster's own commands do, too: SNOWFLAKE_* values are read from the environment alone
+    _leave(command())
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, default what the process was given, and return its exit code; one clear sentence on stderr when something is wrong."""
     try:
         # Without standalone mode an exit code that a command raises comes back as the result; commands give no other.
-        code = app(standalone_mode=False) or 0
+        code = int(app(_words(arguments), standalone_mode=False) or 0)
+        sys.stdout.flush()
         if code == _INTERRUPTED:  # Typer makes an exit code of Ctrl-C
             print("Interrupted; run the command again to finish what is pending.", file=sys.stderr)
-        sys.exit(code)
+        return code
     except typer.Abort:
-        sys.exit("Interrupted.")
+        said, code = "Interrupted.", 1
+    except BrokenPipeError:
+        return 1  # whoever read the output, as `head`, has seen enough
     except Exception as error:
+        code = getattr(error, "exit_code", 1)
+        if hasattr(error, "exit_code") and not str(error):
+            return code  # Typer has shown the help of a command that was given nothing
         if _verbose:
             traceback.print_exc()
-        said = error.format_message() if isinstance(error, click.ClickException) else str(error) or type(error).__name__
-        print(f"Error: {' '.join(said.split())}", file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 1))
+        said = f"Error: {' '.join((str(error) or type(error).__name__).split())}"
+    print(said, file=sys.stderr)
+    return code
+
+
+def _words(arguments: Sequence[str] | None) -> list[str]:
+    """The arguments with `-v` first: it is an option of every command, and people type it where they are."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["bench"]:
+        return words  # the options are the benchmark's
+    verbose = {"-v", "--verbose"} & set(words)
+    return ["-v", *(w for w in words if w not in verbose)] if verbose else words
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process after everything that has asked to be told of it, but without taking the interpreter down.
+
+    Threads of Arrow and delta-rs outlive the reads that they were started for. One that calls Python while the interpreter is taken down is
+    ended by it, and with it the whole process, by an abort (exit code 134).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def _settings(**given: Any) -> Settings:
@@ -82,6 +118,11 @@ def _settings(**given: Any) -> Settings:
 def _wide() -> Console:
     """A console for tables that are never cut: what a number ends in matters more than where the line does."""
     return Console(width=max(Console().width, 240))
+
+
+def _one_of(format: str, formats: list[str]) -> None:
+    if format not in formats:
+        raise LakehouseError(f"--format is {format!r}; choose {', '.join(formats[:-1])} or {formats[-1]}.")
 
 
 def _day(text: str | None, option: str) -> date | None:
@@ -123,7 +164,7 @@ def run(
     landing: Landing = None,
     start: Start = None,
     end: End = None,
-    select: Annotated[str | None, typer.Option(help="Assets to materialise, comma-separated, as gold/daily_sales.")] = None,
+    select: Annotated[str | None, typer.Option(help="Assets to materialise, comma-separated, as gold.daily_sales.")] = None,
     force: Annotated[bool, typer.Option(help="Recompute every table although nothing is pending.")] = False,
     home: Home = None,
     quiet: Annotated[bool, typer.Option(help="Print no progress and no summary.")] = False,
@@ -136,16 +177,38 @@ def run(
     first, last = _day(start, "--start"), _day(end, "--end")
     if first and last and first > last:
         raise LakehouseError(f"--start {first} lies after --end {last}; exchange them.")
+    chosen = _chosen(settings, select)
     began = time.perf_counter()
     with os.fdopen(os.dup(2), "w") as terminal:
         console = Console(file=terminal, quiet=quiet)
         with _instance(settings) as instance:
-            runner = _runner(settings, instance, console, first, last, select.split(",") if select else None)
+            runner = _runner(settings, instance, console, first, last, chosen)
+            before = _accounts(runner)
             runner.run(force=runner.graph if force else ())
         if not quiet:
-            _print_summary(_wide(), runner, time.perf_counter() - began)
-    wrong = [*(v.reason for v in runner.found.refused), *filter(None, [runner.found.unavailable])]
-    for reason in wrong or runner.found.refused_names.values():
+            _print_summary(_wide(), runner, before, time.perf_counter() - began)
+    _conclude(runner)
+
+
+def _chosen(settings: Settings, select: str | None) -> list[str] | None:
+    """The assets of a selection as `layer.table`; None for all. Raises `LakehouseError` for one that there is not."""
+    if select is None:
+        return None
+    from lakehouse_assets.definitions import graph
+    from lakehouse_assets.resources.handoff import served
+
+    names = [*graph(settings), *(f"snowflake.{table}" for table in served())]
+    chosen = [s.strip().replace("/", ".") for s in select.split(",")]
+    if unknown := [s for s in chosen if s not in names]:
+        raise LakehouseError(f"There is no asset {', '.join(map(repr, unknown))}; choose among {', '.join(names)}.")
+    return chosen
+
+
+def _conclude(runner: Runner) -> None:
+    """Say on stderr what waits for somebody and what was left undone; exit with 1 where anything is wrong."""
+    found = runner.found
+    wrong = [*(v.reason for v in found.refused), *filter(None, [found.unavailable, runner.unfinished])]
+    for reason in (*wrong, *found.refused_names.values()):
         print(reason, file=sys.stderr)
     if wrong:
         raise typer.Exit(1)
@@ -170,7 +233,7 @@ def _runner(settings: Settings, instance: Any, console: Console, first: date | N
         handoff=built["handoff"],
         start=first,
         end=last,
-        select=[s.strip().split("/") for s in select] if select else None,
+        select=[s.split(".") for s in select] if select else None,
         say=console.print,
         effect=lambda table: _effect_on_quarantine(settings, table),
         observer=observe,
@@ -181,29 +244,41 @@ def _runner(settings: Settings, instance: Any, console: Console, first: date | N
 _MARKS = {"success": "[green]✓[/green]", "failure": "[red]✗[/red]", "skipped": "[yellow]-[/yellow]"}
 
 
-def _print_summary(console: Console, runner: Runner, seconds: float) -> None:
-    lakehouse = runner.lakehouse.lakehouse
-    if lakehouse.store.exists("silver.intake"):
-        rows = lakehouse.store.read("silver.intake").to_pylist()
-        table = RichTable(
-            "source",
-            "drops",
-            "landed",
-            "published",
-            "quarantined",
-            "duplicates",
-            title="Accounts: landed = published + quarantined + duplicates",
-        )
-        for source in sorted({r["source"] for r in rows}):
-            mine = [r for r in rows if r["source"] == source and r["standing"] in ("live", "refused", "unreadable")]
-            table.add_row(
-                source, str(len(mine)), *(f"{sum(r[n] for r in mine):,}" for n in ("landed", "published", "quarantined", "duplicates"))
-            )
+_COUNTS = ("landed", "published", "quarantined", "duplicates")
+
+
+def _accounts(runner: Runner) -> dict[str, list[int]]:
+    """Drops that count, and what became of their rows, by source."""
+    store = runner.lakehouse.lakehouse.store
+    sums: dict[str, list[int]] = {}
+    for row in store.read("silver.intake").to_pylist() if store.exists("silver.intake") else ():
+        mine = sums.setdefault(row["source"], [0] * (1 + len(_COUNTS)))
+        if row["standing"] in ("live", "refused", "unreadable"):
+            sums[row["source"]] = [a + b for a, b in zip(mine, (1, *(row[n] for n in _COUNTS)), strict=True)]
+    return sums
+
+
+def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]], seconds: float) -> None:
+    """What stands now, and in brackets what this command has changed of it."""
+    if accounts := _accounts(runner):
+        title = "Accounts: landed = published + quarantined + duplicates; in brackets what this run has changed"
+        table = RichTable("source", "drops", *_COUNTS, title=title)
+        for source, now in sorted(accounts.items()):
+            was = before.get(source, [0] * len(now))
+            table.add_row(source, *(f"{n:,}" + (f" ({n - w:+,})" if n != w else "") for n, w in zip(now, was, strict=True)))
         console.print(table)
+    sent: dict[str, list[int]] = {}
+    for result in runner.results:
+        for key, said in result.materialized.items():
+            if key.path[0] == "snowflake":
+                mine = sent.setdefault(key.path[1].upper(), [0, 0, 0])
+                sent[key.path[1].upper()] = [a + said.get(n, 0) for a, n in zip(mine, ("run/rows", "run/slices", "run/bytes"), strict=True)]
     if runner.state is not None:
-        table = RichTable("Snowflake table", "rows", "Delta version")
+        table = RichTable(
+            "Snowflake table", "rows", "Delta version", "rows handed off", "slices", "bytes", title="The last three by this run"
+        )
         for state in runner.state.tables.values():
-            table.add_row(state.table, f"{state.rows:,}", str(state.version))
+            table.add_row(state.table, f"{state.rows:,}", str(state.version), *(f"{n:,}" for n in sent.get(state.table, [0, 0, 0])))
         console.print(table)
     console.print(f"{runner.runs} run{'' if runner.runs == 1 else 's'} in {seconds:.1f} s.")
 
@@ -215,13 +290,19 @@ def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.da
     Example: `lakehouse rebuild gold.daily_sales`
     """
     settings = _settings(home=home)
+    import dagster as dg
+
     from lakehouse_assets.definitions import graph
 
     if table not in (names := graph(settings)):
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(names)}.")
     with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
-        runner = _runner(settings, instance, Console(file=terminal), None, None, [table.replace(".", "/")])
+        runner = _runner(settings, instance, Console(file=terminal), None, None, [table])
         runner.run(force=[table])
+    said = [result.materialized.get(dg.AssetKey(table.split(".")), {}) for result in runner.results]
+    counts = (f"{sum(m.get(f'rows_{word}', 0) for m in said):,} {word}" for word in ("inserted", "updated", "deleted"))
+    print(f"Recomputed {table}: rows {', '.join(counts)}.")
+    _conclude(runner)
 
 
 # -- look -----------------------------------------------------------------------------------------------------------------------------
@@ -237,8 +318,7 @@ def sql(
 
     Example: `lakehouse sql "SELECT SUM(gross_sales) FROM ANALYTICS.DAILY_SALES" --format json`
     """
-    if format not in ("table", "csv", "json"):
-        raise LakehouseError(f"--format is {format!r}; choose table, csv or json.")
+    _one_of(format, ["table", "csv", "json"])
     settings = _settings(home=home)
     from lakehouse_assets.resources.snowflake import snowflake_resource
 
@@ -288,6 +368,7 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
 
     Example: `lakehouse status --format json`
     """
+    _one_of(format, ["table", "json"])
     settings = _settings(landing=landing, home=home)
     from lakehouse_assets.automation.pending import pending
     from lakehouse_assets.definitions import graph
@@ -392,7 +473,11 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     )
     for i in said["pending"]["under_way"]:
         console.print(f"[yellow]Under way:[/yellow] {i['table']}, for {i['age_seconds']} s, by {i['owner']} (hand-off {i['handoff_id']})")
-    if not found:
+    if not found and found.red:
+        console.print(
+            f"Nothing can be done now: {len(found.red)} batch date{'s wait' if len(found.red) > 1 else ' waits'} for a correction."
+        )
+    elif not found:
         console.print("Nothing is pending.")
     else:
         console.print(f"Pending: {len(found.drops)} drops, {len(found.behind)} Delta tables, {len(found.handoffs)} Snowflake tables.")
@@ -446,6 +531,10 @@ def verify(
             raise LakehouseError("Nothing has been handed off to this account yet; run `lakehouse run` first.")
         for name in sorted(chosen):
             result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
+            if result.version < 0:
+                print(f"{name.upper():20} not handed off; `lakehouse run` does that")
+                different = True
+                continue
             print(f"{name.upper():20} {'equal' if result.equal else 'DIFFERS':8} {result.rows:>10,} rows at Delta version {result.version}")
             for slice_ in result.slices:
                 print(f"  slice {slice_.slice}: {slice_.snowflake} in Snowflake, {slice_.ledger} in the ledger")
@@ -475,13 +564,17 @@ def withdraw(
 
     Example: `lakehouse withdraw orders/orders_2010-12-01.csv.gz`
     """
+    settings = _settings(landing=landing, home=home)
+    from lakehouse_assets.definitions import email_key
     from lakehouse_assets.sources.cleanse import supported_elsewhere
     from lakehouse_assets.sources.ingest import withdraw as take_back
+    from lakehouse_assets.sources.tables import source_tables
 
-    lakehouse, _ = _resources(_settings(landing=landing, home=home))
+    lakehouse, _ = _resources(settings)
     entry = take_back(lakehouse.lakehouse, path)
+    table = next(t for t in source_tables(email_key(settings), settings.keep_email) if t.source == entry.source)
     print(f"Withdrawn: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this; `lakehouse land {path}` undoes it.")
-    for other, rows in supported_elsewhere(lakehouse.lakehouse, entry):
+    for other, rows in supported_elsewhere(lakehouse.lakehouse, table, entry):
         print(f"  {rows} of its rows also stand in {other}")
 
 
@@ -677,8 +770,10 @@ def quarantine_replay(home: Home = None) -> None:
     settings = _settings(home=home)
     before = len(_quarantined(settings, None, None, None))
     with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
-        _runner(settings, instance, Console(file=terminal), None, None, None).run(force=_QUARANTINED)
+        runner = _runner(settings, instance, Console(file=terminal), None, None, None)
+        runner.run(force=_QUARANTINED)
     print(f"{before} rows were rejected before, {len(_quarantined(settings, None, None, None))} are now.")
+    _conclude(runner)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.assets.table import Table, TableConfig, asset_key, audit, lakehouse_asset, output, timed
+from lakehouse_assets.assets.table import Table, TableConfig, asset_key, audit, gated, lakehouse_asset, output, timed
 from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
 from lakehouse_assets.errors import SourceUnavailableError
@@ -68,7 +68,7 @@ def _bronze(source: str, words: str) -> Table:
                 gates = audit(model, lakehouse, staged)
             yield from gates.results
             if not gates.blocked:
-                yield output(context, lakehouse, Publication(model.name, staged, stage, batches, seconds), config)
+                yield output(context, lakehouse, Publication(model.name, staged, gated(model, lakehouse, stage), batches, seconds), config)
 
         return compute
 

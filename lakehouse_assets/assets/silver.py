@@ -86,8 +86,20 @@ def _source_table(source: SourceTable, mark: str, words: str, code: ModuleType) 
             drift = {day: checks.drift_metadata(verdicts) for day, verdicts in by_day.items()}
             for day, metadata in drift.items():
                 context.add_asset_metadata(metadata, partition_key=day)
-            publication = Publication(model.name, staged, stage, accounts_of, seconds)
+
+            def stage_again() -> StagedSlice | None:
+                """After a lost race; what the gates have shown by then must still be so."""
+                again = stage()
+                known = {v.path for v in refused}
+                unseen = [v for v in (cleansed.refused if cleansed else []) if v.batch_date in days and v.path not in known]
+                if unseen or slice_doubles(model, lakehouse, again):
+                    raise dg.Failure(f"{model.name}, staged again, has other verdicts; materialise it once more to see them.")
+                return again
+
+            publication = Publication(model.name, staged, stage_again, accounts_of, seconds)
             if doubled:
+                for part in (staged, *staged.side) if staged else ():
+                    lakehouse.lakehouse.discard(part.uri)
                 yield from gates.results
                 return
             if not refused:

@@ -11,6 +11,13 @@ from lakehouse_assets.resources.handoff import HandoffResource, served
 from lakehouse_assets.settings import Settings
 
 
+class HandoffConfig(dg.Config):
+    """Launchpad settings of a served table. There is nothing to force: `lakehouse verify --repair` hands off again what differs."""
+
+    reason: str = ""
+    """Why the run was started by hand; kept with the materialisation."""
+
+
 def _served_table(model: Contract, settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
         key=dg.AssetKey(["snowflake", model.table]),
@@ -30,8 +37,9 @@ def _served_table(model: Contract, settings: Settings, partitions: dg.Partitions
             "dagster/storage_kind": "snowflake",
         },
     )
-    def hand_off(gold: TableRef) -> dg.Output[TableRef]:
-        return dg.Output(gold, data_version=dg.DataVersion(str(gold.version)))
+    def hand_off(config: HandoffConfig, gold: TableRef) -> dg.Output[TableRef]:
+        metadata = {"reason": config.reason} if config.reason else {}
+        return dg.Output(gold, data_version=dg.DataVersion(str(gold.version)), metadata=metadata)
 
     return hand_off
 

@@ -77,7 +77,10 @@ def pending(
     start: date | None = None,
     end: date | None = None,
 ) -> Pending:
-    """What is pending, drops restricted to batch dates from `start` to `end` (both included).
+    """What is pending, new drops restricted to batch dates from `start` to `end` (both included).
+
+    A table that is behind takes all changes, whatever batch they came from, so the dates of what landed before are covered wherever they lie:
+    otherwise they would be included and never be green.
 
     graph: the Delta tables in topological order; handoffs: Snowflake table → why it is behind, as the hand-off state says; database:
     where customers are pulled from.

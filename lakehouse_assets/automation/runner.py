@@ -24,13 +24,17 @@ from lakehouse_assets.sources.ingest import entries
 ROUNDS = 3
 """A refused drop stops its run after silver; what lies downstream of the other drops follows in a run of its own."""
 
+_TOLD = 5
+"""How many things that are still pending are told by name."""
+
 
 class Runner:
     """One go at bringing everything up to date.
 
     start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say: takes a sentence for
     the user. effect: what recomputing a stale table will do to quarantine, in words, where it has one. `found` is what is pending and `state`
-    what Snowflake has acknowledged, as last seen; `results` are the runs made.
+    what Snowflake has acknowledged, as last seen; `results` are the runs made; `unfinished` says what they left undone though they should not
+    have, None where nothing.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Runner:
         self.say, self.effect, self.observer, self.echo = say, effect, observer, echo
         self.results: list[RunResult] = []
         self.state: State | None = None
+        self.unfinished: str | None = None
         self.found = self.pending()
 
     @property
@@ -91,8 +96,19 @@ class Runner:
                 self._execute(first, last, forced)
                 forced = ()
             self.found = self.pending()
-            if self.select or not self.found or self.found == before:
+            if self.select or not self.found:
                 return
+            if self.found == before:
+                break
+        self.unfinished = self._unfinished()
+
+    def _unfinished(self) -> str:
+        drops = [f"the drop {d.path} has not been taken in" for d in self.found.drops]
+        tables = [f"{name} is {reason}" for name, reason in {**self.found.behind, **self.found.handoffs}.items()]
+        said = [*drops, *tables]
+        more = f"; and {len(said) - _TOLD} more" if len(said) > _TOLD else ""
+        made = f"{self.runs} run{'' if self.runs == 1 else 's'}"
+        return f"After {made} this is still pending: {'; '.join(said[:_TOLD])}{more}. Run the command again; if it stays, look at the last run in the UI."
 
     def _stretches(self) -> list[tuple[date, date]]:
         """What is pending. Tables asked for without their upstreams are run over the dates that these include, if there are any: it need not be all of them."""
@@ -141,7 +157,9 @@ class Runner:
 
     def _execute(self, first: date, last: date, force: Collection[str]) -> None:
         inside = [d for d in self.found.drops if first <= d.batch_date <= last]
-        self.say(f"Batch dates {first} to {last}, {len(inside)} new drops")
+        outside = (self.start and last < self.start) or (self.end and first > self.end)
+        more = "; outside the range, for tables catch up with what had landed" if outside else ""
+        self.say(f"Batch dates {first} to {last}, {len(inside)} new drops{more}")
         chosen = {name for name in force if self.select is None or dg.AssetKey(name.split(".")) in self.select}
         config = {"ops": {name.replace(".", "__"): {"config": {"force": True}} for name in chosen}} if chosen else {}
         result = execute_range(

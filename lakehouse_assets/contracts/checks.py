@@ -104,6 +104,17 @@ def _sums_to(data: PolarsData, *, total: str, parts: Sequence[str]) -> pl.LazyFr
 
 
 @register_rule(
+    "present",
+    statistics=["columns"],
+    columns=lambda columns: columns,
+    sql=lambda columns: " OR ".join(f"{sql_name(c)} IS NULL" for c in columns),
+)
+def _present(data: PolarsData, *, columns: Sequence[str]) -> pl.LazyFrame:
+    """None of `columns` is null; for columns that may be, where that is worth a warning."""
+    return data.lazyframe.select(pl.all_horizontal(pl.col(c).is_not_null() for c in columns))
+
+
+@register_rule(
     "trimmed", statistics=["expected"], sql=lambda column, expected: f"{column} <> trim(BOTH ' ' FROM {column})" if expected else "false"
 )
 def _trimmed(data: PolarsData, *, expected: Any) -> pl.LazyFrame:

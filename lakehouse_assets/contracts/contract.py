@@ -95,12 +95,13 @@ class TableRule:
     """One rule over a whole table, beside those over its rows.
 
     kind: `rows` (there are from `least` to `most` of them), `references` (`column` holds only keys of the table `other`), `agrees` (`column`, summed by
-    the columns `by`, is the sum of the column `of` of `other` by `theirs` over its rows that hold the values `where`). gate: the upstream, which has the same
-    columns as `other`, against which the step judges the sums of the days it touches. Severity `block` makes its check red, `warn` amber.
+    the columns `by`, is the sum of the column `of` of `other` by `theirs` over its rows that hold the values `where`), `single` (rows with the same values of
+    `by` have the same `column`). gate: the upstream, which has the same columns as `other`, against which the step judges the sums of the days it touches.
+    Severity `block` makes its check red, `warn` amber.
     """
 
     name: str
-    kind: Literal["rows", "references", "agrees"]
+    kind: Literal["rows", "references", "agrees", "single"]
     severity: Severity
     column: str = ""
     other: str = ""
@@ -149,8 +150,8 @@ class Contract:
     The model's `Config.metadata` may hold `key`, `partition_by`, `business_date` (the column with the day a row is about), `handoff`, `blocking`, `owner`,
     `severity` (rule name to severity; in place of `block` how many `rows`, and what `share`, of a drop may break the rule), and rules over the whole table:
     `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees` (`with`, `by`: columns, or column to column there, `sums`: column to
-    [column there, values that its rows hold], `gate`). The latter are named `rows.bounds`, `<column>.references` and `<column>.agrees`.
-    `docs/writing-contracts.md` shows each.
+    [column there, values that its rows hold], `gate`), `single` (column to the columns of which it is the only value). The latter are named `rows.bounds`,
+    `<column>.references`, `<column>.agrees` and `<column>.single`. `docs/writing-contracts.md` shows each.
     Raises `LakehouseError` when the model says something that cannot be kept.
     """
 
@@ -280,6 +281,8 @@ def _table_rules(config: dict[str, Any], severities: dict[str, Severity]) -> tup
         rule = TableRule("", "agrees", "block", other=said["with"], by=tuple(by), theirs=tuple(by.values()), gate=said.get("gate", ""))
         for column, (of, where) in said["sums"].items():
             rules.append(replace(rule, name=f"{column}.agrees", column=column, of=of, where=tuple(where.items())))
+    for column, by in config.get("single", {}).items():
+        rules.append(TableRule(f"{column}.single", "single", "block", column, by=tuple(by)))
     return tuple(replace(rule, severity=severities.get(rule.name, "block")) for rule in rules)
 
 

@@ -103,6 +103,8 @@ def table_rule_text(rule: TableRule) -> str:
         return f"there are at least {rule.least} rows" + (f" and at most {rule.most}" if rule.most is not None else "")
     if rule.kind == "references":
         return f"every {rule.column} is a key of {rule.other}"
+    if rule.kind == "single":
+        return f"each {', '.join(rule.by)} has one {rule.column}"
     rows = "".join(f" of rows with {name} {_value(value)}" for name, value in rule.where)
     by = ", ".join(here if here == there else f"{here} ({there} there)" for here, there in zip(rule.by, rule.theirs, strict=True))
     return f"{rule.column}, summed by {by}, is the sum of {rule.of}{rows} in {rule.other}"

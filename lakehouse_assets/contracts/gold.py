@@ -36,6 +36,7 @@ class SalesLines(pa.DataFrameModel):
 
     class Config:
         strict = True
+        present = {"columns": ["amount_eur"]}
         metadata = {
             "key": ["line_id"],
             "partition_by": ["invoice_month"],
@@ -49,8 +50,9 @@ class SalesLines(pa.DataFrameModel):
                 "sums": {"amount": ["amount", {}], "quantity": ["quantity", {}]},
                 "gate": "silver.order_lines",
             },
-            # A customer of whom the CRM has never heard is no reason to doubt a sale.
-            "severity": {"customer_id.references": "warn"},
+            "single": {"invoice_date": ["invoice"]},
+            # A customer of whom the CRM has never heard is no reason to doubt a sale, nor is a rate that lands later, nor an invoice over midnight.
+            "severity": {"customer_id.references": "warn", "row.present": "warn", "invoice_date.single": "warn"},
         }
 
 
@@ -158,7 +160,7 @@ class CustomerValue(pa.DataFrameModel):
 
 
 class CohortRetention(pa.DataFrameModel):
-    """Customers by the month of their first sale, and what became of them."""
+    """Customers by the month of their first sale, and what became of them by month; of the returns before a first sale those of its month count, and no earlier ones."""
 
     cohort_month: Day = pa.Field(description="first day of the month of the first sale")
     months_since: Whole = pa.Field(ge=0, description="months since cohort_month")

@@ -114,7 +114,9 @@ class Quarantine(pa.DataFrameModel):
     rules: TextList = pa.Field(description="every rule the row breaks, sorted")
     detail: Text = pa.Field(nullable=True, description="what is wrong with it, in a sentence, where the parser could say")
     raw: Text = pa.Field(
-        nullable=True, description="the row as landed: a JSON object of its values, or its text where it could not be parsed"
+        nullable=True,
+        description="the row as landed: a JSON object of its values, or its text where it could not be parsed",
+        metadata={"personal": True},
     )
 
     class Config:

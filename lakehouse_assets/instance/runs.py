@@ -69,7 +69,8 @@ class StepFailure:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `error` is set where it failed outside any step, as when a resource could not be opened."""
+    """How a run ended. `error` is set where it failed outside any step, as when a resource could not be opened; `materialized` is what each asset
+    said of itself, all partitions together; where they differ, the last one counts."""
 
     run_id: str
     success: bool
@@ -77,6 +78,7 @@ class RunResult:
     failed_steps: tuple[StepFailure, ...]
     checks: tuple[AssetCheckEvaluation, ...]
     error: str | None
+    materialized: Mapping[AssetKey, Mapping[str, Any]]
 
 
 def execute_range(
@@ -156,11 +158,15 @@ def execute_range(
 
     failed_steps: list[StepFailure] = []
     checks: list[AssetCheckEvaluation] = []
+    materialized: dict[AssetKey, Mapping[str, Any]] = {}
     error, interrupted = None, False
     with closing(cast(Generator[DagsterEvent], execute_run_iterator(InMemoryJob(job), executed, instance))) as events:
         for event in events:
             if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
                 checks.append(event.asset_check_evaluation_data)
+            elif event.is_step_materialization and event.asset_key:
+                said = event.step_materialization_data.materialization.metadata
+                materialized[event.asset_key] = {**materialized.get(event.asset_key, {}), **{k: v.value for k, v in said.items()}}
             elif event.is_step_failure:
                 failed_steps.append(_step_failure(event))
             elif event.is_run_failure:
@@ -173,7 +179,7 @@ def execute_range(
     if interrupted:
         raise KeyboardInterrupt
     status = check.not_none(instance.get_run_by_id(run_id)).status
-    return RunResult(run_id, status == DagsterRunStatus.SUCCESS, status, tuple(failed_steps), tuple(checks), error)
+    return RunResult(run_id, status == DagsterRunStatus.SUCCESS, status, tuple(failed_steps), tuple(checks), error, materialized)
 
 
 def job_origin(defs: Definitions, job_name: str, location_name: str, module: str) -> RemoteJobOrigin:

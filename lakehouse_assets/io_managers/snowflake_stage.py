@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 from snowflake.connector import errors
 
 from lakehouse_assets.contracts import Contract, contract
@@ -51,7 +51,8 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
     """
 
     handoff: dg.ResourceDependency[HandoffResource]
-    retry_seconds: float = Field(5.0, description="how long is waited before the first of the retries")
+    retry_seconds: float = 5.0
+    """How long is waited before the first of the retries."""
     _open: Any = PrivateAttr(default=None)
 
     def _session(self) -> tuple[Handoff, State]:

@@ -1,4 +1,5 @@
-"""Rules over whole tables: how many rows there are, whether every reference leads somewhere, whether sums agree with the layer below.
+"""Rules over whole tables: how many rows there are, whether every reference leads somewhere, whether sums agree with the layer below, whether a group
+has one value.
 
 Belongs here: judging them on frames, and refusing, when definitions load, one that names what is not there. Does not belong here: the rules of rows and keys
 (`rules.py`, `audit.py`), Dagster (`checks.py`). They read more than a slice, so they stand alone, but for sums by day: those of the days that a slice touches gate it.
@@ -30,6 +31,10 @@ def refuse_table_rules(contract: Contract, contracts: Mapping[str, Contract]) ->
         if rule.kind == "rows":
             if rule.most is not None and rule.most < rule.least:
                 raise LakehouseError(f"{where}: it asks for at least {rule.least} and at most {rule.most} rows; exchange them.")
+            continue
+        if rule.kind == "single":
+            if missing := [name for name in (rule.column, *rule.by) if name not in contract.names]:
+                raise LakehouseError(f"{where}: {contract.name} has no column {', '.join(missing)}; correct the names.")
             continue
         other = contracts.get(rule.other)
         if other is None:
@@ -85,6 +90,12 @@ def broken_table_rules(contract: Contract, contracts: Mapping[str, Contract], re
                 rows = lost.orderBy(rule.column).limit(samples).collect()
                 said = tuple(shown(row.asDict(), contract, [rule.name], [rule.column]) for row in rows)
                 found[rule.name] = Broken(count, said, rule.severity)
+        elif rule.kind == "single":
+            values = frame.selectExpr(*map(sql_name, rule.by), f"{sql_name(rule.column)} AS _value").distinct()
+            several = values.groupBy(*rule.by).count().where("count > 1").select(*rule.by)
+            if count := several.count():
+                rows = several.orderBy(*rule.by).limit(samples).collect()
+                found[rule.name] = Broken(count, tuple(shown(r.asDict(), contract, [rule.name], rule.by) for r in rows), rule.severity)
         else:
             together[rule.other, rule.by].append(rule)
     for (name, _), rules in together.items():

@@ -25,13 +25,15 @@ def generate(out: Path, start: date, days: int, lines_per_day: int, seed: int, d
     None means all of `DIRT_KINDS`, an empty collection none. Kinds take their turns, so that a short sample may not have room for every one: the ledger says
     which rules are broken. The same sample without dirt holds the same drops with the same good rows in the same order.
 
-    The same arguments write the same bytes. Raises `LakehouseError` when `out` already holds anything, or for days, lines or kinds of dirt that make no sense.
+    The same arguments write the same bytes. Raises `LakehouseError` when `out` already holds anything or the ledger of another sample lies beside it, or for days, lines or kinds of dirt that make no sense.
     """
     kinds = chosen_kinds(dirt)
     if days < 1 or lines_per_day < 1:
         raise LakehouseError(f"A sample needs at least one day and one line a day, not {days} and {lines_per_day}; give positive numbers.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LakehouseError(f"{out} already holds something; name a folder that is empty or does not exist.")
+    if (out.parent / LEDGER_NAME).exists():
+        raise LakehouseError(f"{out.parent / LEDGER_NAME} is the ledger of another sample; name a landing zone in a folder of its own.")
     drops: list[SampleDrop] = []
     dirty: list[DirtyRow] = []
     for draft, resent_of in _drafts(start, days, lines_per_day, seed, kinds):

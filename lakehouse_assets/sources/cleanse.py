@@ -14,6 +14,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pyspark.sql import functions as F
 
 from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
@@ -23,12 +24,13 @@ from lakehouse_assets.quality.audit import AGED, DropVerdict, drift_of, judge
 from lakehouse_assets.quality.rules import violations
 from lakehouse_assets.sources.ingest import entries
 from lakehouse_assets.sources.journal import ACCEPTED, REFUSED, Content, Entry, by_path, standing
-from lakehouse_assets.sources.landing import SOURCES
 from lakehouse_assets.sources.parse import BRONZE_VALUES
 from lakehouse_assets.transforms.frames import Recomputed, from_arrow, least_by
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+_PROVENANCE = ("batch_date", "path", "content_hash", "row_number")
 
 REFUSED_RULE = "drop.bad_rows"
 """The reason that stands on every row of a refused drop."""
@@ -322,12 +324,18 @@ def _other_supporters(
     }
     done = {p for p, _ in judged}
     others = {content for p, of_path in paths.items() if p not in done and (content := standing(of_path, verdicts)[0])}
+    good = _good_rows(lakehouse, table, others)
+    return good.join(keys.distinct(), list(table.contract.key), "left_semi").select(*table.contract.names)
+
+
+def _good_rows(lakehouse: Lakehouse, table: SourceTable, contents: Iterable[Content]) -> DataFrame:
+    """The rows of those contents that break no rule, typed."""
     landed = lakehouse.store.frame(lakehouse.spark, table.bronze).join(
-        _content_frame(lakehouse, others), ["path", "content_hash"], "left_semi"
+        _content_frame(lakehouse, contents), ["path", "content_hash"], "left_semi"
     )
     model = table.contract
     good = violations(table.typed(landed), model, problems_column="_problems").where("size(_violations) = 0")
-    return good.select(*model.names).join(keys.distinct(), list(model.key), "left_semi").select(*model.names)
+    return good.select(*model.names)
 
 
 def _verdict_slice(
@@ -403,13 +411,24 @@ def age_quarantine(lakehouse: Lakehouse, model: Contract, before: date) -> int:
     raise LakehouseError(f"{model.name} was published by others {ATTEMPTS} times while it aged; run maintenance again when they are done.")
 
 
-def supported_elsewhere(lakehouse: Lakehouse, entry: Entry) -> list[tuple[str, int]]:
-    """The other drops that hold rows of this content too, with how many, judged by the values as landed; most first."""
-    table = SOURCES[entry.source]
-    frame = lakehouse.store.frame(lakehouse.spark, f"bronze.{table}").where("_malformed IS NULL")
-    listed = ", ".join(f"'{c}', `{c}`" for c in BRONZE_VALUES[entry.source])
-    text = f"md5(to_json(named_struct({listed})))"
-    marked = frame.selectExpr("path", "content_hash", f"{text} AS mark")
-    own = marked.join(_content_frame(lakehouse, [entry.content]), ["path", "content_hash"], "left_semi").select("mark").distinct()
-    others = marked.join(own, ["mark"], "left_semi").groupBy("path").count().collect()
-    return sorted(((r[0], r[1]) for r in others if r[0] != entry.path), key=lambda o: (-o[1], o[0]))
+def supported_elsewhere(lakehouse: Lakehouse, table: SourceTable, withdrawn: Entry) -> list[tuple[str, int]]:
+    """The other live drops that say rows of a withdrawn one too, with how many, most first: what they say when read, however it is written.
+
+    A drop that silver has not judged yet says nothing.
+    """
+    if not lakehouse.store.exists(table.verdicts.name):
+        return []
+    recorded = lakehouse.store.read(table.verdicts.name, columns=["path", "content_hash", "verdict"]).to_pylist()
+    verdicts = {(r["path"], r["content_hash"]): r["verdict"] for r in recorded}
+    paths = by_path(e for e in entries(lakehouse) if e.source == table.source and e.content in verdicts)
+    own = standing([e for e in paths.pop(withdrawn.path, []) if e.sequence < withdrawn.sequence], verdicts)[0]
+    others = {content for of_path in paths.values() if (content := standing(of_path, verdicts)[0])}
+    if own is None or not others:
+        return []
+    key = table.contract.key
+    values = [n for n in table.contract.names if n not in (*key, *_PROVENANCE)]
+    said = _good_rows(lakehouse, table, others).select(*key, *values, F.col("path").alias("_other")).distinct()
+    rows = _good_rows(lakehouse, table, [own]).selectExpr(*(f"`{n}` AS `_own_{n}`" for n in (*key, *values)))
+    same = " AND ".join([*(f"`{n}` = `_own_{n}`" for n in key), *(f"`{n}` <=> `_own_{n}`" for n in values)])
+    counts = rows.join(said, F.expr(same)).groupBy("_other").count().collect()
+    return sorted(((r[0], r[1]) for r in counts), key=lambda o: (-o[1], o[0]))

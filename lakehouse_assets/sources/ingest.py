@@ -20,7 +20,7 @@ from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION, Consumed
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.sources.journal import LANDED, WITHDRAWN, Entry, by_path, is_withdrawn, last_landed
-from lakehouse_assets.sources.landing import SOURCES, Drop, LandingZone
+from lakehouse_assets.sources.landing import SOURCES, Drop, LandingZone, date_in
 from lakehouse_assets.sources.parse import parse_drop
 from lakehouse_assets.sources.pull import SOURCE as CUSTOMERS
 from lakehouse_assets.sources.pull import Pull, remembered, unjournaled
@@ -179,7 +179,7 @@ def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:
     of_path = by_path(entries(lakehouse)).get(path, [])
     last = last_landed(of_path)
     if last is None:
-        raise LakehouseError(f"No drop has landed as {path!r}; give the path below the landing zone, as `lakehouse status` shows it.")
+        raise LakehouseError(f"No drop has landed as {path!r}; give the path below the landing zone, as orders/orders_2010-12-01.csv.")
     if is_withdrawn(of_path) == (state == WITHDRAWN):
         raise LakehouseError(f"{path} is {'already withdrawn' if state == WITHDRAWN else 'not withdrawn'}; there is nothing to do.")
     entry = Entry(path, max(e.sequence for e in of_path) + 1, last.content_hash, last.batch_date, state, last.source)
@@ -188,11 +188,17 @@ def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:
 
 
 def _held(lakehouse: Lakehouse, name: str, drops: list[Drop]) -> list[tuple[str, str, date]]:
-    """(path, content hash, batch date) of those drops that bronze holds, looked up in the batch dates they can have."""
+    """(path, content hash, batch date) of those drops that bronze holds, looked up in the batch dates they can have.
+
+    That is the date in the name. A drop without one may have been seen first on any day, if a run died before its entry was in the journal.
+    """
     head = lakehouse.store.head(name)
     if not drops or head is None or head.data_version == 0:
         return []
-    paths = lakehouse.spark.createDataFrame(pa.table({"path": [d.path for d in drops]}))
     frame = lakehouse.store.frame(lakehouse.spark, name, head.version)
+    days = {date_in(d.path) for d in drops}
+    if None not in days:
+        frame = frame.where(f"batch_date IN ({', '.join(f'DATE {str(day)!r}' for day in sorted(filter(None, days)))})")
+    paths = lakehouse.spark.createDataFrame(pa.table({"path": [d.path for d in drops]}))
     rows = frame.join(paths, ["path"], "left_semi").select("path", "content_hash", "batch_date").distinct().collect()
     return [(r[0], r[1], r[2]) for r in rows]

@@ -100,12 +100,7 @@ class LandingZone:
 
     def batch_date(self, path: str) -> date:
         """The date in the drop's name, else today."""
-        for match in _DATE.finditer(path.rsplit("/", 1)[-1]):
-            try:
-                return date(int(match[1]), int(match[2]), int(match[3]))
-            except ValueError:
-                continue  # digits that are no day of the calendar are no date
-        return self.today()
+        return date_in(path) or self.today()
 
     def _files(self, folder: str, refused: dict[str, str]) -> Iterator[Path]:
         """What lies below a source's folder and is not half written; a folder that cannot be looked into is added to `refused`."""
@@ -141,3 +136,13 @@ def _is_partial(name: str) -> bool:
 
 def _unreadable(path: str, error: OSError) -> str:
     return f"{path} cannot be read ({error.strerror or type(error).__name__}); mend that, or remove it."
+
+
+def date_in(path: str) -> date | None:
+    """The date in the name of a drop; None where there is none, so that its batch date is the day of first sight."""
+    for match in _DATE.finditer(path.rsplit("/", 1)[-1]):
+        try:
+            return date(int(match[1]), int(match[2]), int(match[3]))
+        except ValueError:
+            continue  # digits that are no day of the calendar are no date
+    return None

@@ -1,6 +1,7 @@
-"""What is pending where the past can no longer be read."""
+"""What is pending: within a range, and where the past can no longer be read."""
 
 import shutil
+from datetime import date
 
 import pytest
 
@@ -36,3 +37,14 @@ def test_bronze_made_anew_from_the_drops_is_taken_up(world: World):
     world.run()
     assert not world.runner().found
     assert differences(before, world.state()) == ""
+
+
+def test_a_range_restricts_what_is_taken_in_and_not_what_catches_up(world: World):
+    """Otherwise drops come in that were not asked for, or what had landed before the range is included and its dates are never green."""
+    for day in DAYS[:3]:
+        world.drop(f"orders/orders_{day}.csv", orders(day))
+    first, _, third = (date.fromisoformat(day) for day in DAYS[:3])
+    world.run(end=first, select=["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"])
+    found = world.runner(start=third).found
+    assert [d.batch_date for d in found.drops] == [third]
+    assert found.dates == [first, third]

@@ -135,3 +135,25 @@ def test_a_content_that_returns_and_stands_elsewhere_is_followed_through_every_t
 
 def _day(text: str) -> date:
     return date.fromisoformat(text)
+
+
+def test_a_withdrawal_names_the_live_drops_that_still_say_its_lines(make_world: NewWorld) -> None:
+    """A user withdraws a drop in the belief that another one holds its lines, or looks into one that no longer does."""
+    world = make_world()
+    lines = [line(500001, DAYS[0], 1), line(500002, DAYS[0], 2), line(500003, DAYS[0], 3)]
+    other_dialect = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
+    written_otherwise = [[*values[:6], "17850", values[7]] for values in lines[:2]]
+    world.drop(PATHS[0], order_csv(lines))
+    world.drop(PATHS[1], order_csv(written_otherwise, other_dialect))  # live, and says two of them
+    world.drop(PATHS[2], order_csv(lines))  # to be superseded
+    world.drop(PATHS[3], order_csv(lines))  # to be withdrawn
+    world.drop(PATHS[4], order_csv([lines[2], *(line(500010 + i, DAYS[0], "many") for i in range(9))]))  # refused
+    world.run(select=JOURNAL)
+    world.drop(PATHS[2], order_csv([lines[0], line(500009, DAYS[0])]))
+    world.withdraw(PATHS[3])
+    world.run(select=[*JOURNAL, "silver.order_lines"])
+
+    done = world.command("withdraw", PATHS[0])
+    assert done.returncode == 0, done.stderr
+    named = [said.strip() for said in done.stdout.splitlines()[1:]]
+    assert named == [f"2 of its rows also stand in {PATHS[1]}", f"1 of its rows also stand in {PATHS[2]}"]

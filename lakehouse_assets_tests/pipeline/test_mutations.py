@@ -20,6 +20,7 @@ from lakehouse_assets_tests.pipeline.conftest import PROJECT, NewWorld
 from lakehouse_assets_tests.pipeline.world import World
 
 FIRST = date(2011, 1, 1)
+GZIP = b"\x1f\x8b"
 TABLES = {"orders": "orders", "customers": "customers", "fx": "fx_rates"}
 VALUES = [
     "1e309", "-1e309", "NaN", "inf", "1,5", '"1,5"', "0x1F", "٣", "1_000", "--1", "+", ".", "1.", ".5", "-0", "1.2345", "2.50000000000000000001",
@@ -33,7 +34,7 @@ MOMENTS = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00", "0000-01-01
 
 
 class Originals:
-    """Good drops, cut to a few lines: of real orders and rates where they are at hand, else of the sample; the CRM's are made up, for nobody publishes his."""
+    """Good drops, cut to a few lines: of real orders and rates where they are at hand, else of a sample without dirt; the CRM's are made up, for nobody publishes his."""
 
     def __init__(self, landing: Path):
         self.files = {s: sorted(f for f in (landing / s).rglob("*.csv*") if f.is_file()) for s in ("orders", "fx")}
@@ -53,7 +54,7 @@ class Originals:
 def plain(content: bytes) -> bytes:
     """The bytes of a drop as a person reads them: without gzip, where it is sound, and without a byte order mark."""
     with contextlib.suppress(OSError, EOFError, zlib.error):
-        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        content = gzip.decompress(content) if content.startswith(GZIP) else content
     return content.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -67,8 +68,11 @@ class Expected:
 
 
 def expected(source: str, original: bytes, content: bytes) -> Expected:
-    """A line is untouched that stands in the original too, and holds no quote, which might bind it to another. Under another header nothing is expected."""
+    """A line is untouched that stands in the original too, and holds no quote, which might bind it to another. Under another header, and of damaged gzip,
+    nothing is expected."""
     lines, before = plain(content).splitlines(), original.splitlines()
+    if plain(content).startswith(GZIP):
+        return Expected(Counter(), 0, math.inf)
     if source == "customers":
         records = [json.loads(line) for line in lines if line in before]
         rows = Counter(tuple(v if v is None or isinstance(v, str) else json.dumps(v) for v in record.values()) for record in records)
@@ -219,9 +223,9 @@ def assert_accounted_for(world: World) -> None:
 
 
 @pytest.fixture(scope="module")
-def originals() -> Originals:
+def originals(request: pytest.FixtureRequest) -> Originals:
     data = Path(os.environ.get("LAKEHOUSE_TEST_DATA", PROJECT.parent / "shared" / "data")) / "landing"
-    return Originals(data if (data / "orders").is_dir() else PROJECT / "data" / "landing")
+    return Originals(data if (data / "orders").is_dir() else request.getfixturevalue("sample").clean)
 
 
 @pytest.mark.parametrize("seed", [3, *(pytest.param(s, marks=pytest.mark.heavy) for s in (4, 5))])

@@ -66,6 +66,7 @@ def test_a_second_run_makes_no_run_and_the_command_still_exits_1_and_names_the_d
     assert done.returncode == 1
     assert path_of(BAD_DAY) in done.stderr
     assert "Nothing to do" in done.stderr + done.stdout
+    assert "1 batch date waits for a correction" in world.command("status").stdout
 
 
 def test_a_drop_of_another_source_on_the_red_day_travels_on(world: World) -> None:

@@ -113,6 +113,7 @@ class Period(pa.DataFrameModel):
     class Config:
         in_order = {"columns": ["first", "last", "end"]}  # noqa: RUF012
         sums_to = {"total": "z", "parts": ["x", "y"]}  # noqa: RUF012
+        present = {"columns": ["x"]}  # noqa: RUF012
 
 
 def test_rules_between_columns_are_judged_as_pandera_judges_them(spark, tmp_path):
@@ -130,7 +131,7 @@ def test_rules_between_columns_are_judged_as_pandera_judges_them(spark, tmp_path
     frame = pl.DataFrame({n: pl.Series(n, v, dtype=schema.columns[n].dtype.type) for n, v in draw.items()})
     found = on_engine(spark, contract, frame, tmp_path)
     assert found == [expected(contract, broken) for broken in by_pandera(contract, frame)]
-    assert {rule for broken, _ in found for rule in broken} == {"row.in_order", "row.sums_to"}
+    assert {rule for broken, _ in found for rule in broken} == {"row.in_order", "row.sums_to", "row.present"}
 
 
 def test_any_text_survives_as_a_literal(spark):

@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ import psutil
 import pytest
 
 from lakehouse_assets.automation.inflight import under_way
+from lakehouse_assets.instance.local import environment
 from lakehouse_assets.resources.embedded_account import stop
+from lakehouse_assets.resources.snowflake import connect
 from lakehouse_assets.sample.generate import generate
 from lakehouse_assets_tests.instance.conftest import wait_for
 
@@ -49,11 +52,13 @@ def day(n: int) -> str:
 class Site:
     """A project folder with a landing zone of `BATCHES` days, and servers on it. The command has loaded the first two days.
 
-    sample: False for an empty landing zone. more: further environment variables.
+    sample: False for an empty landing zone. apart: web server and daemon as two processes, as supervisors of a team start them, instead of one
+    `dagster dev`, which goes down with either. more: further environment variables.
     """
 
-    def __init__(self, folder: Path, sample: bool = True, **more: str):
+    def __init__(self, folder: Path, sample: bool = True, apart: bool = False, **more: str):
         self.folder = folder
+        self.servers: dict[str, subprocess.Popen[bytes]] = {}
         self.home = folder / ".lakehouse"
         self.landing = folder / "landing"
         self.landing.mkdir(parents=True)
@@ -76,7 +81,19 @@ class Site:
             self.python("-m", "lakehouse_assets.cli", "run", "--end", day(1))
         self.instance = dg.DagsterInstance.from_config(str(self.home / "dagster"))
         self.first_run = next((run.run_id for run in self.instance.get_runs()), "")
-        self.log = folder / "dagster-dev.log"
+        self.log = folder / "dagster.log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        where = ["-w", "workspace.yaml"]
+        self.commands = {"dev": ["dagster", "dev", *where, "-p", str(port)]}
+        if apart:
+            self.environment |= environment(self.home / "dagster")
+            self.commands = {
+                "webserver": ["dagster_webserver", *where, "-p", str(port)],
+                "daemon": ["dagster._daemon", "run", *where],
+            }
         self.start()
 
     def python(self, *arguments: str, expect: Collection[int] = (0,)) -> str:
@@ -86,17 +103,18 @@ class Site:
         return done.stdout
 
     def start(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        with self.log.open("a") as log:
-            command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-p", str(port)]
-            self.server = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
+        """Start the servers that do not run, and wait until the UI answers."""
+        for name, words in self.commands.items():
+            if name not in self.servers:
+                with self.log.open("a") as log:
+                    command = [sys.executable, "-m", *words]
+                    self.servers[name] = subprocess.Popen(
+                        command, cwd=self.folder, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+                    )
         wait_for(self.is_up, "the web server", 300)
 
     def is_up(self) -> bool:
-        assert self.server.poll() is None, self.log.read_text()
+        assert all(server.poll() is None for server in self.servers.values()), self.log.read_text()
         with suppress(OSError):
             return bool(self.ask("{ version }"))
         return False
@@ -134,9 +152,37 @@ class Site:
         mutation = "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename ... on PythonError { message } } }"
         assert self.ask(mutation, s=selector)["startSensor"]["__typename"] == "Sensor"
 
+    def assets(self) -> list[dict[str, list[str]]]:
+        """The keys of all assets."""
+        return [node["assetKey"] for node in self.ask("{ assetNodes { assetKey { path } } }")["assetNodes"]]
+
+    def backfill(self, params: dict[str, Any]) -> str:
+        """Launch a backfill, as the dialog does; returns its id."""
+        mutation = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+            __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+        launched = self.ask(mutation, params=params)["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        return launched["backfillId"]
+
     def loaded(self) -> bool:
         """Whether nothing is pending and nothing under way."""
         return not under_way(self.instance) and "Nothing is pending." in self.python("-m", "lakehouse_assets.cli", "status")
+
+    def settled(self) -> bool:
+        """Whether everything is loaded and Snowflake proven equal."""
+        return self.loaded() and "DIFFERS" not in self.python("-m", "lakehouse_assets.cli", "verify", expect=(0, 1))
+
+    def land_many(self, of: str, lines: int) -> None:
+        """A drop of so many new lines, large enough to be met while it is loaded."""
+        header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+        rows = (f"{600000 + n // 20},85123A,THING,{n % 20 + 1},{of} 08:26:00,2.55,17850.0,United Kingdom" for n in range(lines))
+        (self.landing / "orders" / f"orders_{of}_many.csv").write_text("\n".join([header, *rows]) + "\n")
+
+    @contextmanager
+    def account(self) -> Iterator[Any]:
+        """A cursor in the embedded account, as somebody who may do everything has one."""
+        with connect(home=self.home, database="LAKEHOUSE") as connection, connection.cursor() as cursor:
+            yield cursor
 
     def run_ids(self) -> set[str]:
         return {run.run_id for run in self.instance.get_runs()}
@@ -146,14 +192,21 @@ class Site:
 
     def kill(self) -> None:
         """What a power cut does to the servers and to what they launched."""
-        with suppress(psutil.NoSuchProcess):
-            everybody = [psutil.Process(self.server.pid), *psutil.Process(self.server.pid).children(recursive=True)]
-            for process in everybody:
-                # The embedded account is a server of its own, that the command uses too.
-                if "embedded_account" not in " ".join(process.cmdline()):
+        for name in list(self.servers):
+            server = self.servers.pop(name)
+            with suppress(psutil.NoSuchProcess):
+                for process in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)):
+                    # The embedded account is a server of its own, that the command uses too.
                     with suppress(psutil.NoSuchProcess):
-                        process.kill()
-            self.server.wait()
+                        if "embedded_account" not in " ".join(process.cmdline()):
+                            process.kill()
+            server.wait()
+
+    def kill_server(self, name: str) -> None:
+        """Kill one server alone, as the kernel does when memory runs out; what it launched lives on."""
+        server = self.servers.pop(name)
+        server.kill()
+        assert server.wait() == -signal.SIGKILL
 
     def close(self) -> None:
         self.kill()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -51,14 +52,9 @@ def test_one_day_is_materialised_by_hand(site: Site, open_page: Open):
 def test_a_backfill_of_thirty_days_is_one_run(site: Site, open_page: Open):
     """Otherwise a month would start thirty processes, each of which starts an engine."""
     before = site.run_ids()
-    assets = [node["assetKey"] for node in site.ask("{ assetNodes { assetKey { path } } }")["assetNodes"]]
-    mutation = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
-        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
     days = [day(n) for n in range(2, BATCHES)]
-    params = {"assetSelection": assets, "partitionNames": days, "tags": []}
-    launched = site.ask(mutation, params=params)["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
-    made = site.new_run(before, **{"dagster/backfill": launched["backfillId"]})
+    backfill = site.backfill({"assetSelection": site.assets(), "partitionNames": days, "tags": []})
+    made = site.new_run(before, **{"dagster/backfill": backfill})
     assert site.ended(made) == dg.DagsterRunStatus.SUCCESS, site.log.read_text()
     run = site.run(made)
     assert (run.tags["dagster/asset_partition_range_start"], run.tags["dagster/asset_partition_range_end"]) == (days[0], days[-1])
@@ -66,8 +62,113 @@ def test_a_backfill_of_thirty_days_is_one_run(site: Site, open_page: Open):
     assert site.run_ids() - before == {made}
     assert site.green("snowflake.daily_sales") == {day(n) for n in range(BATCHES)}
     assert "equal" in site.python("-m", "lakehouse_assets.cli", "verify")
-    page = open_page(f"/runs/b/{launched['backfillId']}")
+    page = open_page(f"/runs/b/{backfill}")
     page.get_by_text("Completed").first.wait_for()
+
+
+def test_a_year_is_backfilled_from_the_dialog_in_one_run(site: Site, open_page: Open):
+    """Otherwise a new lakehouse would take a night to load its history, a process a day, or the UI would give up on so many days."""
+    first, last = date(2025, 9, 1), date(2026, 8, 31)
+    page = open_page("/asset-groups")
+    page.get_by_role("button", name=re.compile("Materialize all")).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Show all partitions").click()
+    field = dialog.get_by_role("textbox").first
+    field.fill(f"[{first}...{last}]")
+    field.press("Enter")
+    dialog.get_by_text("365 partitions").first.wait_for()
+    before = site.run_ids()
+    dialog.get_by_role("button", name=re.compile("Launch backfill")).click()
+    made = site.new_run(before)
+    assert site.ended(made) == dg.DagsterRunStatus.SUCCESS, site.log.read_text()
+    assert site.run_ids() - before == {made}
+    days = {(first + timedelta(days=n)).isoformat() for n in range(365)}
+    for asset in ("bronze.orders", GOLD, "snowflake.daily_sales"):
+        assert site.green(asset) >= days, asset
+
+
+def test_a_failed_run_is_taken_up_from_its_failure(site: Site, open_page: Open):
+    """Otherwise whoever has mended a cause would have to load everything again, or to know which tables were left."""
+    sent = next(site.landing.glob("orders/**/*.csv"))
+    line = sent.read_text().splitlines()[1].replace("2026-", "2025-", 1)
+    (site.landing / "orders" / f"orders_{day(5)}_more.csv").write_text(sent.read_text().splitlines()[0] + f"\n{line}\n")
+    with site.account() as cursor:
+        cursor.execute("ALTER TABLE ANALYTICS.DAILY_SALES RENAME COLUMN units TO pieces")  # somebody's hand
+    before = site.run_ids()
+    site.backfill({"assetSelection": site.assets(), "partitionNames": [day(5)], "tags": []})
+    failing = site.new_run(before)
+    assert site.ended(failing) == dg.DagsterRunStatus.FAILURE
+    with site.account() as cursor:
+        cursor.execute("ALTER TABLE ANALYTICS.DAILY_SALES RENAME COLUMN pieces TO units")
+    page = open_page(f"/runs/{failing}")
+    before = site.run_ids()
+    page.get_by_role("button", name=re.compile("Re-execute all")).locator("xpath=following::button[1]").click()  # the menu beside it
+    page.get_by_role("menuitem", name="From failure", exact=True).click()
+    again = site.new_run(before)
+    assert site.ended(again) == dg.DagsterRunStatus.SUCCESS, site.log.read_text()
+    assert site.run(again).tags["dagster/resume_retry"] == "true"
+    done = {event.step_key for event in site.instance.all_logs(again, of_type=dg.DagsterEventType.STEP_SUCCESS)}
+    assert "snowflake__daily_sales" in done
+    assert not {step for step in done if step and step.startswith(("bronze", "silver", "gold"))}
+    assert site.settled()
+
+
+@pytest.mark.parametrize("step", ["silver__order_lines", "gold__sales_lines", "snowflake__sales_lines"])
+def test_what_is_terminated_in_the_ui_is_finished_by_the_next_run(site: Site, open_page: Open, step: str):
+    """Otherwise whoever stops a load that hinders others would leave half of it behind."""
+    number = {"silver__order_lines": 6, "gold__sales_lines": 7, "snowflake__sales_lines": 8}[step]
+    site.land_many(day(number), 60_000)
+    before = site.run_ids()
+    site.backfill({"assetSelection": site.assets(), "partitionNames": [day(number)], "tags": []})
+    run = site.new_run(before)
+    page = open_page(f"/runs/{run}")
+    button = page.get_by_role("button", name="Terminate", exact=True)
+    button.wait_for()
+    begun = dg.DagsterEventType.STEP_START
+    wait_for(lambda: step in {e.step_key for e in site.instance.all_logs(run, of_type=begun)}, f"{step} to start", 120)
+    button.click()
+    page.get_by_role("dialog").get_by_role("button", name=re.compile("Terminate")).click()
+    assert site.ended(run) == dg.DagsterRunStatus.CANCELED
+    assert not site.settled()
+    site.python("-m", "lakehouse_assets.cli", "run", "--quiet")
+    assert site.settled()
+
+
+def test_a_backfill_that_is_cancelled_is_resumed_by_the_next_one(site: Site, open_page: Open):
+    """Otherwise a backfill that was stopped because it came at the wrong hour could not be had later."""
+    site.land_many(day(9), 60_000)
+    params = {"assetSelection": site.assets(), "partitionNames": [day(n) for n in range(BATCHES)], "tags": []}
+    before = site.run_ids()
+    backfill = site.backfill(params)
+    run = site.new_run(before)
+    wait_for(lambda: site.run(run).status == dg.DagsterRunStatus.STARTED, "the run to start", 120)
+    page = open_page(f"/runs/b/{backfill}")
+    page.get_by_text("bronze / orders").first.wait_for()
+    page.get_by_role("button").last.click()  # the menu of the backfill
+    page.get_by_role("menuitem", name="Cancel backfill").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel backfill").click()
+    assert site.ended(run) == dg.DagsterRunStatus.CANCELED
+    before = site.run_ids()
+    site.backfill(params)
+    assert site.ended(site.new_run(before)) == dg.DagsterRunStatus.SUCCESS, site.log.read_text()
+    assert site.settled()
+
+
+def test_wiping_and_reporting_harm_nothing(site: Site, open_page: Open):
+    """Otherwise a click that only tidies up in Dagster would lose rows, or make the next load believe that they are there."""
+    wipe = "mutation($r: [PartitionsByAssetSelector!]!) { wipeAssets(assetPartitionRanges: $r) { __typename } }"
+    assert site.ask(wipe, r=[{"assetKey": {"path": ["gold", "daily_sales"]}}])["wipeAssets"]["__typename"] == "AssetWipeSuccess"
+    assert site.green(GOLD) == set()
+    assert site.settled()
+    (site.landing / "orders" / f"orders_{day(10)}_more.csv").write_text(next(site.landing.glob("orders/**/*.csv")).read_text())
+    report = "mutation($p: ReportRunlessAssetEventsParams!) { reportRunlessAssetEvents(eventParams: $p) { __typename } }"
+    keys = [asset["path"] for asset in site.assets()]
+    for path in keys:
+        event = {"eventType": "ASSET_MATERIALIZATION", "assetKey": {"path": path}, "partitionKeys": [day(10)]}
+        assert site.ask(report, p=event)["reportRunlessAssetEvents"]["__typename"] == "ReportRunlessAssetEventsSuccess"
+    assert not site.settled()  # the drop is pending, whatever was reported
+    site.python("-m", "lakehouse_assets.cli", "run", "--quiet")
+    assert site.settled()
 
 
 def test_checks_and_numbers_are_shown(site: Site, open_page: Open):
