@@ -30,6 +30,7 @@ from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
     from lakehouse_assets.automation.runner import Runner
+    from lakehouse_assets.handoff import TargetNames
     from lakehouse_assets.resources.handoff import HandoffResource, Plan
     from lakehouse_assets.resources.lakehouse import LakehouseResource
 
@@ -418,19 +419,30 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
                 "delta_version": head.version,
                 "acknowledged_version": state.version if state else None,
                 "rows": store.count(name),
+                "published_at": state.published_at.isoformat() if state and state.published_at else None,
+                "complete_through": state.complete_through.isoformat() if state and state.complete_through else None,
             }
         )
     said = {
         "batches": [batches[k] for k in sorted(batches)],
         "tables": tables,
         "drift": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "columns": words} for v, words in drifted],
-        "stage": {"files": stage.stage_files, "bytes": stage.stage_bytes, "orphaned": stage.stage_orphaned}
-        if stage
-        else {"files": 0, "bytes": 0, "orphaned": 0},
+        "stage": {
+            "files": stage.stage_files if stage else 0,
+            "bytes": stage.stage_bytes if stage else 0,
+            "loaded": stage.stage_loaded if stage else 0,
+            "pending": stage.stage_pending if stage else 0,
+            "orphaned": stage.stage_orphaned if stage else 0,
+            "oldest_at": stage.stage_oldest.isoformat() if stage and stage.stage_oldest else None,
+        },
         "pending": {
             "drops": [d.path for d in found.drops],
             "tables": found.behind,
             "snowflake": found.handoffs,
+            "under_way": [
+                {"table": i.table, "handoff_id": i.handoff_id, "owner": i.owner, "age_seconds": round(i.age_seconds)}
+                for i in (stage.pending if stage else ())
+            ],
             "refused": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.refused],
             "refused_names": found.refused_names,
             "unavailable": found.unavailable,
@@ -446,16 +458,24 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     console.print(table)
     if len(said["batches"]) > 20:
         console.print(f"The last 20 of {len(said['batches'])} batches; all with --format json.")
-    table = RichTable("table", "Delta version", "in Snowflake", "rows", title="Tables")
+    table = RichTable("table", "Delta version", "in Snowflake", "rows", "complete through", "published at (UTC)", title="Tables")
     for t in tables:
         table.add_row(
             t["name"],
             str(t["delta_version"]),
             "" if t["acknowledged_version"] is None else str(t["acknowledged_version"]),
             f"{t['rows']:,}",
+            t["complete_through"] or "",
+            (t["published_at"] or "")[:19].replace("T", " "),
         )
     console.print(table)
-    console.print(f"Stage: {said['stage']['files']} files, {said['stage']['bytes']:,} bytes, {said['stage']['orphaned']} orphaned.")
+    at = said["stage"]
+    oldest = f"; the oldest since {at['oldest_at'][:19].replace('T', ' ')} UTC" if at["oldest_at"] else ""
+    console.print(
+        f"Stage: {at['files']} files, {at['bytes']:,} bytes, {at['loaded']} loaded, {at['pending']} pending, {at['orphaned']} orphaned{oldest}."
+    )
+    for i in said["pending"]["under_way"]:
+        console.print(f"[yellow]Under way:[/yellow] {i['table']}, for {i['age_seconds']} s, by {i['owner']} (hand-off {i['handoff_id']})")
     if not found and found.red:
         console.print(
             f"Nothing can be done now: {len(found.red)} batch date{'s wait' if len(found.red) > 1 else ' waits'} for a correction."
@@ -488,25 +508,32 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
 def verify(
     repair: Annotated[bool, typer.Option(help="Hand the differing slices off again.")] = False,
     tables: Annotated[str | None, typer.Option(help="Snowflake tables, comma-separated; default all.")] = None,
+    slices: Annotated[
+        str | None, typer.Option(help="Only these hand-off slices, as 2010-12-01..2010-12-31 (dates), 0..3 (buckets); needs --tables.")
+    ] = None,
     home: Home = None,
 ) -> None:
     """Prove every Snowflake table equal to the snapshot that the ledger names. Exit 1 and the differing rows if any.
 
-    Example: `lakehouse verify --repair`
+    Example: `lakehouse verify --tables sales_lines --slices 2010-12-01..2010-12-31 --repair`
     """
     settings = _settings(home=home)
+    from lakehouse_assets.handoff.slices import between
     from lakehouse_assets.resources.handoff import served
 
     lakehouse, handoff = _resources(settings)
     chosen = {t.strip().lower() for t in tables.split(",")} if tables else set(served())
     if unknown := chosen - set(served()):
         raise LakehouseError(f"There is no Snowflake table {', '.join(sorted(unknown))}; choose among {', '.join(served())}.")
+    if slices and not tables:
+        raise LakehouseError("--slices says nothing without --tables, for each table has slices of its own; name the tables, too.")
+    compared = {name: between(served()[name], slices) if slices else None for name in chosen}
     different = False
     with handoff.open() as open_handoff:
         if handoff.state(open_handoff) is None:
             raise LakehouseError("Nothing has been handed off to this account yet; run `lakehouse run` first.")
         for name in sorted(chosen):
-            result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
+            result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
             if result.version < 0:
                 print(f"{name.upper():20} not handed off; `lakehouse run` does that")
                 different = True
@@ -517,8 +544,8 @@ def verify(
             for row in result.row_differences:
                 print(f"  {row.kind} {dict(row.key)} {', '.join(row.columns)}")
             if not result.equal and repair:
-                repaired = open_handoff.repair(lakehouse.lakehouse.spark, served()[name])
-                again = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
+                repaired = open_handoff.repair(lakehouse.lakehouse.spark, served()[name], compared[name])
+                again = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
                 print(
                     f"  repaired: {repaired.rows} rows in {len(repaired.slices)} slices; now {'equal' if again.equal else 'still DIFFERENT'}"
                 )
@@ -807,6 +834,8 @@ def plan(home: Home = None) -> None:
     Example: `lakehouse plan`
     """
     settings = _settings(home=home)
+    from lakehouse_assets.handoff.deploy import refuse_foreign
+
     _, handoff = _resources(settings)
     with handoff.open() as open_handoff:
         planned = handoff.plan(open_handoff)
@@ -814,6 +843,7 @@ def plan(home: Home = None) -> None:
     if breaking := planned.of("breaking"):
         print(f"Breaking: {breaking}. Nothing is deployed while that is so; `lakehouse deploy` says what to do.")
         raise typer.Exit(1)
+    refuse_foreign(open_handoff.names, planned.snowflake)
     pending = planned.of("safe") + planned.of("rebuild")
     print("Nothing is breaking. `lakehouse deploy` does this, and so does the next run." if pending else "Nothing to deploy.")
 
@@ -833,7 +863,15 @@ def _print_plan(settings: Settings, planned: Plan) -> None:
 @app.command()
 def deploy(
     allow_breaking: Annotated[bool, typer.Option(help="Also do what takes something away from readers of Snowflake.")] = False,
+    take_over: Annotated[bool, typer.Option(help="Also take the database from the lakehouse that it serves.")] = False,
     roles: Annotated[bool, typer.Option(help="Print the script of the least-privilege roles instead.")] = False,
+    render: Annotated[
+        Path | None, typer.Option(help="Write the DDL for an account that has nothing yet, and the roles, into this folder instead.")
+    ] = None,
+    external: Annotated[
+        str | None, typer.Option(help="Print the lane over an external stage at this URL instead; needs --integration.")
+    ] = None,
+    integration: Annotated[str | None, typer.Option(help="The storage integration of --external.")] = None,
     home: Home = None,
 ) -> None:
     """Apply pending DDL on both sides: Delta tables; Snowflake database, schemas, stage, file format, tables, views. Where anything is breaking nothing is done.
@@ -843,18 +881,36 @@ def deploy(
     settings = _settings(home=home)
     _, handoff = _resources(settings)
     with handoff.open() as open_handoff:
-        if roles:
-            from lakehouse_assets.handoff import roles_script
-
-            print(roles_script(open_handoff.names))
+        if roles or render or external:
+            # No account is asked for these.
+            _render(open_handoff.names, roles, render, external, integration)
             return
         planned = handoff.plan(open_handoff)
         if planned.of("breaking"):
             _print_plan(settings, planned)
-        done = handoff.deploy(open_handoff, allow_breaking=allow_breaking)
+        done = handoff.deploy(open_handoff, allow_breaking=allow_breaking, take_over=take_over)
     counts = ((len(done.delta), "change", " of Delta tables"), (len(done.snowflake), "statement", " in Snowflake"))
     said = [f"{n} {word}{'' if n == 1 else 's'}{where}" for n, word, where in counts if n]
     print(f"Deployed {' and '.join(said)}." if said else "Nothing to deploy.")
+
+
+def _render(names: TargetNames, roles: bool, folder: Path | None, external: str | None, integration: str | None) -> None:
+    """Scripts for an administrator or for CI/CD, from the contracts and the settings alone."""
+    from lakehouse_assets.handoff import external_lane_script, roles_script
+    from lakehouse_assets.handoff.deploy import script
+    from lakehouse_assets.resources.handoff import served
+
+    if roles:
+        print(roles_script(names))
+    if external:
+        if not integration:
+            raise LakehouseError("--external needs the storage integration that may read the URL; name it with --integration.")
+        print(external_lane_script(names, list(served().values()), external, integration))
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in (("deploy.sql", script(names, list(served().values()))), ("roles.sql", roles_script(names))):
+            (folder / file).write_text(text, encoding="utf-8")
+            print(f"Wrote {folder / file}.")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,8 +19,9 @@ from lakehouse_assets.handoff import slices, sql
 from lakehouse_assets.handoff.faults import point
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
+from lakehouse_assets.handoff.state import Owner, refuse_another
 
-Class = Literal["safe", "rebuild", "breaking", "left"]
+Class = Literal["safe", "rebuild", "breaking", "foreign", "left"]
 
 VIEWS = {"sales": {"SALES_LINES", "DIM_PRODUCTS", "DIM_CUSTOMERS"}, "freshness": set()}
 """The views of `sql/views.sql`, and the served tables each needs."""
@@ -29,7 +30,7 @@ VIEWS = {"sales": {"SALES_LINES", "DIM_PRODUCTS", "DIM_CUSTOMERS"}, "freshness":
 @dataclass(frozen=True)
 class PlannedStatement:
     """One pending definition. `safe`: altered in place; `rebuild`: the table is made anew of its own rows, in one statement; `breaking`: readers
-    lose something; `left`: for a person to do, and never executed here."""
+    lose something; `foreign`: another lakehouse is served there; `left`: for a person to do, and never executed here."""
 
     sql: str
     kind: Class
@@ -63,13 +64,15 @@ def fits(recorded: Mapping[str, str], names: TargetNames, contracts: Collection[
     return all(recorded.get(o.name) == o.fingerprint for o in _wanted(names, contracts))
 
 
-def plan(session: Session, names: TargetNames, contracts: Collection[Contract]) -> list[PlannedStatement]:
-    """The statements that bring the account to the contracts, in order; none where everything is as it should be. Executes none."""
-    recorded = read_fingerprints(session, names)
-    deployed = recorded or {}
+def plan(session: Session, names: TargetNames, contracts: Collection[Contract], owner: Owner | None = None) -> list[PlannedStatement]:
+    """The statements that bring the account to the contracts, in order; none where everything is as it should be. Executes none.
+
+    owner: the lakehouse that is to be served; a database serves one.
+    """
+    deployed = read_fingerprints(session, names) or {}
     served = {names.table(c): c for c in contracts}
-    present = _read_columns(session, names) if recorded is not None else {}
-    planned: list[PlannedStatement] = []
+    present = _read_columns(session, names)
+    planned = list(_take_over(session, names, present, owner or Owner()))
     wanted = _wanted(names, contracts)
     for o in wanted:
         same = deployed.get(o.name) == o.fingerprint
@@ -77,6 +80,9 @@ def plan(session: Session, names: TargetNames, contracts: Collection[Contract]) 
         if contract := served.get(o.name):
             if columns is None:
                 planned.append(PlannedStatement(o.statement, "safe", o.name, "the table is not there"))
+            elif o.name not in deployed and (rows := _foreign_rows(session, names, contract, present)):
+                reason = f"holds {rows} rows that no hand-off brought, so it is not ours"
+                planned.append(PlannedStatement(_create(names, contract, "replace"), "breaking", o.name, reason))
             else:
                 planned.extend(_evolve(names, contract, columns, comments=not same))
         elif columns is not None:
@@ -102,14 +108,28 @@ def refuse_breaking(planned: Collection[PlannedStatement]) -> None:
         )
 
 
+def refuse_foreign(names: TargetNames, planned: Collection[PlannedStatement]) -> None:
+    """Raise `LakehouseError` where a plan takes the database from another lakehouse."""
+    refuse_another(names, next((p.reason for p in planned if p.kind == "foreign"), ""))
+
+
 def deploy(
-    session: Session, names: TargetNames, contracts: Collection[Contract], *, allow_breaking: bool = False
+    session: Session,
+    names: TargetNames,
+    contracts: Collection[Contract],
+    owner: Owner | None = None,
+    *,
+    allow_breaking: bool = False,
+    take_over: bool = False,
 ) -> list[PlannedStatement]:
     """Execute the plan, then record fingerprints; returns what was executed. Repeating it after a crash finishes it.
 
-    Raises `LakehouseError` where the plan breaks readers and that is not allowed; nothing is executed then.
+    Raises `LakehouseError` where the plan breaks readers, or takes the database from another lakehouse, and that is not allowed; nothing is
+    executed then.
     """
-    planned = [p for p in plan(session, names, contracts) if p.kind != "left"]
+    planned = [p for p in plan(session, names, contracts, owner) if p.kind != "left"]
+    if not take_over:
+        refuse_foreign(names, planned)
     if not allow_breaking:
         refuse_breaking(planned)
     recorded = read_fingerprints(session, names)
@@ -135,8 +155,7 @@ def deploy(
     changed = [o for o in _wanted(names, contracts) if recorded.get(o.name) != o.fingerprint]
     if changed:
         _forget_fingerprints(session, names, [o.name for o in changed])
-        rows = ", ".join(f"({sql.text(o.name)}, {sql.text(o.fingerprint)})" for o in changed)
-        session.run(sql.statement("tables", "record_fingerprints", rows=rows, **names.sql))
+        session.run(_record_fingerprints(names, changed))
     return planned
 
 
@@ -163,24 +182,37 @@ def roles_script(
 ) -> str:
     """A script that makes a loading and a reading role with least privilege. For an administrator; the embedded account has no roles."""
     fields = {**names.sql, "loader": loader, "reader": reader, "warehouse": warehouse}
-    return "\n\n".join(sql.statement("roles", name, **fields) + ";" for name in sql.names("roles")) + "\n"
+    return _script(sql.statement("roles", name, **fields) for name in sql.names("roles"))
 
 
-def external_lane_script(names: TargetNames, contract: Contract, url: str, integration: str) -> str:
-    """The other lane, for an account whose files come over a bucket: an external stage and an external table over a hand-off's directory.
+def external_lane_script(names: TargetNames, contracts: Collection[Contract], url: str, integration: str) -> str:
+    """The other lane, for an account whose files come over a bucket: an external stage, and for each contract an external table over its files.
 
     Rendered, for an administrator; the embedded account has no external stages, and an external table cannot read an internal one.
     """
-    columns = ",\n    ".join(f"{c.name.upper()} {c.type.snowflake} AS (VALUE:{c.name}::{c.type.snowflake})" for c in contract.columns)
-    fields = {
-        **names.sql,
-        "table": contract.table,
-        "external": f"{contract.table.upper()}_EXTERNAL",
-        "columns": columns,
-        "url": sql.text(url),
-        "integration": integration,
-    }
-    return "\n\n".join(sql.statement("external", name, **fields) + ";" for name in sql.names("external")) + "\n"
+    statements = [sql.statement("external", "stage", url=sql.text(url), integration=integration, **names.sql)]
+    for contract in contracts:
+        columns = ",\n    ".join(f"{c.name.upper()} {c.type.snowflake} AS (VALUE:{c.name}::{c.type.snowflake})" for c in contract.columns)
+        fields = {**names.sql, "table": contract.table, "external": f"{contract.table.upper()}_EXTERNAL", "columns": columns}
+        statements += [sql.statement("external", name, **fields) for name in ("table", "refresh")]
+    return _script(statements)
+
+
+def script(names: TargetNames, contracts: Collection[Contract]) -> str:
+    """All that a deployment executes in an account that has nothing yet, with the record of it: after this script, nothing is left to deploy."""
+    wanted = _wanted(names, contracts)
+    register = sql.statement("state", "register", **names.sql)
+    registered = [register % ((sql.text(c.table.upper()),) * 2) for c in contracts]
+    return _script([*(o.statement for o in wanted), *registered, _record_fingerprints(names, wanted)])
+
+
+def _script(statements: Iterable[str]) -> str:
+    return "\n\n".join(f"{s};" for s in statements) + "\n"
+
+
+def _record_fingerprints(names: TargetNames, objects: Collection[_Object]) -> str:
+    rows = ", ".join(f"({sql.text(o.name)}, {sql.text(o.fingerprint)})" for o in objects)
+    return sql.statement("tables", "record_fingerprints", rows=rows, **names.sql)
 
 
 def _wanted(names: TargetNames, contracts: Collection[Contract]) -> list[_Object]:
@@ -218,13 +250,35 @@ def read_fingerprints(session: Session, names: TargetNames) -> dict[str, str] | 
 def _read_columns(session: Session, names: TargetNames) -> dict[str, dict[str, _Deployed]]:
     """The columns of every table of the served and the record's schema, by its qualified name."""
     tables: dict[str, dict[str, _Deployed]] = {}
-    for schema, table, column, kind, precision, scale, nullable, comment in session.run(
-        sql.statement("tables", "read_columns", **names.sql), names.analytics, names.ops
-    ):
+    try:
+        rows = session.run(sql.statement("tables", "read_columns", **names.sql), names.analytics, names.ops)
+    except ProgrammingError:
+        # No such database, or none for this role to see: creating it tells them apart.
+        return {}
+    for schema, table, column, kind, precision, scale, nullable, comment in rows:
         number = (int(precision), int(scale or 0)) if precision is not None else (None, None)
         columns = tables.setdefault(f"{names.database}.{schema}.{table}", {})
         columns[column] = _Deployed(kind.upper(), *number, str(nullable).upper() != "NO", comment or "")
     return tables
+
+
+def _take_over(session: Session, names: TargetNames, present: Mapping[str, Collection[str]], owner: Owner) -> Iterator[PlannedStatement]:
+    """Make the database this lakehouse's, where it is another one's. Its tables follow by their next hand-offs, which compare what differs."""
+    state = f"{names.sql['ops']}.HANDOFF_STATE"
+    if "LAKEHOUSE_ID" not in present.get(state, ()):
+        return
+    found = session.run(sql.statement("state", "read_lakehouses", **names.sql))
+    if said := owner.another((row[0], row[1]) for row in found):
+        yield PlannedStatement(sql.statement("state", "take_over", lakehouse_id=sql.text(owner.id), **names.sql), "foreign", state, said)
+
+
+def _foreign_rows(session: Session, names: TargetNames, contract: Contract, present: Collection[str]) -> int:
+    """How many rows a table without a fingerprint holds that are not ours: of one that was being made anew, the ledger names the hand-offs."""
+    if f"{names.sql['ops']}.HANDOFF_LEDGER" in present:
+        entered = session.run(sql.statement("state", "handed_off", **names.sql), contract.table.upper())
+        if int(entered[0][0]):
+            return 0
+    return int(session.run(sql.statement("tables", "count_rows", table=names.table(contract)))[0][0])
 
 
 def _create(names: TargetNames, contract: Contract, which: Literal["create", "replace"]) -> str:

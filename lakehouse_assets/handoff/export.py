@@ -6,6 +6,7 @@ Belongs here: rows out of the engine, files on the local disk. Does not belong h
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ from lakehouse_assets.handoff.sums import SliceSum
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+logger = logging.getLogger(__name__)
 
 ROW_GROUP_ROWS = 131_072
 COMPRESSION = "zstd"  # Snowflake detects it, and it takes about a third less to the stage than snappy
@@ -42,8 +45,11 @@ def write_files(
     """
     folder.mkdir(parents=True)
     writer = _RollingWriter(folder, contract.arrow_schema, file_bytes)
+    rows, total = 0, sum(s.rows for s in sums.values())
     for table in _groups(frame, contract, sums, group_rows):
         writer.write(table)
+        rows += table.num_rows
+        logger.info("%s: exported %d of %d rows", contract.name, rows, total)
     return writer.close()
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -26,7 +26,18 @@ from lakehouse_assets.handoff.faults import point
 from lakehouse_assets.handoff.manifest import Manifest
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
-from lakehouse_assets.handoff.state import Intent, Published, State, TableState, own_name, read_published, read_slices, read_state
+from lakehouse_assets.handoff.state import (
+    Intent,
+    Owner,
+    Published,
+    State,
+    TableState,
+    own_name,
+    read_published,
+    read_slices,
+    read_state,
+    refuse_another,
+)
 from lakehouse_assets.handoff.sums import NOTHING, SliceSum
 
 if TYPE_CHECKING:
@@ -57,10 +68,10 @@ LIST_CHUNK = 5_000
 class HandoffResult:
     """What a hand-off did.
 
-    outcome: `published` (rows travelled), `acknowledged` (the version is recorded, no row differs), `unchanged` (nothing to do).
+    outcome: `published` (rows travelled), `acknowledged` (version or batch date are recorded, no row differs), `unchanged` (nothing to do).
     compared: how the slices were told: `history` (the table's log), `sums` (counts and hashes of all slices), `whole` (first hand-off, or
-    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. table_rows: what the table then holds. bytes_put: bytes that travelled, so 0
-    where the files lay on the stage already. seconds: per step.
+    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. table_rows: what the table then holds. bytes_put: bytes of data
+    files that travelled, so 0 where they lay on the stage already. seconds: per step.
     """
 
     table: str
@@ -85,14 +96,17 @@ class HandoffResult:
 
 @dataclass(frozen=True)
 class HandoffStatus:
-    """tables: what is acknowledged. pending: hand-offs recorded and not published. Files and bytes on the stage; orphaned: files that no
-    hand-off published and none under way may publish."""
+    """tables: what is acknowledged. pending: hand-offs recorded and not published. Data files and their bytes on the stage, of which each is
+    loaded (published from, and kept for a while), pending (of a hand-off under way) or orphaned; oldest: since when the oldest one lies there."""
 
     tables: tuple[TableState, ...]
     pending: tuple[Intent, ...]
     stage_files: int
     stage_bytes: int
     stage_orphaned: int
+    stage_loaded: int = 0
+    stage_pending: int = 0
+    stage_oldest: datetime | None = None
 
 
 class _MovedOnError(Exception):
@@ -120,6 +134,7 @@ class Handoff:
     connect: opens a connection, in UTC and with a bounded wait for locks (`resources/snowflake.py`). staging: a local folder for files on their way. file_bytes: size at which
     a file is closed and the next begun. group_rows: rows in memory at a time. retention_hours: age at which files of done hand-offs leave
     the stage. abandoned_hours: age at which an intent of another host counts as dead. attempts: how often a lost race is begun again.
+    owner: the lakehouse; a database serves one.
     """
 
     def __init__(
@@ -134,6 +149,7 @@ class Handoff:
         retention_hours: float = 24,
         abandoned_hours: float = 6,
         attempts: int = 5,
+        owner: Owner | None = None,
     ):
         self.session = Session(connect)
         self.store = store
@@ -144,6 +160,7 @@ class Handoff:
         self.retention = timedelta(hours=retention_hours)
         self.abandoned_seconds = abandoned_hours * 3600
         self.attempts = attempts
+        self.owner = owner or Owner()
 
     def close(self) -> None:
         """End the session."""
@@ -171,19 +188,22 @@ class Handoff:
         through: int = -1,
         state: State | None = None,
         *,
+        complete: date | None = None,
         force: Collection[str] = (),
     ) -> HandoffResult:
         """Make the Snowflake table of `contract` equal to its Delta table at `version`, which includes the journal up to `through`.
 
-        state: from `read_state`, read here if None. force: slices to hand off though nothing says that they differ. Where Snowflake has that
-        version or a newer one already, no statement is sent. Raises `LakehouseError` when what arrived is not what was sent (nothing is
-        published then), or when the race with other publishers is lost `attempts` times.
+        complete: the batch date up to which it includes everything; where nothing else is new, it is recorded by one UPDATE. state: from `read_state`, read here if None. force: slices to hand off though nothing says that they differ. Where Snowflake has that
+        version or a newer one already, no statement is sent. Raises `LakehouseError` when the database serves another lakehouse, when what arrived
+        is not what was sent (nothing is published then), or when the race with other publishers is lost `attempts` times.
         """
         before = self.session.statements
         lost: BaseException | None = None
         tried: list[_Attempt] = []
         for _ in range(self.attempts):
-            tried.append(_Attempt(self, spark, contract, version, through, state or self.read_state(), frozenset(force)))
+            state = state or self.read_state()
+            refuse_another(self.names, self.owner.another((t.lakehouse_id, t.delta_table_id) for t in state.tables.values()))
+            tried.append(_Attempt(self, spark, contract, version, through, complete, state, frozenset(force)))
             try:
                 result = tried[-1].run()
             except _MovedOnError as error:
@@ -246,20 +266,24 @@ class Handoff:
         # Where the log had let go of the commit already when it was acknowledged, there is nothing to compare but the versions.
         return digest == known.delta_commit and (digest != "" or known.version <= self.store.version(contract.name))
 
-    def verify(self, spark: SparkSession, contract: Contract, limit: int = 20) -> verify.VerifyResult:
-        """Compare the Snowflake table with the ledger and, while it is readable, with the Delta snapshot; names up to `limit` differing rows."""
-        return verify.verify(self.session, self.names, self.store, spark, contract, limit)
+    def verify(
+        self, spark: SparkSession, contract: Contract, limit: int = 20, slices: Collection[str] | None = None
+    ) -> verify.VerifyResult:
+        """Compare the Snowflake table, or some slices of it, with the ledger and, while it is readable, with the Delta snapshot; names up to
+        `limit` differing rows."""
+        return verify.verify(self.session, self.names, self.store, spark, contract, limit, slices)
 
-    def repair(self, spark: SparkSession, contract: Contract) -> HandoffResult:
+    def repair(self, spark: SparkSession, contract: Contract, slices: Collection[str] | None = None) -> HandoffResult:
         """Hand the slices that `verify` finds to differ off again: from the acknowledged snapshot, or from the current one where it is gone."""
         for _ in range(self.attempts):
-            found = self.verify(spark, contract, limit=0)
+            found = self.verify(spark, contract, limit=0, slices=slices)
             state = self.read_state()
             known = state.tables.get(contract.table.upper())
             if found.equal or known is None or known.version < 0:
                 return HandoffResult(contract.name, "unchanged", found.version)
             version = found.version if found.snapshot_readable else self.store.version(contract.name)
-            result = self.hand_off(spark, contract, version, known.through, state, force=[d.slice for d in found.slices])
+            differing = [d.slice for d in found.slices]
+            result = self.hand_off(spark, contract, version, known.through, state, complete=known.complete_through, force=differing)
             if result.outcome != "unchanged":
                 return result
             # Another publisher was first, with a newer version, of which this knows nothing: look again.
@@ -274,11 +298,14 @@ class Handoff:
 
     def plan(self, contracts: Collection[Contract]) -> list[deploy.PlannedStatement]:
         """The DDL that is pending, each with its class."""
-        return deploy.plan(self.session, self.names, contracts)
+        return deploy.plan(self.session, self.names, contracts, self.owner)
 
-    def deploy(self, contracts: Collection[Contract], *, allow_breaking: bool = False) -> list[deploy.PlannedStatement]:
-        """Execute what `plan` says; returns it. Raises `LakehouseError` for breaking changes unless they are allowed, and executes nothing then."""
-        return deploy.deploy(self.session, self.names, contracts, allow_breaking=allow_breaking)
+    def deploy(
+        self, contracts: Collection[Contract], *, allow_breaking: bool = False, take_over: bool = False
+    ) -> list[deploy.PlannedStatement]:
+        """Execute what `plan` says; returns it. Raises `LakehouseError` for breaking changes and for another lakehouse's database unless they are
+        allowed, and executes nothing then."""
+        return deploy.deploy(self.session, self.names, contracts, self.owner, allow_breaking=allow_breaking, take_over=take_over)
 
     def settle(self, intent: Intent) -> None:
         """Clear up after a hand-off that is over or dead: its view, its local files, its intent; in this order, so that each can be repeated."""
@@ -326,13 +353,18 @@ class Handoff:
         state = self.read_state()
         pending = tuple(i for i in state.intents if not i.published)
         under_way = {i.table for i in pending}
-        unpublished = {d for d in self._unpublished({e.directory for e in entries}) if d.partition("/")[0].upper() not in under_way}
+        unpublished = self._unpublished({e.directory for e in entries})
+        orphaned = {d for d in unpublished if d.partition("/")[0].upper() not in under_way}
+        data = [e for e in entries if not e.is_manifest]
         return HandoffStatus(
             tuple(t for _, t in sorted(state.tables.items())),
             pending,
-            len(entries),
-            sum(e.bytes for e in entries),
-            sum(e.directory in unpublished for e in entries),
+            len(data),
+            sum(e.bytes for e in data),
+            sum(e.directory in orphaned for e in data),
+            sum(e.directory not in unpublished for e in data),
+            sum(e.directory in unpublished - orphaned for e in data),
+            min((e.modified for e in data), default=None),
         )
 
 
@@ -343,10 +375,18 @@ class _Attempt:
     """
 
     def __init__(
-        self, parent: Handoff, spark: SparkSession, contract: Contract, version: int, through: int, state: State, force: frozenset[str]
+        self,
+        parent: Handoff,
+        spark: SparkSession,
+        contract: Contract,
+        version: int,
+        through: int,
+        complete: date | None,
+        state: State,
+        force: frozenset[str],
     ):
         self.parent, self.spark, self.contract, self.version, self.through = parent, spark, contract, version, through
-        self.state, self.force = state, force
+        self.complete, self.state, self.force = complete, state, force
         self.session, self.names, self.store = parent.session, parent.names, parent.store
         self.table = contract.table.upper()
         self.known = state.tables.get(self.table)
@@ -378,6 +418,10 @@ class _Attempt:
         fits = known is not None and self.parent.continues(self.contract, known)
         # What is asked for by force is of this version too: over a newer one it would publish rows of the past.
         if known is not None and fits and (self.version < known.version or (self.version == known.version and not self.force)):
+            if self.version == known.version and self.complete not in (None, known.complete_through):
+                with self._step("publish"):
+                    self._acknowledge()
+                return HandoffResult(self.contract.name, "acknowledged", known.version, table_rows=known.rows)
             return HandoffResult(self.contract.name, "unchanged", known.version, table_rows=known.rows)
         with self._step("diff"):
             difference = self._diff(fits)
@@ -448,9 +492,12 @@ class _Attempt:
                 self.delta_commit,
                 self.version,
                 self.through,
+                self.complete,
+                self.parent.owner.id,
                 self.table,
                 self.known.handoff_id,
                 self.known.version,
+                self.known.lakehouse_id,
             )
         except DatabaseError as error:
             if error.errno == CONFLICT:
@@ -489,7 +536,7 @@ class _Attempt:
                 difference.slices,
                 files,
             )
-            (folder / "manifest.json").write_text(manifest.json(), encoding="utf-8")
+            (folder / f"{self.id}.json").write_text(manifest.json(), encoding="utf-8")
         point("exported")
         with self._step("put"):
             put = self._put(manifest, folder)
@@ -515,10 +562,20 @@ class _Attempt:
         for file in manifest.files:
             if file.name in there:
                 (folder / file.name).unlink(missing_ok=True)
+        size, target = sum(f.bytes for f in missing), self.names.directory(self.contract, manifest.directory)
+        logger.info(
+            "%s: sending %d files of %d bytes to %s; %d lie there already",
+            self.contract.name,
+            len(missing),
+            size,
+            target,
+            len(manifest.files) - len(missing),
+        )
         if missing:
             self.sent = f"{self.contract.table}/{manifest.directory}"
-            stage.put_files(self.session, folder, self.names.directory(self.contract, manifest.directory), len(missing))
-        return sum(f.bytes for f in missing)
+            stage.put_files(self.session, folder, target, len(missing))
+        stage.put_manifest(self.session, folder / f"{self.id}.json", target)
+        return size
 
     def _names_on_stage(self, entries: Collection[stage.StageEntry], manifest: Manifest) -> set[str]:
         directory = f"{self.contract.table}/{manifest.directory}"
@@ -555,6 +612,8 @@ class _Attempt:
                 expected = (self.known.handoff_id, self.known.version) if self.known else ("", -1)
                 if not found or (found[0][0], int(found[0][1])) != expected:
                     raise _MovedOnError("another publisher was first")
+                if self.parent.owner.another((row[2], row[3]) for row in found):
+                    raise _MovedOnError("another lakehouse took the database over")
                 self._replace(manifest)
                 self._enter(manifest, difference)
                 finished = True
@@ -670,6 +729,8 @@ class _Attempt:
             self.through,
             sum(s.rows for s in total),
             sum(s.hash for s in total),
+            self.complete,
+            self.parent.owner.id,
             self.table,
         )
         point("acknowledged")

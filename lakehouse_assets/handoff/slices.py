@@ -90,6 +90,29 @@ def order(contract: Contract) -> Callable[[str], tuple[bool, int | str]]:
     return lambda name: (name != NULL, int(name) if numeric else name)
 
 
+def between(contract: Contract, said: str) -> list[str]:
+    """The names of the slices that `FROM..TO` says, both included, or of the one that is named alone. Raises `LakehouseError` where it says none."""
+    first, dots, last = said.strip().partition("..")
+    last = last if dots else first
+    kind = handoff_slice(contract).kind
+    try:
+        if kind == "column" and first == last == NULL:
+            return [NULL]
+        if kind == "column":
+            days = date.fromisoformat(first), date.fromisoformat(last)
+            names = [date.fromordinal(n).isoformat() for n in range(days[0].toordinal(), days[1].toordinal() + 1)]
+        elif kind == "hash":
+            names = [str(n) for n in range(int(first), int(last) + 1) if 0 <= n < handoff_slice(contract).buckets]
+        else:
+            names = [WHOLE] if first == last == WHOLE else []
+    except ValueError:
+        names = []
+    if not names:
+        wanted = {"column": "dates as 2010-12-01..2010-12-31, or null", "hash": "buckets as 0..3", "whole": WHOLE}[kind]
+        raise LakehouseError(f"{said!r} names no hand-off slices of {contract.name}; give {wanted}.")
+    return names
+
+
 def _whole(names: Collection[str]) -> str:
     return "1 = 1" if names else "1 = 0"
 

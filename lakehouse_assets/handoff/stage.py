@@ -13,10 +13,16 @@ from snowflake.connector.errors import DatabaseError
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff.session import Session
 
+MANIFESTS = ".manifest"
+"""Manifests lie in a directory of that ending beside the one of their files: a view reads all that lies in one."""
+
 
 @dataclass(frozen=True)
 class StageEntry:
-    """A file on the stage: its path below the stage, its size as the stage keeps it (padded on a real account), when it came."""
+    """A file on the stage: its path below the stage, its size as the stage keeps it (padded on a real account), when it came.
+
+    directory: the one of the hand-off's data files, for its manifest too.
+    """
 
     path: str
     bytes: int
@@ -24,11 +30,15 @@ class StageEntry:
 
     @property
     def directory(self) -> str:
-        return self.path.rpartition("/")[0]
+        return self.path.rpartition("/")[0].removesuffix(MANIFESTS)
 
     @property
     def name(self) -> str:
         return self.path.rpartition("/")[2]
+
+    @property
+    def is_manifest(self) -> bool:
+        return self.path.rpartition("/")[0].endswith(MANIFESTS)
 
 
 def list_files(session: Session, path: str) -> list[StageEntry]:
@@ -40,11 +50,20 @@ def list_files(session: Session, path: str) -> list[StageEntry]:
 def put_files(session: Session, folder: Path, target: str, expected: int) -> None:
     """Send the Parquet files of a local folder. Raises `LakehouseError` unless `expected` files arrive."""
     # One statement: the connector sends the files of a wildcard in parallel. OVERWRITE is not needed, for names hold the content's hash.
+    _put(session, folder / "*.parquet", target, expected)
+
+
+def put_manifest(session: Session, file: Path, target: str) -> None:
+    """Send a manifest, named by its hand-off, beside the stage directory of the files it tells of."""
+    _put(session, file, f"{target.rstrip('/')}{MANIFESTS}/", 1)
+
+
+def _put(session: Session, files: Path, target: str, expected: int) -> None:
     try:
-        rows = session.run(f"PUT 'file://{folder.as_posix()}/*.parquet' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
+        rows = session.run(f"PUT 'file://{files.as_posix()}' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
     except DatabaseError as error:
         raise LakehouseError(
-            f"Sending {expected} files from {folder} to the stage directory {target} failed: {error}; see that the files are there and the role may write, "
+            f"Sending {expected} files from {files.parent} to the stage directory {target} failed: {error}; see that the files are there and the role may write, "
             "and run again."
         ) from error
     failed = [row for row in rows if str(row[6]).upper() not in ("UPLOADED", "SKIPPED")]
@@ -65,6 +84,7 @@ def outlived(entries: Iterable[StageEntry], retention: timedelta) -> list[str]:
 
 
 def remove(session: Session, stage_path: str, directories: Iterable[str]) -> None:
-    """Remove directories from the stage; one that is not there is none to remove."""
+    """Remove directories from the stage with their manifests; one that is not there is none to remove."""
     for directory in sorted(directories):
         session.run(f"REMOVE {stage_path}/{directory}/")
+        session.run(f"REMOVE {stage_path}/{directory}{MANIFESTS}/")

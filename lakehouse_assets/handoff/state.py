@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 import psutil
 
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import sql
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
@@ -22,7 +23,8 @@ from lakehouse_assets.handoff.sums import SliceSum, snowflake_sums
 @dataclass(frozen=True)
 class TableState:
     """What Snowflake has acknowledged of a table. `version` is -1 before the first hand-off; `delta_commit` is the digest of that version's commit
-    (`DeltaStore.digest`); `published_at` is UTC without zone."""
+    (`DeltaStore.digest`); `published_at` is UTC without zone; `lakehouse_id` is whose table it is, empty while nobody has published it;
+    `complete_through` the newest batch date up to which everything landed is in it."""
 
     table: str
     delta_table_id: str
@@ -34,6 +36,8 @@ class TableState:
     rows: int
     hash: int
     published_at: datetime | None
+    lakehouse_id: str = ""
+    complete_through: date | None = None
 
 
 @dataclass(frozen=True)
@@ -96,19 +100,66 @@ def read_state(session: Session, names: TargetNames) -> State:
             rows,
             digest,
             published_at,
+            lakehouse_id,
+            complete_through,
             owner,
             age,
             published,
         ) = row
         if kind == "table":
             tables[name] = TableState(
-                name, table_id, commit or "", int(version), fingerprint, handoff_id, int(through), int(rows), int(digest), published_at
+                name,
+                table_id,
+                commit or "",
+                int(version),
+                fingerprint,
+                handoff_id,
+                int(through),
+                int(rows),
+                int(digest),
+                published_at,
+                lakehouse_id or "",
+                complete_through,
             )
         elif kind == "intent":
             intents.append(Intent(handoff_id, name, int(since), int(version), owner, float(age), bool(published)))
         else:
             objects[name] = fingerprint
     return State(tables, tuple(intents), objects)
+
+
+class Owner:
+    """The lakehouse whose tables are handed off. It is known by its journal; where that was made anew, by gold tables that are still the same.
+
+    journal: the id of the journal, empty while there is none. tables: the ids of the gold tables.
+    """
+
+    def __init__(self, journal: Callable[[], str] = str, tables: Callable[[], Collection[str]] = tuple):
+        self._ask, self._tables, self._id = journal, tables, ""
+
+    @property
+    def id(self) -> str:
+        self._id = self._id or self._ask()
+        return self._id
+
+    def another(self, found: Iterable[tuple[str | None, str]]) -> str:
+        """Which other lakehouse is served, in a few words; empty where none is. found: lakehouse, empty for nobody's, and Delta table id of
+        state rows."""
+        others = {(owner, table) for owner, table in found if owner and owner != self.id}
+        if others:
+            tables = set(self._tables())
+            others = {(owner, table) for owner, table in others if table not in tables}
+        named = ", ".join(sorted({str(owner) for owner, _ in others}))
+        return f"serves another lakehouse ({named}; this one is {self.id or 'without a journal'})" if named else ""
+
+
+def refuse_another(names: TargetNames, said: str) -> None:
+    """Raise `LakehouseError` where a database serves another lakehouse. said: what `Owner.another` says of it."""
+    if said:
+        raise LakehouseError(
+            f"The database {names.database} {said}, so nothing was done; set LAKEHOUSE_DATABASE to a database of this one's own, or let it replace what "
+            "the other serves by `lakehouse deploy --take-over`."
+        )
 
 
 def read_slices(session: Session, names: TargetNames, table: str) -> dict[str, SliceSum]:

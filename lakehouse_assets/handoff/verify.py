@@ -5,7 +5,7 @@ Does not belong here: mending it (`handoff.Handoff.repair`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,7 +51,8 @@ class RowDifference:
 class VerifyResult:
     """What a reconciliation found.
 
-    version: the acknowledged Delta version, -1 where the table was never handed off. rows: rows in Snowflake. slices: those that differ.
+    version: the acknowledged Delta version, -1 where the table was never handed off. rows: rows in Snowflake, of the slices compared. slices:
+    those that differ.
     row_differences: up to the limit asked for, empty where the snapshot is gone. snapshot_readable: whether the snapshot took part.
     """
 
@@ -69,16 +70,22 @@ class VerifyResult:
 
 
 def verify(
-    session: Session, names: TargetNames, store: DeltaStore, spark: SparkSession, contract: Contract, limit: int = 20
+    session: Session,
+    names: TargetNames,
+    store: DeltaStore,
+    spark: SparkSession,
+    contract: Contract,
+    limit: int = 20,
+    chosen: Collection[str] | None = None,
 ) -> VerifyResult:
-    """Compare every slice of the Snowflake table with the ledger and, while readable, with the acknowledged Delta snapshot.
+    """Compare every slice of the Snowflake table, or the chosen ones, with the ledger and, while readable, with the acknowledged Delta snapshot.
 
     State, ledger and table are statements of their own, each of which sees what is committed by then; so the look is repeated where a hand-off
     published meanwhile. Raises `LakehouseError` where that happens `LOOKS` times.
     """
     known = read_state(session, names).tables.get(contract.table.upper())
     for _ in range(LOOKS):
-        result = _look(session, names, store, spark, contract, known, limit)
+        result = _look(session, names, store, spark, contract, known, limit, chosen)
         before, known = known, read_state(session, names).tables.get(contract.table.upper())
         if known == before:
             return result
@@ -95,13 +102,15 @@ def _look(
     contract: Contract,
     known: TableState | None,
     limit: int,
+    chosen: Collection[str] | None,
 ) -> VerifyResult:
     table = contract.table.upper()
-    ledger = read_slices(session, names, table)
-    found = sums.snowflake_sums(session, sums.snowflake_query(names, contract))
+    ledger = {n: s for n, s in read_slices(session, names, table).items() if chosen is None or n in chosen}
+    predicate = "1 = 1" if chosen is None else slices.snowflake_predicate(contract, chosen)
+    found = sums.snowflake_sums(session, sums.snowflake_query(names, contract, predicate))
     snapshot: dict[str, SliceSum] | None = None
     if known is not None and known.version >= 0 and known.fingerprint == sums.schema_fingerprint(contract):
-        snapshot = _snapshot_sums(store, spark, contract, known)
+        snapshot = _snapshot_sums(store, spark, contract, known, chosen)
     compared: set[str] = {*found, *ledger, *(snapshot or {})}
     differing = tuple(
         SliceDifference(
@@ -127,13 +136,15 @@ def _look(
     )
 
 
-def _snapshot_sums(store: DeltaStore, spark: SparkSession, contract: Contract, known: TableState) -> dict[str, SliceSum] | None:
+def _snapshot_sums(
+    store: DeltaStore, spark: SparkSession, contract: Contract, known: TableState, chosen: Collection[str] | None
+) -> dict[str, SliceSum] | None:
     """The sums of the acknowledged snapshot; None where it is gone, also where another history now counts that version."""
     name = contract.name
     if not store.exists(name) or store.table_id(name) != known.delta_table_id or store.digest(name, known.version) != known.delta_commit:
         return None
     try:
-        return sums.spark_sums(store.frame(spark, name, known.version), contract)
+        return sums.spark_sums(store.frame(spark, name, known.version), contract, chosen)
     except Exception as error:
         # Engines have each their own error for a file that VACUUM took; whether one did, the store knows. Any other trouble is to be told: it would
         # take the snapshot out of the proof without a word.

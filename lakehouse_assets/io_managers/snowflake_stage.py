@@ -18,6 +18,7 @@ from lakehouse_assets.handoff.handoff import Handoff
 from lakehouse_assets.handoff.state import Published, State
 from lakehouse_assets.io_managers.metadata import say, with_run
 from lakehouse_assets.resources.handoff import HandoffResource, served
+from lakehouse_assets.sources.complete import complete_through, included
 
 RETRIES = 3
 """How often a step is tried again after its connection broke."""
@@ -90,18 +91,21 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
         handoff, state = self._session()
         lakehouse = self.handoff.lakehouse.lakehouse
         head = lakehouse.upstream_heads([obj.name])[obj.name]
-        through = head.consumed.through if head.consumed else -1
+        through = included(lakehouse, obj.name)
+        complete = complete_through(lakehouse, through)
         acknowledged = handoff.acknowledged(contract(obj.name), state)
         # The newest version holds the rows of the data version, and its files are there also after a vacuum.
         version = head.version if acknowledged < head.data_version else acknowledged
-        result = handoff.hand_off(lakehouse.spark, contract(obj.name), version, through, state)
+        result = handoff.hand_off(lakehouse.spark, contract(obj.name), version, through, state, complete=complete)
         table = {
             "delta_version": result.version,
             "dagster/row_count": result.table_rows,
             "consumed": dg.MetadataValue.json({obj.name: result.version}),
+            "complete_through": complete.isoformat() if complete else "",
         }
         run = {
             "outcome": result.outcome,
+            "compared": result.compared,
             "handoff_id": result.handoff_id or "",
             "slices": len(result.slices),
             "rows": result.rows,

@@ -13,13 +13,14 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.delta.evolution import PlannedChange
+from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.delta.store import refuse_breaking as refuse_lost_rows
 from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
-from lakehouse_assets.handoff.deploy import PlannedStatement
+from lakehouse_assets.handoff.deploy import PlannedStatement, refuse_foreign
 from lakehouse_assets.handoff.deploy import refuse_breaking as refuse_lost_columns
 from lakehouse_assets.handoff.handoff import Handoff
 from lakehouse_assets.handoff.names import TargetNames
-from lakehouse_assets.handoff.state import State
+from lakehouse_assets.handoff.state import Owner, State
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.resources.snowflake import SnowflakeAccount
 from lakehouse_assets.settings import Settings
@@ -90,9 +91,18 @@ class HandoffResource(dg.ConfigurableResource):
                 self.lakehouse.local_staging / "handoff",
                 file_bytes=self.file_mb * 1024 * 1024,
                 retention_hours=self.retention_hours,
+                owner=Owner(self._journal_id, self._table_ids),
             )
             stack.callback(handoff.close)
             yield handoff
+
+    def _journal_id(self) -> str:
+        store = self.lakehouse.lakehouse.store
+        return store.table_id(JOURNAL) if store.exists(JOURNAL) else ""
+
+    def _table_ids(self) -> list[str]:
+        store = self.lakehouse.lakehouse.store
+        return [store.table_id(c.name) for c in served().values() if store.exists(c.name)]
 
     def state(self, handoff: Handoff) -> State | None:
         """What Snowflake has acknowledged; None where nothing is deployed yet, or a record that lacks columns."""
@@ -120,20 +130,22 @@ class HandoffResource(dg.ConfigurableResource):
         store = self.lakehouse.lakehouse.store
         return Plan([change for c in CONTRACTS.values() for change in store.plan(c)], handoff.plan(list(served().values())))
 
-    def deploy(self, handoff: Handoff, *, allow_breaking: bool = False) -> Plan:
+    def deploy(self, handoff: Handoff, *, allow_breaking: bool = False, take_over: bool = False) -> Plan:
         """Do what `plan` says, lakehouse first; returns what was done.
 
-        Raises `LakehouseError` where the plan takes something away from Snowflake's readers and that is not allowed, or asks rows of the lakehouse
-        for what they cannot follow, which never is; nothing is done then.
+        Raises `LakehouseError` where the plan takes something away from Snowflake's readers, or the database from another lakehouse, and that is
+        not allowed, or asks rows of the lakehouse for what they cannot follow, which never is; nothing is done then.
         """
         store, planned = self.lakehouse.lakehouse.store, self.plan(handoff)
         for name in {change.object for change in planned.delta}:
             refuse_lost_rows([change for change in planned.delta if change.object == name], store.uri(name))
+        if not take_over:
+            refuse_foreign(handoff.names, planned.snowflake)
         if not allow_breaking:
             refuse_lost_columns(planned.snowflake)
         for name in dict.fromkeys(change.object for change in planned.delta):
             store.evolve(CONTRACTS[name])
-        return Plan(planned.delta, handoff.deploy(list(served().values()), allow_breaking=allow_breaking))
+        return Plan(planned.delta, handoff.deploy(list(served().values()), allow_breaking=allow_breaking, take_over=take_over))
 
     def behind(self, handoff: Handoff, state: State | None = None) -> dict[str, str]:
         """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over. state: read here if None."""

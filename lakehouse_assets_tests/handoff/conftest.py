@@ -104,13 +104,18 @@ def any_row(rng: random.Random, key: int, day: date | None, digits: int = 38) ->
 
 
 @pytest.fixture(scope="session")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def account_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the embedded account of this test run keeps its files."""
+    return tmp_path_factory.mktemp("account")
+
+
+@pytest.fixture(scope="session")
+def account(account_home: Path) -> Iterator[dict[str, Any]]:
     """How to connect to an embedded account of this test run's own."""
     from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running, stop
 
-    home = tmp_path_factory.mktemp("account")
-    yield connection_arguments(ensure_running(home))
-    stop(home)
+    yield connection_arguments(ensure_running(account_home))
+    stop(account_home)
 
 
 @dataclass

@@ -237,6 +237,22 @@ def test_the_roles_script_is_snowflake_sql_and_is_refused_by_the_embedded_accoun
     assert_parses(script)
 
 
+def test_the_rendered_script_is_a_whole_deployment(lakehouse_of: Any) -> None:
+    """A pipeline that deploys by scripts must leave an account in which nothing is left to deploy, for the loader's role may not."""
+    lakehouse: Lakehouse = lakehouse_of(deploy=False)
+    contracts = [*SERVED, lakehouse.contract]
+    script = deploy.script(lakehouse.names, contracts)
+    assert_parses(script)
+    for statement in script.split(";\n"):
+        if statement.strip():
+            lakehouse.sql(statement)
+    assert lakehouse.handoff.plan(contracts) == []
+    assert lakehouse.handoff.deployed(contracts)
+    lakehouse.add(FIRST_DAY)
+    lakehouse.hand_off()
+    assert_equal(lakehouse)
+
+
 def test_definitions_are_snowflake_sql() -> None:
     """The embedded account takes more dialects than Snowflake does."""
     names = TargetNames()
@@ -248,7 +264,7 @@ def test_definitions_are_snowflake_sql() -> None:
         sql.statement("tables", n, **fields) for n in sql.names("tables") if n.startswith(("add_", "widen_", "set_", "drop_", "comment_"))
     ]
     assert_parses(";\n".join(statements) + ";\n")
-    assert_parses(deploy.external_lane_script(names, SERVED[0], "s3://bucket/handoff/", "LAKEHOUSE_STORAGE"))
+    assert_parses(deploy.external_lane_script(names, SERVED, "s3://bucket/handoff/", "LAKEHOUSE_STORAGE"))
 
 
 def test_what_a_hand_off_sends_is_snowflake_sql(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,9 +98,9 @@ def test_a_table_that_snowflake_has_costs_no_statement(lakehouse: Lakehouse) -> 
 def test_a_hand_off_takes_few_statements(lakehouse: Lakehouse) -> None:
     """Each costs a round trip, and on a real account warehouse time."""
     lakehouse.add(D1, D2)
-    assert lakehouse.hand_off(state=lakehouse.handoff.read_state()).statements == 17, "the whole table"
+    assert lakehouse.hand_off(state=lakehouse.handoff.read_state()).statements == 18, "the whole table"
     lakehouse.add(D2)
-    assert lakehouse.hand_off(state=lakehouse.handoff.read_state()).statements == 18, "a slice"
+    assert lakehouse.hand_off(state=lakehouse.handoff.read_state()).statements == 19, "a slice"
     lakehouse.delete(f"day = '{D1}'")
     assert lakehouse.hand_off(state=lakehouse.handoff.read_state()).statements == 14, "no file"
 
@@ -124,6 +124,21 @@ def test_a_version_without_other_rows_is_acknowledged_by_one_update(lakehouse: L
         before.hash,
         before.published_at,
     )
+    assert_equal(lakehouse)
+
+
+def test_a_later_batch_date_of_an_unchanged_table_is_recorded_by_one_update(lakehouse: Lakehouse) -> None:
+    """Readers must see that the table is up to date although nothing in it has changed, and the warehouse must not wake for nothing."""
+    lakehouse.add(D1)
+    lakehouse.hand_off(complete=D1)
+    for complete, outcome, statements in [(D1, "unchanged", 0), (D2, "acknowledged", 1), (D2, "unchanged", 0)]:
+        result = lakehouse.hand_off(state=lakehouse.handoff.read_state(), complete=complete)
+        assert (result.outcome, result.statements) == (outcome, statements)
+    shown = lakehouse.sql(f"SELECT COMPLETE_THROUGH FROM {lakehouse.names.sql['ops']}.FRESHNESS")
+    assert [tuple(r) for r in shown] == [(D2,)]
+    lakehouse.sql(f"DELETE FROM {lakehouse.names.table(lakehouse.contract)}")
+    lakehouse.handoff.repair(lakehouse.spark, lakehouse.contract)
+    assert lakehouse.handoff.read_state().tables["THINGS"].complete_through == D2
     assert_equal(lakehouse)
 
 

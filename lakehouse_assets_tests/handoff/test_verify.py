@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.handoff import slices
 from lakehouse_assets.handoff.session import Session
-from lakehouse_assets_tests.handoff.conftest import FIRST_DAY, Everything, Hashed, Lakehouse, Undivided
+from lakehouse_assets_tests.handoff.conftest import FIRST_DAY, Everything, Hashed, Lakehouse, Undivided, contract
 from lakehouse_assets_tests.handoff.test_handoff import assert_equal, assert_tidy
 
 D1, D2, D3 = (FIRST_DAY + timedelta(days=i) for i in range(3))
@@ -128,3 +130,41 @@ def test_a_snapshot_that_cannot_be_read_for_another_reason_is_told(lakehouse: La
         Path(file).unlink()
     found = lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract)
     assert (found.equal, found.snapshot_readable) == (True, False)
+
+
+@pytest.mark.parametrize(("model", "said"), [(Everything, f"{D1}..{D2}"), (Hashed, "0..3"), (Undivided, "all")])
+def test_a_range_of_slices_is_proved_and_repaired_alone(lakehouse_of: Any, model: Any, said: str) -> None:
+    """A month of a table of ten years must be provable without reading ten years."""
+    lakehouse: Lakehouse = lakehouse_of(model)
+    lakehouse.add(D1, D2, D3, None, number=9)
+    lakehouse.hand_off()
+    chosen = slices.between(lakehouse.contract, said)
+    table = lakehouse.names.table(lakehouse.contract)
+    lakehouse.sql(f"DELETE FROM {table} WHERE MOD(ID, 2) = 0")
+    everything = lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract)
+    found = lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract, limit=100, slices=chosen)
+    inside = {d.slice for d in everything.slices} & {*chosen}
+    assert inside
+    assert {d.slice for d in found.slices} == inside
+    assert found.slices_compared == len(inside)
+    assert {d.key["id"] % 2 for d in found.row_differences} == {0}
+    repaired = lakehouse.handoff.repair(lakehouse.spark, lakehouse.contract, chosen)
+    assert set(repaired.slices) == inside
+    assert lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract, slices=chosen).equal
+    assert {d.slice for d in lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract).slices} == {
+        d.slice for d in everything.slices
+    } - inside
+
+
+def test_a_range_without_slices_is_refused_with_what_to_write() -> None:
+    """A typing error must not pass for proof."""
+    for model, said, wanted in [
+        (Everything, "2010-12-31..2010-12-01", "dates as"),
+        (Everything, "december", "dates as"),
+        (Hashed, "7..9", "buckets as"),
+        (Undivided, "1..2", "give all"),
+    ]:
+        with pytest.raises(LakehouseError, match=rf"'{said}' names no hand-off slices of gold\.things; .*{wanted}"):
+            slices.between(contract(model), said)
+    assert slices.between(contract(Everything), "null") == ["null"]
+    assert slices.between(contract(Hashed), "5..9") == ["5", "6"]

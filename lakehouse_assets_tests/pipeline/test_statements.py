@@ -52,7 +52,7 @@ def test_a_run_over_unchanged_tables_sends_one_statement_for_all_of_them(
     with recording(monkeypatch) as sent:
         result = job.execute_in_process(instance=world.instance, partition_key=key)
     assert result.success
-    outcomes = [m.metadata["outcome"].value for table in tables for m in result.asset_materializations_for_node("__".join(table.path))]
+    outcomes = [m.metadata["run/outcome"].value for table in tables for m in result.asset_materializations_for_node("__".join(table.path))]
     assert outcomes == ["unchanged"] * len(tables)
     assert len(sent) == 1, sent
     assert "HANDOFF_STATE" in sent[0]

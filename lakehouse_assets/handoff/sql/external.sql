@@ -13,3 +13,6 @@ CREATE OR REPLACE EXTERNAL TABLE {staging}.{external} (
 LOCATION = @{stage}_EXTERNAL/{table}/
 AUTO_REFRESH = FALSE
 FILE_FORMAT = (FORMAT_NAME = '{file_format}')
+
+-- name: refresh
+ALTER EXTERNAL TABLE {staging}.{external} REFRESH

@@ -59,3 +59,9 @@ GRANT SELECT ON ALL VIEWS IN SCHEMA {analytics} TO ROLE {reader}
 
 -- name: reader_future_views
 GRANT SELECT ON FUTURE VIEWS IN SCHEMA {analytics} TO ROLE {reader}
+
+-- name: reader_ops
+GRANT USAGE ON SCHEMA {ops} TO ROLE {reader}
+
+-- name: reader_freshness
+GRANT SELECT ON VIEW {ops}.FRESHNESS TO ROLE {reader}
