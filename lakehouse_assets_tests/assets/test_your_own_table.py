@@ -6,11 +6,10 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-import pandera.polars as pa
 import pytest
 
 from lakehouse_assets.assets import gold
-from lakehouse_assets.contracts import CONTRACTS, Contract, types
+from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv, rates_csv
 
@@ -27,12 +26,13 @@ def code(kind: str) -> str:
 @pytest.fixture
 def world(make_world: NewWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     """A lakehouse with the table of the document in its graph."""
-    words = {"pa": pa, **{n: getattr(types, n) for n in ("Day", "Text", "Whole", "Money")}}
-    exec(code("contract"), words)
-    monkeypatch.setitem(CONTRACTS, NAME, Contract(NAME, words["CountryMonths"]))
-    # `fingerprint` reads the source of the transform's module, so it must be one.
+    # The contract's block stands in `contracts/gold.py`, which has these imports. Both are modules, for fingerprints and links ask for their source.
+    imports = "import pandera.polars as pa\nfrom lakehouse_assets.contracts.types import Day, Money, Text, Whole\n"
+    (tmp_path / "own_contract_example.py").write_text(imports + code("contract"))
     (tmp_path / "own_table_example.py").write_text(code("transform"))
     monkeypatch.syspath_prepend(tmp_path)
+    model = importlib.import_module("own_contract_example").CountryMonths
+    monkeypatch.setitem(CONTRACTS, NAME, Contract(NAME, model))
     monkeypatch.setattr(gold, "TABLES", [*gold.TABLES, importlib.import_module("own_table_example").country_months])
     return make_world()
 
