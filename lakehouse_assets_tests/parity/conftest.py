@@ -52,7 +52,9 @@ def outcome(world: World) -> State:
 
 def loaded(engine: str, landing: Path, root: Path) -> tuple[State, dict[str, int]]:
     """The lakehouse's tables as an engine loads them, by `loading.py`, and their versions."""
-    outside = {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_"))}
+    outside = {
+        k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_", "SPARK_"))
+    }  # a remote session leaves SPARK_… behind
     said = {
         "LAKEHOUSE_ENGINE": engine,
         "LAKEHOUSE_HOME": str(root),

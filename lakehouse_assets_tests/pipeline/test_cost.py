@@ -47,7 +47,7 @@ def test_a_drop_without_a_date_is_found_in_bronze_on_whatever_day_it_was_seen_fi
     """A run dies between bronze and journal, the next one starts after midnight, and every row of the drop stands in bronze twice."""
     world = make_world()
     world.drop("orders/export.csv", orders(DAYS[0]))
-    world.run(select=["bronze.orders"])
+    world.run(select=["bronze.orders", "bronze.customers", "bronze.fx_rates"])
     (entry,) = {(r["path"], r["content_hash"]) for r in world.delta("bronze.orders").to_pylist()}
     zone = world.resources["lakehouse"].zone
     drops, _ = zone.scan()

@@ -34,7 +34,7 @@ def test_a_command_with_nothing_to_do_sends_one_statement(loaded: tuple[World, S
     with recording(monkeypatch) as sent:
         runner = world.run()
         told = io.StringIO()
-        _print_summary(Console(file=told, width=200), runner, 1.0)
+        _print_summary(Console(file=told, width=200), runner, {}, 1.0)
     assert runner.runs == 0
     assert "SALES_LINES" in told.getvalue()
     assert [s.split()[0] for s in sent] == ["SELECT"], sent
