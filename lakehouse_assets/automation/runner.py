@@ -160,7 +160,7 @@ class Runner:
         outside = (self.start and last < self.start) or (self.end and first > self.end)
         more = "; outside the range, for tables catch up with what had landed" if outside else ""
         self.say(f"Batch dates {first} to {last}, {len(inside)} new drops{more}")
-        chosen = {name for name in force if self.select is None or dg.AssetKey(name.split(".")) in self.select}
+        chosen = {name for name in force if name in self.graph and (self.select is None or dg.AssetKey(name.split(".")) in self.select)}
         config = {"ops": {name.replace(".", "__"): {"config": {"force": True}} for name in chosen}} if chosen else {}
         result = execute_range(
             self.instance,
