@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from lakehouse_assets.contracts import CONTRACTS
 from lakehouse_assets_tests import spark_servers
 from lakehouse_assets_tests.pipeline.conftest import PROJECT, make_world, shared
-from lakehouse_assets_tests.pipeline.world import ROOT, State, World, bag, drops_of
+from lakehouse_assets_tests.pipeline.world import ROOT, State, World, bag, drops_of, outside
 
 __all__ = ["cluster_url", "make_world", "shared"]
 
@@ -52,9 +52,6 @@ def outcome(world: World) -> State:
 
 def loaded(engine: str, landing: Path, root: Path) -> tuple[State, dict[str, int]]:
     """The lakehouse's tables as an engine loads them, by `loading.py`, and their versions."""
-    outside = {
-        k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_", "SPARK_"))
-    }  # a remote session leaves SPARK_… behind
     said = {
         "LAKEHOUSE_ENGINE": engine,
         "LAKEHOUSE_HOME": str(root),
@@ -64,7 +61,7 @@ def loaded(engine: str, landing: Path, root: Path) -> tuple[State, dict[str, int
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "lakehouse_assets_tests.parity.loading"]
-    done = subprocess.run(command, env={**outside, **said}, cwd=root, text=True, capture_output=True)
+    done = subprocess.run(command, env={**outside(), **said}, cwd=root, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     print(engine, done.stdout)
     tables = {name: DeltaTable(str(root / "tables" / name.replace(".", "/"))) for name in CONTRACTS}

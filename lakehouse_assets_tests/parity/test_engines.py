@@ -37,6 +37,7 @@ def test_two_months_come_out_the_same_on_local_spark(two_months: tuple[Path, Tab
     _same_tables("local", two_months, tmp_path)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(1800)
 def test_two_months_come_out_the_same_on_spark_connect(two_months: tuple[Path, Tables], connect_url: str, tmp_path: Path):
     """Else moving to a cluster or Databricks changes figures."""

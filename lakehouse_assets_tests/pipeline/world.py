@@ -125,8 +125,7 @@ class World:
         return [sys.executable, "-c", "from lakehouse_assets.cli import main; main()", *arguments]
 
     def process_environment(self, **more: str) -> dict[str, str]:
-        outside = {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_"))}
-        return {**outside, **self.environment, "PYTHONPATH": str(ROOT), **more}
+        return {**outside(), **self.environment, "PYTHONPATH": str(ROOT), **more}
 
     # -- looking ----------------------------------------------------------------------------------------------------------------------
 
@@ -194,6 +193,11 @@ class World:
             for name in counts:
                 counts[name] += row[name]
         return found
+
+
+def outside() -> dict[str, str]:
+    """The environment for a process of its own: nothing of the application's, and nothing that a Spark session left in this one."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_", "PYTEST_", "SPARK_"))}
 
 
 def drops_of(landing: Path) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 from lakehouse_assets.resources.spark import delta_artifact
 from lakehouse_assets_tests import spark_servers
 from lakehouse_assets_tests.delta.conftest import IN_PROCESS
-from lakehouse_assets_tests.pipeline.world import ROOT
+from lakehouse_assets_tests.pipeline.world import ROOT, outside
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1800)]
 
@@ -55,8 +55,7 @@ def python(*command: str, folder: Path, **said: str) -> str:
     """What a Python process prints, whose Spark keeps jars in the folder alone."""
     (folder / "conf").mkdir(exist_ok=True)
     (folder / "conf" / "spark-defaults.conf").write_text(f"spark.jars.ivy {folder}/ivy\n")
-    outside = {k: v for k, v in os.environ.items() if not k.startswith("LAKEHOUSE_")}
-    environment = {**outside, "PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(folder / "conf"), **said}
+    environment = {**outside(), "PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(folder / "conf"), **said}
     done = subprocess.run([sys.executable, *command], env=environment, cwd=folder, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -112,8 +111,7 @@ def test_the_suite_of_the_stores_holds_on_a_session_of_the_process_itself(tmp_pa
     """Else what passes over Connect fails where Spark is called through py4j: errors, rows and settings have other classes there."""
     suite = str(ROOT / "lakehouse_assets_tests" / "delta" / "test_stores.py")
     settings = {k: v for k, v in os.environ.items() if k.startswith("LAKEHOUSE_SPARK_")}
-    outside = {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "PYTEST_"))}
-    environment = {**outside, **settings, "PYTHONPATH": str(ROOT), IN_PROCESS: "1"}
+    environment = {**outside(), **settings, "PYTHONPATH": str(ROOT), IN_PROCESS: "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", suite]
     done = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout
