@@ -13,4 +13,4 @@ os.environ["SNOWFLAKE_USER"] = "nobody"
 # The key of a service user that cannot be read: a login fails at once, without a network.
 os.environ["SNOWFLAKE_PRIVATE_KEY_PATH"] = __file__
 
-defs = dg.Definitions(jobs=[maintenance_job([])], resources=resources(Settings.model_validate({"snowflake": "account"})))
+defs = dg.Definitions(jobs=[maintenance_job([], [])], resources=resources(Settings.model_validate({"snowflake": "account"})))
