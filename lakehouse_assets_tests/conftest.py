@@ -55,7 +55,7 @@ def connect_spark(spark: Any, connect_url: str) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """The URL of a PostgreSQL, which starts when the first test asks for it."""
     from lakehouse_assets_tests import postgres_server
 
@@ -63,4 +63,13 @@ def postgres() -> Iterator[str]:
     if reason := postgres_server.missing():
         pytest.skip(reason)
     with postgres_server.server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[str]:
+    """The URL of a fresh database in it, dropped after the test."""
+    from lakehouse_assets_tests import postgres_server
+
+    with postgres_server.database(postgres_url) as url:
         yield url

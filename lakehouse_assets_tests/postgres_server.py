@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own for tests. Belongs here: starting and stopping it. Does not belong here: what is kept in it."""
+"""A PostgreSQL server of our own for tests. Belongs here: starting and stopping it, and fresh databases. Does not belong here: what is kept in it."""
 
 import os
 import shutil
@@ -7,10 +7,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 USER, PASSWORD = "lakehouse", "not-a-secret"
 DEBIAN = Path("/usr/lib/postgresql")
+_numbers = count(1)
 
 
 def programs() -> Path | None:
@@ -62,3 +64,17 @@ def server() -> Iterator[str]:
     finally:
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+@contextmanager
+def database(url: str) -> Iterator[str]:
+    """Yields the URL of a fresh database on the server of `url`, which is dropped at the end."""
+    import sqlalchemy
+
+    server = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
+    name = f"test_{next(_numbers)}"
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield f"{url.rpartition('/')[0]}/{name}"
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")

@@ -104,18 +104,21 @@ def any_row(rng: random.Random, key: int, day: date | None, digits: int = 38) ->
 
 
 @pytest.fixture(scope="session")
-def account_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def account_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the embedded account of this test run keeps its files."""
-    return tmp_path_factory.mktemp("account")
+    from lakehouse_assets.resources.embedded_account import stop
+
+    home = tmp_path_factory.mktemp("account")
+    yield home
+    stop(home)
 
 
-@pytest.fixture(scope="session")
-def account(account_home: Path) -> Iterator[dict[str, Any]]:
-    """How to connect to an embedded account of this test run's own."""
-    from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running, stop
+@pytest.fixture
+def account(account_home: Path) -> dict[str, Any]:
+    """How to connect to an embedded account of this test run's own; started anew if it went down idle while other tests ran."""
+    from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running
 
-    yield connection_arguments(ensure_running(account_home))
-    stop(account_home)
+    return connection_arguments(ensure_running(account_home))
 
 
 @dataclass

@@ -4,9 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from dagster._core.events.log import EventLogEntry
 
 from lakehouse_assets.instance.processes import RunProcess
 from lakehouse_assets.instance.runs import RunResult, execute_range
+from lakehouse_assets_tests import postgres_server
 from lakehouse_assets_tests.instance import toy
 from lakehouse_assets_tests.instance.conftest import ROOT, TOY, wait_for
 from lakehouse_assets_tests.instance.test_ui import Ui
@@ -24,34 +23,15 @@ from lakehouse_assets_tests.instance.test_ui import Ui
 ORDERS, LINES = AssetKey(["bronze", "orders"]), AssetKey(["silver", "lines"])
 TABLES = ("event_logs", "asset_keys", "asset_event_tags", "asset_check_executions")
 MOMENTS = ("create_timestamp", "creation_time")
-_numbers = count(1)
 
 Start = Callable[[str], subprocess.Popen[str]]
 
 
-@contextmanager
-def database(postgres: str) -> Iterator[str]:
-    """The URL of a fresh database."""
-    server = sqlalchemy.create_engine(postgres, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
-    name = f"team_{next(_numbers)}"
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield f"{postgres.rpartition('/')[0]}/{name}"
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture
-def url(postgres: str) -> Iterator[str]:
-    with database(postgres) as fresh:
-        yield fresh
-
-
-@pytest.fixture
-def home(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The DAGSTER_HOME of a team's instance, in this process's environment too; takes the place of the local one, for `in_other_process` as well."""
     shutil.copy(ROOT / "deploy" / "dagster.team.yaml", tmp_path / "dagster.yaml")
-    for name, value in {"DAGSTER_HOME": str(tmp_path), "DAGSTER_POSTGRES_URL": url, "DAGSTER_EVENT_BATCH_SIZE": "1000"}.items():
+    for name, value in {"DAGSTER_HOME": str(tmp_path), "DAGSTER_POSTGRES_URL": postgres, "DAGSTER_EVENT_BATCH_SIZE": "1000"}.items():
         monkeypatch.setenv(name, value)
     return tmp_path
 
@@ -89,13 +69,13 @@ def rows_of(url: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         }
 
 
-def replay(instance: DagsterInstance, postgres: str, ours: bool, events: Sequence[EventLogEntry], size: int | None) -> Any:
+def replay(instance: DagsterInstance, server: str, ours: bool, events: Sequence[EventLogEntry], size: int | None) -> Any:
     """The rows after storing events in a fresh log, in batches of `size`, or one by one where that is None."""
     from dagster_postgres import PostgresEventLogStorage
 
     from lakehouse_assets.instance.event_log_postgres import BatchingPostgresEventLogStorage
 
-    with database(postgres) as url:
+    with postgres_server.database(server) as url:
         storage = (BatchingPostgresEventLogStorage if ours else PostgresEventLogStorage)(url)
         storage.register_instance(instance)
         for start in range(0, len(events), size or 1):
@@ -108,7 +88,7 @@ def replay(instance: DagsterInstance, postgres: str, ours: bool, events: Sequenc
 
 
 def test_holds_the_rows_that_the_stock_class_would_hold(
-    instance: DagsterInstance, url: str, postgres: str, batches: list[list[EventLogEntry]], capfd: pytest.CaptureFixture[str]
+    instance: DagsterInstance, postgres: str, postgres_url: str, batches: list[list[EventLogEntry]], capfd: pytest.CaptureFixture[str]
 ):
     """Otherwise partitions, checks or the history in the UI would silently be wrong, and going back to the stock class would lose them;
     or an upgrade of Dagster that hands over other batches, or none, would make a load of a year take ten times as long without a sign."""
@@ -121,12 +101,12 @@ def test_holds_the_rows_that_the_stock_class_would_hold(
     assert "Exception while storing event batch" not in capfd.readouterr().err
 
     events = [event for batch in batches for event in batch]
-    expected = replay(instance, postgres, False, events, None)
+    expected = replay(instance, postgres_url, False, events, None)
     assert all(expected[table] for table in TABLES)
     assert len(expected["asset_keys"]) == 3
-    assert rows_of(url) == expected
+    assert rows_of(postgres) == expected
     for size in (7, len(events)):  # across kinds, assets and runs
-        assert replay(instance, postgres, True, events, size) == expected, size
+        assert replay(instance, postgres_url, True, events, size) == expected, size
 
 
 def test_what_was_stored_is_read_back(instance: DagsterInstance):
@@ -181,14 +161,14 @@ def test_processes_write_at_once_and_a_run_is_followed_meanwhile(instance: Dagst
     assert len(instance.fetch_materializations(ORDERS, limit=1000).records) == 62
 
 
-def test_no_connection_is_kept_open(instance: DagsterInstance, url: str):
+def test_no_connection_is_kept_open(instance: DagsterInstance, postgres: str):
     """Otherwise a team's servers and runs would use up the connections that the database has."""
     assert run_range(instance).success
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    engine = sqlalchemy.create_engine(postgres, poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:
         count_ = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         wait_for(lambda: connection.exec_driver_sql(count_).scalar() == 0, "connections to close", seconds=30)
-    assert os.environ["DAGSTER_POSTGRES_URL"] == url
+    assert os.environ["DAGSTER_POSTGRES_URL"] == postgres
 
 
 LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename ... on LaunchRunSuccess { run { runId status } }
@@ -196,7 +176,7 @@ LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __
 
 
 @pytest.mark.heavy
-def test_web_server_and_daemon_run_what_is_launched_and_notice_what_dies(home: Path, url: str, tmp_path: Path):
+def test_web_server_and_daemon_run_what_is_launched_and_notice_what_dies(home: Path, tmp_path: Path):
     """Otherwise what is documented for a team would have been tried by nobody."""
     (tmp_path / "servers").mkdir()
     names = ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL", "DAGSTER_EVENT_BATCH_SIZE")

@@ -22,6 +22,9 @@ from lakehouse_assets.resources.embedded_account.session import Session, Shared
 
 RESULTS_KEPT = 16
 
+# fakesnow makes a folder for stages when it is imported, and leaves it behind; the stages of this account have their own place.
+Path(fakesnow.transforms.stage.LOCAL_BUCKET_PATH).rmdir()
+
 # fakesnow keeps table comments apart from the tables, so that they outlive a replaced table; here they are the table's own.
 _COMMENT = """coalesce((SELECT comment FROM (
   SELECT database_name AS d, schema_name AS s, table_name AS t, comment FROM duckdb_tables()

@@ -19,11 +19,17 @@ _SCHEMAS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountAddress]:
-    """A running account."""
+def account_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the account that this folder's tests share keeps its files."""
     home = tmp_path_factory.mktemp("home")
-    yield ensure_running(home, idle_seconds=600)
+    yield home
     stop(home)
+
+
+@pytest.fixture
+def address(account_home: Path) -> AccountAddress:
+    """A running account; started anew if it went down idle while other tests ran."""
+    return ensure_running(account_home)
 
 
 @pytest.fixture
