@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     email_key: SecretStr | None = Field(None, description="key of the e-mail hash; has a default on the embedded account only")
     handoff_file_mb: int = Field(128, ge=1, description="target size of a hand-off file, MB")
     stage_retention_hours: int = Field(24, ge=0, description="how long files of done hand-offs stay on the stage")
+    quarantine_days: int = Field(
+        0, ge=0, description="how many days rejected rows stay in quarantine, counted from their batch date; 0: for ever"
+    )
     account_idle_seconds: int = Field(1800, ge=1, description="after how long without a request the embedded account stops")
 
     @field_validator("home", "landing", mode="after")

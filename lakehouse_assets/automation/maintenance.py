@@ -36,8 +36,8 @@ class TablesConfig(dg.Config):
 class QuarantineConfig(dg.Config):
     """How long rejected rows are kept. They can be had back from bronze; what was counted of them stays."""
 
-    quarantine_days: int = 365
-    """Rows of batch dates longer ago than this leave quarantine; 0 keeps them for ever, as where the drops themselves are of years past."""
+    quarantine_days: int | None = None
+    """Rows of batch dates longer ago than this leave quarantine; 0 keeps them for ever. Without it, what LAKEHOUSE_QUARANTINE_DAYS says."""
 
 
 class StagingConfig(dg.Config):
@@ -83,10 +83,11 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
 
     @dg.op(description="Remove rejected rows that are old from quarantine. Rows go, counts stay, and nothing becomes pending.")
     def age_quarantine(context: dg.OpExecutionContext, config: QuarantineConfig, lakehouse: LakehouseResource) -> None:
-        if config.quarantine_days < 0:
-            raise LakehouseError(f"quarantine_days is {config.quarantine_days}; give the days that rejected rows are kept, 0 for ever.")
-        before = lakehouse.zone.today() - timedelta(days=config.quarantine_days)
-        removed = {t: age(lakehouse.lakehouse, contract(t), before) for t in quarantines} if config.quarantine_days else {}
+        days = lakehouse.quarantine_days if config.quarantine_days is None else config.quarantine_days
+        if days < 0:
+            raise LakehouseError(f"quarantine_days is {days}; give the days that rejected rows are kept, 0 for ever.")
+        before = lakehouse.zone.today() - timedelta(days=days)
+        removed = {t: age(lakehouse.lakehouse, contract(t), before) for t in quarantines} if days else {}
         context.add_output_metadata({"rows_removed": sum(removed.values()), "tables": dg.MetadataValue.json(removed)})
 
     @dg.op(

@@ -32,6 +32,7 @@ class LakehouseResource(dg.ConfigurableResource):
     partitions_start: str
     home: str
     settle_seconds: float = 0.0
+    quarantine_days: int = 0
     customers_table: str = "customers"
     customers_overlap_seconds: float = 3600.0
     _lakehouse: Any = PrivateAttr(default=None)
@@ -51,6 +52,7 @@ class LakehouseResource(dg.ConfigurableResource):
             partitions_start=settings.partitions_start.isoformat(),
             home=str(settings.home),
             settle_seconds=settings.drop_settle_seconds,
+            quarantine_days=settings.quarantine_days,
             customers_table=settings.customers_db_table,
             customers_overlap_seconds=settings.customers_db_overlap_seconds,
         )

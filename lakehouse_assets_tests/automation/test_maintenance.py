@@ -13,6 +13,7 @@ from lakehouse_assets.automation.maintenance import compact, remove_leftovers
 from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.quality.audit import AGED
+from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources.cleanse import preview, refused_now, standing_verdicts
 from lakehouse_assets.sources.tables import source_tables
 from lakehouse_assets_tests.automation.conftest import DAYS, orders
@@ -73,9 +74,10 @@ def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
     before = world.state(("bronze", "silver", "gold", "snowflake"))
     job = world.definitions.resolve_job_def("maintenance")
 
-    def maintain(days: int) -> int:
-        config = {"ops": {"age_quarantine": {"config": {"quarantine_days": days}}}}
-        result = job.execute_in_process(instance=world.instance, run_config=config)
+    def maintain(days: int | None, setting: int = 0) -> int:
+        config = {} if days is None else {"ops": {"age_quarantine": {"config": {"quarantine_days": days}}}}
+        told = {"lakehouse": LakehouseResource.of(world.settings.model_copy(update={"quarantine_days": setting}))}
+        result = job.execute_in_process(instance=world.instance, run_config=config, resources={**world.resources, **told})
         (said,) = [e.step_output_data for e in result.all_events if e.is_successful_output and e.step_key == "age_quarantine"]
         removed: Any = said.metadata["rows_removed"]
         return removed.value
@@ -84,12 +86,12 @@ def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
         after = world.state(("bronze", "silver", "gold", "snowflake"))
         return {name for name in before if not before[name].equals(after[name])}
 
-    assert maintain(0) == maintain(100_000) == 0
+    assert maintain(None) == maintain(0, setting=1) == maintain(100_000, setting=1) == maintain(None, setting=100_000) == 0
     assert not differing()
     young = (world.resources["lakehouse"].zone.today() - date.fromisoformat(DAYS[0])).days
     assert maintain(young) == 0  # a batch of that very day is not older
     assert maintain(young - 1) == 1
-    assert maintain(1) == 8
+    assert maintain(None, setting=1) == 8
     assert differing() == {"silver.order_lines_quarantine"}
     assert world.delta("silver.order_lines_quarantine").num_rows == 0
     versions = world.versions()
