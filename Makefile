@@ -34,7 +34,7 @@ run: setup
 	$(BIN)/lakehouse verify
 
 test: setup java postgres
-	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -m "not heavy" -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-all: setup java postgres browser
 	$(BIN)/python -m pytest $(TESTS)

@@ -64,6 +64,7 @@ class DeltaRsStore(DeltaStore):
     """Delta tables below `root`; `scratch` is a local folder for change sets on their way to the engine."""
 
     def __init__(self, root: str, scratch: str):
+        super().__init__()
         self.root = root.rstrip("/")
         self.scratch = Path(scratch)
 

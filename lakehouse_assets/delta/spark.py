@@ -70,10 +70,10 @@ class DeltaSparkStore(DeltaStore):
     """
 
     def __init__(self, root: str, scratch: str, start_spark: Callable[[], SparkSession]):
+        super().__init__()
         self.root = root.rstrip("/")
         self.scratch = scratch.rstrip("/")
         self._start_spark = start_spark
-        self._heads: dict[str, tuple[tuple[int, int], Head]] = {}
 
     # -- looking ------------------------------------------------------------------------------------------------------------------
 
@@ -95,14 +95,7 @@ class DeltaSparkStore(DeltaStore):
 
     def head(self, name: str) -> Head | None:
         newest = self._history(name, 1)
-        if not newest:
-            return None
-        # Each look is a job, so a table whose newest commit is the one that is known is not looked at further.
-        mark = (newest[0].version, newest[0].timestamp_ms)
-        known = self._heads.get(name)
-        if known is None or known[0] != mark:
-            known = self._heads[name] = (mark, self._head(name, newest))
-        return known[1]
+        return self._head(name, newest) if newest else None
 
     def frame(self, spark: SparkSession, name: str, version: int | None = None) -> DataFrame:
         at = self.version(name) if version is None else version

@@ -178,6 +178,9 @@ def required(contract: Contract) -> list[str]:
 class DeltaStore(ABC):
     """One Delta lakehouse: tables below a root, written one commit at a time."""
 
+    def __init__(self) -> None:
+        self._heads: dict[str, tuple[tuple[int, int], Head]] = {}
+
     @abstractmethod
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
@@ -293,6 +296,14 @@ class DeltaStore(ABC):
         return self._head(name, self.history(name, 1)) if self.exists(name) else None
 
     def _head(self, name: str, newest: list[Commit]) -> Head:
+        # A table whose newest commit is the one that is known is not looked at further: on Spark each look is a job.
+        mark = (newest[0].version, newest[0].timestamp_ms)
+        known = self._heads.get(name)
+        if known is None or known[0] != mark:
+            known = self._heads[name] = (mark, self._looked_up(name, newest))
+        return known[1]
+
+    def _looked_up(self, name: str, newest: list[Commit]) -> Head:
         for limit in (1, 20, None):
             history = newest if limit == 1 else self.history(name, limit)
             ours = next((c for c in history if "consumed" in c.metadata), None)

@@ -63,6 +63,7 @@ def test_maintenance_changes_no_row_and_nothing_becomes_pending(world: World):
     assert not world.runner().found
 
 
+@pytest.mark.heavy
 def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
     """Otherwise quarantine grows for ever, or ageing changes accounts and verdicts, or makes tables pending and hands them off again."""
     for day, quantity in ((DAYS[0], "six"), (DAYS[1], 6)):
@@ -140,6 +141,7 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
         compact(busy, "gold.daily_sales")  # type: ignore[arg-type]
 
 
+@pytest.mark.heavy
 def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_that_it_makes_good_turns_green(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):

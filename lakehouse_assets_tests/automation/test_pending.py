@@ -26,6 +26,7 @@ def test_a_table_behind_a_vacuumed_journal_is_brought_up_to_date(world: World):
     assert against_oracle(world) == ""
 
 
+@pytest.mark.heavy
 def test_bronze_made_anew_from_the_drops_is_taken_up(world: World):
     """Otherwise who has lost the folder of bronze, and still has the drops, would have to delete everything else too."""
     for n in range(3):

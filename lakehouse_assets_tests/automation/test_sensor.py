@@ -322,6 +322,7 @@ def test_without_snowflake_the_lakehouse_is_loaded(landing: Ticker, world: World
     assert against_oracle(world) == ""
 
 
+@pytest.mark.heavy
 def test_a_withdrawn_drop_is_work(landing: Ticker, world: World):
     """Otherwise a drop that was taken back would stay in the figures until something else lands."""
     for day in DAYS[:2]:
@@ -355,6 +356,7 @@ def test_wiping_an_asset_or_reporting_a_materialisation_changes_nothing(landing:
     assert against_oracle(world) == ""
 
 
+@pytest.mark.heavy
 def test_a_backfill_and_a_load_of_the_same_days_at_once_end_in_the_right_state(landing: Ticker, world: World):
     """Otherwise who backfills while the sensor loads would find rows missing or doubled."""
     for day in DAYS[:3]:

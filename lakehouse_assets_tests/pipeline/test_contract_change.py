@@ -30,6 +30,7 @@ def stricter(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     monkeypatch.undo()
 
 
+@pytest.mark.heavy
 def test_a_stricter_contract_takes_published_rows_out_again(stricter: pytest.MonkeyPatch, make_world: NewWorld) -> None:
     """A user mends a contract and old rows go on breaking it, in the lakehouse and in Snowflake."""
     stricter.undo()

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from lakehouse_assets.sources.ingest import stage_bronze
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
@@ -29,6 +31,7 @@ def without_history(world: World) -> Iterator[list[Path]]:
         file.with_suffix(".away").rename(file)
 
 
+@pytest.mark.heavy
 def test_a_new_day_reads_nothing_of_what_landed_or_was_sold_in_months_before(make_world: NewWorld) -> None:
     """The nightly run of a shop with ten years of drops reads all of them to take in one file."""
     world = make_world()

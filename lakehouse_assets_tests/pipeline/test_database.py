@@ -74,6 +74,7 @@ def test_a_run_that_died_before_the_journal_is_pending_on_its_day(make_world: Ne
     assert served(world) == {1: "Ada"}
 
 
+@pytest.mark.heavy
 def test_a_database_that_cannot_be_reached_holds_no_file_up_and_is_told(
     make_world: NewWorld, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):

@@ -127,6 +127,7 @@ def test_what_breaks_on_either_side_is_refused_before_anything_is_done(
     assert world.versions() == versions
 
 
+@pytest.mark.heavy
 def test_a_deployment_before_the_first_run_is_what_the_run_would_have_made(make_world: NewWorld) -> None:
     """Tables that are there and empty are taken for loaded, or for gone."""
     world = make_world()

@@ -29,6 +29,7 @@ ODD_NAMES = [
 ]
 
 
+@pytest.mark.heavy
 def test_drops_of_any_name_are_taken_in_taken_back_and_landed_again(make_world: NewWorld) -> None:
     """A user's file is passed over, read twice or breaks the run because of a sign in its name."""
     world = make_world()

@@ -30,6 +30,7 @@ def test_days_in_any_order_with_runs_repeated_between_give_the_same_state(
     assert not differences(loaded[1], world.state(EVERYTHING))
 
 
+@pytest.mark.heavy
 def test_the_later_half_first_in_parts_of_the_graph_gives_the_same_state(
     loaded: tuple[World, State], sample: Sample, make_world: NewWorld
 ) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
+
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
 
 FIRST, SECOND = "2026-09-01", "2026-09-02"
 
 
+@pytest.mark.heavy
 def test_roots_that_are_uris_hold_the_same_tables_as_paths_do(make_world: Callable[..., World]):
     """Else a bucket is taken for a folder below the current one, and slices, changes and hand-off files are written where nobody reads them."""
     world = make_world()

@@ -18,6 +18,9 @@ PICTURES = {
     "asset-graph": (f"/asset-groups?expanded={_EXPANDED}", 2400, 2130, 0.7, True),
     "asset": ("/assets/snowflake/sales_lines", 1600, 1250, 0.9, False),
     "metadata": ("/assets/snowflake/sales_lines?view=events", 1600, 1000, 0.9, False),
+    "preview": ("/assets/gold/daily_sales?view=overview", 1600, 1250, 0.9, False),
+    "partitions": ("/assets/silver/order_lines?view=partitions", 1600, 1000, 0.9, False),
+    "plots": ("/assets/silver/order_lines?view=plots", 1600, 1400, 0.9, False),
     "checks": ("/assets/silver/order_lines?view=checks", 1600, 1000, 0.9, False),
     "runs": ("/runs", 1600, 800, 0.9, False),
 }
