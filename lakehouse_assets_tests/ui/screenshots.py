@@ -14,24 +14,25 @@ from playwright.sync_api import sync_playwright
 from lakehouse_assets_tests.ui.conftest import CHROMIUM, NO_GREETING
 
 _EXPANDED = ",".join(f"global@global:{group}" for group in ("bronze", "silver", "gold", "snowflake"))
+_LAST = "view=partitions&partition=2026-09-30"
+"""The sample's last day, on which the numbers of the run stand that loaded it."""
 PICTURES = {
-    "asset-graph": (f"/asset-groups?expanded={_EXPANDED}", 2400, 2130, 0.7, True),
-    "asset": ("/assets/snowflake/sales_lines", 1600, 1250, 0.9, False),
-    "metadata": ("/assets/snowflake/sales_lines?view=events", 1600, 1000, 0.9, False),
-    "preview": ("/assets/gold/daily_sales?view=overview", 1600, 1250, 0.9, False),
-    "partitions": ("/assets/silver/order_lines?view=partitions", 1600, 1000, 0.9, False),
-    "plots": ("/assets/silver/order_lines?view=plots", 1600, 1400, 0.9, False),
-    "checks": ("/assets/silver/order_lines?view=checks", 1600, 1000, 0.9, False),
-    "runs": ("/runs", 1600, 800, 0.9, False),
+    "asset-graph": (f"/asset-groups?expanded={_EXPANDED}", 2400, 2130, 1.0, ""),
+    "asset": ("/assets/snowflake/sales_lines", 1600, 1250, 0.9, ""),
+    "metadata": (f"/assets/snowflake/sales_lines?{_LAST}", 1600, 1250, 0.9, ""),
+    "partitions": (f"/assets/silver/order_lines?{_LAST}", 1600, 1000, 0.9, ""),
+    "preview": (f"/assets/gold/daily_sales?{_LAST}", 1600, 1000, 0.9, "[Show Markdown]"),
+    "checks": ("/assets/silver/order_lines?view=checks", 1600, 1000, 0.9, ""),
+    "runs": ("/runs", 1600, 500, 0.9, ""),
 }
-"""Name → path, width, height, pixels for one of the page, and whether only the canvas is shown."""
+"""Name → path, width, height, pixels for one of the page, and what is clicked on before the picture; of the graph only the canvas is shown."""
 
 
 def take(url: str, folder: Path, names: list[str]) -> None:
     """Take the pictures of those names (default all)."""
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        for name, (path, width, height, scale, canvas) in PICTURES.items():
+        for name, (path, width, height, scale, click) in PICTURES.items():
             if names and name not in names:
                 continue
             with tempfile.TemporaryDirectory() as profile:
@@ -47,6 +48,9 @@ def take(url: str, folder: Path, names: list[str]) -> None:
                 page = context.new_page()
                 page.goto(url + path, wait_until="load")
                 page.wait_for_timeout(6000)
+                if click:
+                    page.get_by_text(click, exact=True).first.click()
+                canvas = name == "asset-graph"
                 if canvas:
                     page.get_by_text("Hide navigation").click()
                     page.locator('[aria-label="panel_show_right"]').click()
