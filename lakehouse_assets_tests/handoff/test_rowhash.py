@@ -19,6 +19,7 @@ from lakehouse_assets.contracts.types import TextList, Whole
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import rowhash, slices
 from lakehouse_assets_tests.handoff.conftest import FIRST_DAY, STRINGS, Everything, Hashed, Lakehouse, any_row, contract
+from lakehouse_assets_tests.pipeline.world import outside
 
 ROWS = 12_000
 
@@ -102,7 +103,7 @@ def test_apache_spark_agrees_with_the_definition(tmp_path: Path) -> None:
     said, rows = contract(Hashed), generated()
     pq.write_table(arrow.Table.from_pylist(rows, schema=said.arrow_schema), tmp_path / "rows.parquet", store_schema=False)
     arguments = [sys.executable, "-m", "lakehouse_assets_tests.handoff.jvm_digests", str(tmp_path / "rows.parquet"), str(tmp_path / "out")]
-    subprocess.run(arguments, check=True, capture_output=True, timeout=300)
+    subprocess.run(arguments, env=outside(), check=True, capture_output=True, timeout=300)
     found = pq.read_table(tmp_path / "out").to_pylist()
     expected = {r["id"]: (reference(canonical(said, r)), str(reference(canonical(said, r, said.key)) % 7)) for r in rows}
     assert {r["id"]: (rowhash.combine(r["upper"], r["lower"]), r["name"]) for r in found} == expected
