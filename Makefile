@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make run` and `make test`. Needs Python 3.11 or later and make; everything else is installed into .venv.
+# Two commands on a fresh machine: `make run` and `make test`. Needs Python 3.11 to 3.13 and make; everything else is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -67,7 +67,7 @@ status: setup
 
 # A new set of versions within the bounds of pyproject.toml.
 lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --no-header --no-annotate pyproject.toml -o constraints.txt
+	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf $(VENV) .env build *.egg-info .pytest_cache .ruff_cache

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -84,7 +85,8 @@ def command(arguments: Sequence[str] | None = None) -> int:
             return code  # Typer has shown the help of a command that was given nothing
         if _verbose:
             traceback.print_exc()
-        said = f"Error: {' '.join((str(error) or type(error).__name__).split())}"
+        where = f" in {error.filename}" if isinstance(error, SyntaxError) else ""
+        said = f"Error{where}: {' '.join((str(error) or type(error).__name__).split())}"
     print(said, file=sys.stderr)
     return code
 
@@ -112,6 +114,10 @@ def _leave(code: int) -> NoReturn:
 
 
 def _settings(**given: Any) -> Settings:
+    known = [f"LAKEHOUSE_{name.upper()}" for name in Settings.model_fields]
+    for name in os.environ:
+        if name.startswith("LAKEHOUSE_") and name not in known and (near := get_close_matches(name, known, 1, 0.9)):
+            print(f"{name} is no setting; did you mean {near[0]}?", file=sys.stderr)
     return Settings(**{k: v for k, v in given.items() if v is not None})
 
 
@@ -275,9 +281,15 @@ def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]
                 sent[key.path[1].upper()] = [a + said.get(n, 0) for a, n in zip(mine, ("run/rows", "run/slices", "run/bytes"), strict=True)]
     if runner.state is not None:
         table = RichTable(
-            "Snowflake table", "rows", "Delta version", "rows handed off", "slices", "bytes", title="The last three by this run"
+            "Snowflake table",
+            "rows",
+            "Delta version",
+            "rows handed off",
+            "slices",
+            "bytes",
+            title="In Snowflake; the last three columns: what this run sent",
         )
-        for state in runner.state.tables.values():
+        for _, state in sorted(runner.state.tables.items()):
             table.add_row(state.table, f"{state.rows:,}", str(state.version), *(f"{n:,}" for n in sent.get(state.table, [0, 0, 0])))
         console.print(table)
     from lakehouse_assets.resources.spark import start_seconds
@@ -322,6 +334,8 @@ def sql(
     Example: `lakehouse sql "SELECT SUM(gross_sales) FROM ANALYTICS.DAILY_SALES" --format json`
     """
     _one_of(format, ["table", "csv", "json"])
+    if not query.strip():
+        raise LakehouseError("The query is empty; give one SQL statement.")
     settings = _settings(home=home)
     from lakehouse_assets.resources.snowflake import snowflake_resource
 

@@ -104,6 +104,12 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     ]
     jobs = table_jobs(list(PUBLISHED.values()), [key for check in whole_table for key in check.check_keys])
     nodes = graph(settings)
+    if keyless := [model.name for model in CONTRACTS.values() if not model.key]:
+        raise LakehouseError(f"The contract of {', '.join(keyless)} names no key; name the columns that tell its rows apart.")
+    if unmade := [model.name for model in served().values() if model.name not in nodes]:
+        raise LakehouseError(
+            f"{', '.join(unmade)} has a contract that is handed off, but no asset; add it to the TABLES of its layer in assets/."
+        )
     quarantines = [f"{table}_quarantine" for table in PUBLISHED.values()]
     maintenance = maintenance_job([*nodes, *quarantines, *(f"{table}_verdicts" for table in PUBLISHED.values())], quarantines)
     return dg.Definitions(

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lakehouse_assets.errors import LakehouseError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -65,6 +68,25 @@ class Settings(BaseSettings):
         0, ge=0, description="how many days rejected rows stay in quarantine, counted from their batch date; 0: for ever"
     )
     account_idle_seconds: int = Field(1800, ge=1, description="after how long without a request the embedded account stops")
+
+    def __init__(self, **given: Any) -> None:
+        """Raises `LakehouseError` where a setting is no value of its kind; the value is named unless it is a secret."""
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = str(first["loc"][0])
+            value = "" if "SecretStr" in str(type(self).model_fields[name].annotation) else f" is {first['input']!r}"
+            raise LakehouseError(f"LAKEHOUSE_{name.upper()}{value}: {first['msg']}; mend it in the environment or in .env.") from None
+
+    @field_validator("timezone", mode="after")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("there is no time zone of that name; write one as Europe/Berlin") from None
+        return value
 
     @field_validator("home", "landing", mode="after")
     @classmethod

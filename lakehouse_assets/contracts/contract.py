@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -135,6 +135,14 @@ class HandoffSlice:
     column: str | None = None
     buckets: int = 0
 
+    def can_be(self, names: Collection[str]) -> bool:
+        """Whether a table of these columns can travel so."""
+        return (self.kind, self.column in names, self.buckets > 0) in (
+            ("column", True, False),
+            ("hash", False, True),
+            ("whole", False, False),
+        )
+
 
 @dataclass(frozen=True)
 class Blocking:
@@ -142,6 +150,10 @@ class Blocking:
 
     rows: int = 0
     share: float = 0.0
+
+
+SAID = {"key", "partition_by", "business_date", "handoff", "blocking", "owner", "severity", "rows", "references", "agrees", "single"}
+"""What a model's `Config.metadata` may hold."""
 
 
 class Contract:
@@ -159,15 +171,22 @@ class Contract:
         self.name = name
         self.layer, self.table = name.split(".")
         self.model = model
-        schema = model.to_schema()
+        try:
+            schema = model.to_schema()
+        except AttributeError as error:  # what pandera says of a name in Config that it does not know
+            raise LakehouseError(f"The contract of {name} cannot be read by pandera: {error}; check the spelling in its Config.") from error
         config = dict(model.__config__.metadata or {})  # type: ignore[union-attr]
+        if foreign := sorted(config.keys() - SAID):
+            raise LakehouseError(
+                f"The contract of {name} says {', '.join(foreign)} in Config.metadata, which nobody reads; it may say {', '.join(sorted(SAID))}."
+            )
         self.description = (model.__doc__ or "").strip()
         self.owner: str = config.get("owner", "team:data-platform")
         self.key: tuple[str, ...] = tuple(config.get("key", ()))
         self.partition_by: tuple[str, ...] = tuple(config.get("partition_by", ()))
         self.business_date: str | None = config.get("business_date")
-        self.handoff: HandoffSlice | None = HandoffSlice(**config["handoff"]) if "handoff" in config else None
-        self.blocking: Blocking | None = Blocking(**config["blocking"]) if "blocking" in config else None
+        self.handoff: HandoffSlice | None = _part(name, config, "handoff", HandoffSlice)
+        self.blocking: Blocking | None = _part(name, config, "blocking", Blocking)
         self.columns: tuple[Column, ...] = tuple(
             Column(
                 name=column_name,
@@ -195,6 +214,11 @@ class Contract:
         if self.business_date and {c.name: c.type.kind for c in self.columns}.get(self.business_date) != "date":
             raise LakehouseError(
                 f"The contract of {name} names {self.business_date!r} as business date, but has no such date; name a column of type Day."
+            )
+        if self.handoff and not self.handoff.can_be(self.names):
+            raise LakehouseError(
+                f"The contract of {name} is handed off by {config['handoff']}; "
+                "write a column of its own for the kind column, at least 1 bucket for the kind hash, and nothing more for the kind whole."
             )
 
     @property
@@ -227,6 +251,18 @@ class Contract:
 
     def __repr__(self) -> str:
         return f"Contract({self.name})"
+
+
+def _part(table: str, config: Mapping[str, Any], name: str, kind: Callable[..., Any]) -> Any:
+    """What Config.metadata says under a name, as an object of its kind."""
+    if name not in config:
+        return None
+    try:
+        return kind(**config[name])
+    except TypeError as error:
+        raise LakehouseError(
+            f"The contract of {table} says {config[name]} as {name}, which cannot be read ({error}); check its names."
+        ) from error
 
 
 def _column_type(where: str, dtype: Any) -> ColumnType:

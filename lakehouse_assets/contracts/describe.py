@@ -199,7 +199,7 @@ def _cell(text: str) -> str:
 def page(contracts: Mapping[str, Contract]) -> str:
     """All contracts as one Markdown page, `docs/contracts.md`, in the order of the mapping."""
     head = (
-        "# Contracts\n\nWhat each table promises. Written from the models in `lakehouse_assets/contracts/` by `lakehouse contracts`; change it there.\n"
+        "# Contracts\n\nWhat each table promises. Written from the models in `lakehouse_assets/contracts/` by `lakehouse contracts --export docs/contracts.md`; change it there.\n"
         "\nA null breaks only *null: no*. A row that breaks a rule goes to quarantine, unless the rule says block or warn.\n"
     )
     index = "\n".join(f"- [{name}](#{name.replace('.', '')}): {c.description.splitlines()[0]}" for name, c in contracts.items())

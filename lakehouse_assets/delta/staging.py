@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lakehouse_assets.contracts import Contract
-from lakehouse_assets.delta.store import OPERATION, ORIGIN, Consumed, DeltaStore, Head, HistoryUnavailableError
+from lakehouse_assets.delta.store import OPERATION, ORIGIN, Consumed, DeltaStore, Head, HistoryUnavailableError, refuse_types
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.transforms.frames import Inputs, Recomputed, Transform
 
@@ -159,6 +159,9 @@ class Lakehouse:
         uri = self.scratch(contract.name)
         initial = head.data_version == 0
         rows = recomputed.rows.select(*contract.names)
+        refuse_types(
+            contract, dict(rows.dtypes)
+        )  # before the audit reads the slice by the contract's types, and fails in the engine's words
         frame = rows.selectExpr("*", f"'I' AS {OPERATION}") if initial else difference(contract, rows, recomputed.replaced)
         frame.write.mode("overwrite").parquet(uri)
         return self.staged(contract, head, reading, uri)

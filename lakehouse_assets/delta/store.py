@@ -130,7 +130,7 @@ def refuse_types(contract: Contract, found: Mapping[str, str]) -> None:
     """
     wrong = [f"{c.name} is {found[c.name]}, not {c.type.spark}" for c in contract.columns if found[c.name] != c.type.spark]
     if wrong:
-        raise LakehouseError(f"In the slice for {contract.name} {' and '.join(wrong)}; stage the types of its contract.")
+        raise LakehouseError(f"In the slice for {contract.name} {' and '.join(wrong)}; cast to the types of its contract in its transform.")
 
 
 def overtaken(name: str, by: object) -> StaleSliceError:

@@ -66,6 +66,8 @@ def _write_drops(out: Path, file: Path, said: str) -> list[Path]:
             for table in found:
                 tables += 1
                 _into_days(table, days, said)
+    except FileNotFoundError as error:
+        raise LakehouseError(f"{said} is not there; name a file that has been downloaded.") from error
     except (OSError, zipfile.BadZipFile, ElementTree.ParseError, LookupError, csv.Error, UnicodeDecodeError) as error:
         raise LakehouseError(f"{said} cannot be read as .zip, .xlsx or .csv ({error}); download the data set again.") from error
     if not tables:

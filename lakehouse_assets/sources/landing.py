@@ -64,6 +64,8 @@ class LandingZone:
         drops: list[Drop] = []
         refused: dict[str, str] = {}
         now = datetime.now().timestamp()
+        if source is None:
+            refused |= self._foreign()
         for folder in [source] if source else list(SOURCES):
             for file in self._files(folder, refused):
                 path = file.relative_to(self.root).as_posix()
@@ -101,6 +103,14 @@ class LandingZone:
     def batch_date(self, path: str) -> date:
         """The date in the drop's name, else today."""
         return date_in(path) or self.today()
+
+    def _foreign(self) -> dict[str, str]:
+        """A sentence about what lies at the top of the landing zone and is the folder of no source, as in one that is the wrong folder."""
+        names = [p.name for p in sorted(self.root.iterdir()) if p.name not in (*SOURCES, "lost+found") and not _is_partial(p.name)]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        sources = ", ".join(f"{name}/" for name in SOURCES)
+        said = f"The landing zone {self.root} holds {', '.join(names[:3])}{more}, which no source has; drops lie in its folders {sources}."
+        return {".": said} if names else {}
 
     def _files(self, folder: str, refused: dict[str, str]) -> Iterator[Path]:
         """What lies below a source's folder and is not half written; a folder that cannot be looked into is added to `refused`."""

@@ -10,6 +10,9 @@ import pytest
 
 from lakehouse_assets.assets import gold
 from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.definitions import build_definitions
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.transforms.frames import Inputs, Recomputed
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv, rates_csv
 
@@ -58,3 +61,25 @@ def test_the_documented_table_is_computed_audited_published_and_served(world: Wo
         "unique",
     }
     assert not world.run().runs
+
+
+def test_a_contract_without_an_asset_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a table that one forgot to add to the graph is never loaded, and nobody says so."""
+    monkeypatch.setattr(gold, "TABLES", gold.TABLES[:-1])
+    with pytest.raises(LakehouseError, match=r"gold\.country_months has a contract that is handed off, but no asset"):
+        build_definitions(world.settings)
+
+
+def test_a_transform_of_another_type_is_told_by_column_and_types(world: World) -> None:
+    """Else a forgotten CAST is told in the engine's words, which name neither table nor remedy."""
+    model = CONTRACTS[NAME]
+
+    def wrong(inputs: Inputs) -> Recomputed:
+        values = {c.name: f"CAST(NULL AS {c.type.spark})" for c in model.columns} | {"net_sales": "CAST(1.5 AS DECIMAL(29, 3))"}
+        rows = inputs.snapshots["gold.sales_lines"].selectExpr(*(f"{value} AS {name}" for name, value in values.items()))
+        return Recomputed(rows, inputs.target)
+
+    world.drop("orders/orders_2026-01-03.csv", order_csv([line(500001, "2026-01-03", 2, "1.25")]))
+    world.run()
+    with pytest.raises(LakehouseError, match=r"country_months net_sales is decimal\(29,3\), not decimal\(18,3\); cast to the types"):
+        world.lakehouse.stage(model, wrong, ["gold.sales_lines"], fingerprint="wrong")

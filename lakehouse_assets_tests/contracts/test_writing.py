@@ -2,14 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandera.polars as pa
 import pytest
 
 from lakehouse_assets.contracts import Contract, types
 from lakehouse_assets.contracts.checks import RULES
-from lakehouse_assets.contracts.contract import Blocking
+from lakehouse_assets.contracts.contract import SAID, Blocking
 from lakehouse_assets.contracts.silver import Provenance
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.quality.patterns import PatternError, portable
 from lakehouse_assets.quality.rules import known_checks, refuse_unreadable
 
@@ -34,8 +36,49 @@ def test_the_page_names_every_check() -> None:
     """Else a check that could be used is not found, or one is promised that is refused."""
     (listed,) = re.findall(r"Built-in checks\*\* of pandera on a `Field`: `([^`]*)`", PAGE)
     assert sorted(listed.split()) == sorted(known_checks())
-    for name in RULES.keys() & {"trimmed", "in_order", "sums_to"}:
-        assert f"`{name}`" in PAGE
+    assert {name for name in RULES if f"`{name}`" not in PAGE} == set()
+
+
+def test_the_page_names_all_that_a_model_may_say_of_its_table() -> None:
+    """Else nobody finds what a contract can promise."""
+    assert {name for name in SAID if f"`{name}`" not in PAGE and f'"{name}"' not in PAGE} == set()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"hand_off": {"kind": "whole"}}, r"gold\.things says hand_off in Config\.metadata, which nobody reads; it may say agrees, "),
+        ({"handoff": {"kind": "bucket"}}, "write a column of its own for the kind column"),
+        ({"handoff": {"kind": "column", "column": "day"}}, "write a column of its own for the kind column"),
+        ({"handoff": {"kind": "hash"}}, "at least 1 bucket for the kind hash"),
+        ({"handoff": {"buckets": 3}}, "as handoff, which cannot be read"),
+        ({"blocking": {"row": 5}}, "as blocking, which cannot be read"),
+    ],
+)
+def test_what_a_model_says_of_its_table_and_nobody_reads_is_refused(said: dict[str, Any], told: str) -> None:
+    """Else a misspelt word keeps a table from Snowflake, or lets bad drops through, without a sign."""
+
+    class Things(pa.DataFrameModel):
+        thing: types.Text = pa.Field()
+
+        class Config:
+            metadata = {"key": ["thing"], **said}  # noqa: RUF012
+
+    with pytest.raises(LakehouseError, match=told):
+        Contract("gold.things", Things)
+
+
+def test_a_misspelt_option_of_pandera_is_told_with_the_table() -> None:
+    """Else one looks for it in every contract."""
+
+    class Things(pa.DataFrameModel):
+        thing: types.Text = pa.Field()
+
+        class Config:
+            strictt = True
+
+    with pytest.raises(LakehouseError, match=r"gold\.things cannot be read by pandera: .*strictt.*; check the spelling"):
+        Contract("gold.things", Things)
 
 
 @pytest.mark.parametrize("pattern", [r"\d", r"\w", r"\s", r"\b", "(?i)a", "(?=a)", r"(a)\1", "a+?", "a++", "[a[b]]"])

@@ -108,7 +108,6 @@ def test_days_without_drops_are_green_and_of_many_only_some_are_named(world: Wor
     assert materialise(world, "gold.daily_sales", first=DAYS[3], last=DAYS[4]).success  # what waits elsewhere is no matter
 
 
-@pytest.mark.heavy
 def test_a_rebuild_is_not_held_up_by_drops_that_wait(world: World):
     """A user who mends one table must first load everything that has landed meanwhile."""
     assert world.runner().found.drops

@@ -142,3 +142,12 @@ def test_an_empty_landing_zone_is_nothing_to_do(make_world: NewWorld) -> None:
     world = make_world()
     assert not world.run().runs
     assert not world.versions()
+
+
+def test_a_landing_zone_that_is_the_wrong_folder_is_told(make_world: NewWorld) -> None:
+    """A path that is one folder too high or too low, or a misspelt source, looks like a day without drops."""
+    world = make_world()
+    world.drop("order/orders_2012-03-01.csv", "")
+    world.drop("_archive/orders_2012-03-01.csv", "")
+    (told,) = world.runner().found.refused_names.values()
+    assert told.endswith("holds order, which no source has; drops lie in its folders orders/, customers/, fx/.")

@@ -1,0 +1,40 @@
+"""What is said of a setting that is none, and that no secret is said with it."""
+
+import pytest
+
+from lakehouse_assets import cli
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("LAKEHOUSE_SNOWFLAKE", "real", "LAKEHOUSE_SNOWFLAKE is 'real': Input should be 'embedded' or 'account'; mend it in"),
+        ("LAKEHOUSE_PARTITIONS_START", "yesterday", "LAKEHOUSE_PARTITIONS_START is 'yesterday': "),
+        ("LAKEHOUSE_FRESHNESS_HOURS", "0", "LAKEHOUSE_FRESHNESS_HOURS is '0': "),
+        ("LAKEHOUSE_TIMEZONE", "Mars", "there is no time zone of that name; write one as Europe/Berlin"),
+    ],
+)
+def test_a_wrong_value_is_told_by_the_name_of_its_variable(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the user reads what a library calls it, and a link to that library."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(LakehouseError) as caught:
+        Settings()
+    assert told in str(caught.value)
+
+
+def test_the_value_of_a_secret_is_not_told() -> None:
+    """Else it stands in a log."""
+    with pytest.raises(LakehouseError) as caught:
+        Settings(email_key=["hush"])
+    assert str(caught.value).startswith("LAKEHOUSE_EMAIL_KEY: ")
+    assert "hush" not in str(caught.value)
+
+
+def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the sample is loaded in place of the landing zone that was meant."""
+    monkeypatch.setenv("LAKEHOUSE_LANDNG", "/srv/landing")
+    monkeypatch.setenv("LAKEHOUSE_KILL_AT", "nowhere")
+    cli._settings()
+    assert capsys.readouterr().err == "LAKEHOUSE_LANDNG is no setting; did you mean LAKEHOUSE_LANDING?\n"
