@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as arrow
 import pytest
+from deltalake import DeltaTable
 
 from lakehouse_assets.delta.staging import Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import APPLICATION, OPERATION, Consumed, HistoryUnavailableError
@@ -252,6 +253,22 @@ def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(be
     # The files that said what came with these versions are gone.
     with pytest.raises(HistoryUnavailableError):
         bench.changes(first, first + 2)
+
+
+def test_versions_before_a_checkpoint_are_read_and_nothing_is_asked_of_one_that_is_gone(bench: Workbench):
+    """Else a lakehouse works until its hundredth commit, and then no table that has an upstream without news."""
+    bench.store.create(THINGS)
+    first = bench.commit(("I", FULL), append=True)
+    second = bench.commit(("I", thing(2, month=FEBRUARY)), ("D", FULL))
+    bench.commit(("I", thing(3)), append=True)
+    DeltaTable(bench.store.uri(NAME)).create_checkpoint()
+    for version, rows in ((0, []), (first, [FULL]), (second, [thing(2, month=FEBRUARY)])):
+        frame = bench.store.frame(bench.spark, NAME, version)
+        assert [(f.name, f.dataType) for f in frame.schema] == [(f.name, f.dataType) for f in bench.store.frame(bench.spark, NAME).schema]
+        assert ordered(frame.toArrow().to_pylist()) == rows
+    for version in range(second + 1):
+        Path(bench.store.uri(NAME), "_delta_log", f"{version:020d}.json").unlink()
+    assert bench.changes(second, second) == []
 
 
 def test_a_commit_is_known_by_its_digest_in_every_store(both: tuple[Workbench, Workbench]):
