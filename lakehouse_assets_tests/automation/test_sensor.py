@@ -336,6 +336,7 @@ def test_a_withdrawn_drop_is_work(landing: Ticker, world: World):
     assert landing.says() == "Nothing to do."
 
 
+@pytest.mark.heavy
 def test_wiping_an_asset_or_reporting_a_materialisation_changes_nothing(landing: Ticker, world: World):
     """Otherwise a click in the UI would load everything again, or take a batch for loaded that is not."""
     world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
