@@ -1,4 +1,4 @@
-"""What is said of a setting that is none, and that no secret is said with it."""
+"""What is said of a setting that is none, and that no secret is said with it. Does not belong here: what a setting does."""
 
 import pytest
 

@@ -159,9 +159,8 @@ class Lakehouse:
         uri = self.scratch(contract.name)
         initial = head.data_version == 0
         rows = recomputed.rows.select(*contract.names)
-        refuse_types(
-            contract, dict(rows.dtypes)
-        )  # before the audit reads the slice by the contract's types, and fails in the engine's words
+        # Before the audit reads the slice by the contract's types, and fails in the engine's words.
+        refuse_types(contract, dict(rows.dtypes))
         frame = rows.selectExpr("*", f"'I' AS {OPERATION}") if initial else difference(contract, rows, recomputed.replaced)
         frame.write.mode("overwrite").parquet(uri)
         return self.staged(contract, head, reading, uri)

@@ -70,6 +70,13 @@ def test_a_contract_without_an_asset_is_refused(world: World, monkeypatch: pytes
         build_definitions(world.settings)
 
 
+def test_a_contract_without_a_key_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first merge fails in the engine's words, which name no table."""
+    monkeypatch.setattr(CONTRACTS[NAME], "key", ())
+    with pytest.raises(LakehouseError, match=r"The contract of gold\.country_months names no key"):
+        build_definitions(world.settings)
+
+
 def test_a_transform_of_another_type_is_told_by_column_and_types(world: World) -> None:
     """Else a forgotten CAST is told in the engine's words, which name neither table nor remedy."""
     model = CONTRACTS[NAME]
