@@ -311,6 +311,8 @@ def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.da
 
     if table not in (names := graph(settings)):
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(names)}.")
+    if not _resources(settings)[0].lakehouse.store.exists(table):
+        raise LakehouseError(f"{table} has never been computed, so there is nothing to recompute; run `lakehouse run`.")
     with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
         runner = _runner(settings, instance, Console(file=terminal), None, None, [table])
         runner.run(force=[table])
@@ -673,8 +675,13 @@ def _quarantined(settings: Settings, table: str | None, drop: str | None, rule: 
     """Rejected rows, each with the table it was kept out of."""
     if table is not None and table not in _QUARANTINED:
         raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_QUARANTINED)}.")
-    store = _resources(settings)[0].lakehouse.store
-    rows = []
+    lakehouse = _resources(settings)[0].lakehouse
+    if drop is not None:
+        from lakehouse_assets.sources.ingest import entries, never_landed
+
+        if all(e.path != drop for e in entries(lakehouse)):
+            raise never_landed(drop)
+    store, rows = lakehouse.store, []
     for name in [table] if table else _QUARANTINED:
         if store.exists(f"{name}_quarantine"):
             rows += [{"table": name, **r} for r in store.read(f"{name}_quarantine").to_pylist()]

@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     spark_jars: Path | None = Field(None, description="local engine: a folder with the Delta jars; default: Maven, cached by Ivy")
     spark_packages_mirror: str | None = Field(None, description="local engine: URL of a Maven repository in place of Maven Central")
     spark_memory: str = Field("2g", description="local engine: memory of its JVM")
+    spark_conf: SecretStr | None = Field(
+        None, description="local and remote engine: settings of Spark over ours, as `spark.sql.shuffle.partitions=64 spark.local.dir=/fast`"
+    )
     spark_token: SecretStr | None = Field(None, description="remote engine: the token of the Spark Connect endpoint")
     snowflake: Literal["embedded", "account"] = Field("embedded", description="embedded, or account with the usual SNOWFLAKE_* values")
     database: str = Field("LAKEHOUSE", description="Snowflake database")

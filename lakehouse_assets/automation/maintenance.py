@@ -1,4 +1,4 @@
-"""Keeping house: compacting and vacuuming Delta tables, the stage's retention, slices that died runs left behind, rejected rows that are old.
+"""Keeping house: compacting, z-ordering and vacuuming Delta tables, the stage's retention, slices that died runs left behind, rejected rows that are old.
 
 The last is the only one that changes rows, and nothing is computed from those.
 
@@ -17,7 +17,7 @@ import dagster as dg
 
 from lakehouse_assets.automation.jobs import MAINTENANCE
 from lakehouse_assets.contracts import contract
-from lakehouse_assets.delta.store import DeltaStore
+from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.resources.handoff import HandoffResource
 from lakehouse_assets.resources.lakehouse import LakehouseResource
@@ -46,14 +46,18 @@ class StagingConfig(dg.Config):
     leftover_hours: int = 24
 
 
-def compact(store: DeltaStore, table: str) -> int:
-    """Compact a table's small files; returns how many were replaced. Starts again when a run publishes meanwhile.
+def compact(lakehouse: Lakehouse, table: str) -> int:
+    """Compact a table's small files, or z-order what has changed where its contract says by what; returns how many files were replaced.
 
-    Raises `LakehouseError` when that happens `ATTEMPTS` times.
+    Starts again when a run publishes meanwhile; raises `LakehouseError` when that happens `ATTEMPTS` times.
     """
+    model, store = contract(table), lakehouse.store
     for attempt in range(ATTEMPTS):
         try:
-            return store.optimize(table)
+            if not model.z_order_by:
+                return store.optimize(table)
+            partitions = store.not_in_order(lakehouse.spark, model)
+            return 0 if partitions == [] else store.z_order(model, partitions)
         except StaleSliceError:
             time.sleep(0.5 * 2**attempt)
     raise LakehouseError(
@@ -92,14 +96,14 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
 
     @dg.op(
         ins={"start_after": dg.In(dg.Nothing)},
-        description="Compact small files of every Delta table, and delete files that no recent version needs. No row changes.",
+        description="Compact small files of every Delta table, z-order those whose contract asks for it, and delete files that no recent version needs. No row changes.",
     )
     def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
         store = lakehouse.lakehouse.store
         lines = ["| table | files compacted | files deleted |", "|---|---|---|"]
         for table in tables:
             if store.exists(table):
-                lines.append(f"| {table} | {compact(store, table)} | {store.vacuum(table, config.vacuum_hours)} |")
+                lines.append(f"| {table} | {compact(lakehouse.lakehouse, table)} | {store.vacuum(table, config.vacuum_hours)} |")
         context.add_output_metadata({"tables": dg.MetadataValue.md("\n".join(lines))})
 
     @dg.op(description="Remove files on the Snowflake stage that retention lets go, and what dead hand-offs left.")

@@ -152,14 +152,27 @@ class Blocking:
     share: float = 0.0
 
 
-SAID = {"key", "partition_by", "business_date", "handoff", "blocking", "owner", "severity", "rows", "references", "agrees", "single"}
+SAID = {
+    "key",
+    "partition_by",
+    "z_order_by",
+    "business_date",
+    "handoff",
+    "blocking",
+    "owner",
+    "severity",
+    "rows",
+    "references",
+    "agrees",
+    "single",
+}
 """What a model's `Config.metadata` may hold."""
 
 
 class Contract:
     """What one table promises, read from its pandera model.
 
-    The model's `Config.metadata` may hold `key`, `partition_by`, `business_date` (the column with the day a row is about), `handoff`, `blocking`, `owner`,
+    The model's `Config.metadata` may hold `key`, `partition_by`, `z_order_by` (columns by which maintenance sorts rows into files), `business_date` (the column with the day a row is about), `handoff`, `blocking`, `owner`,
     `severity` (rule name to severity; in place of `block` how many `rows`, and what `share`, of a drop may break the rule), and rules over the whole table:
     `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees` (`with`, `by`: columns, or column to column there, `sums`: column to
     [column there, values that its rows hold], `gate`), `single` (column to the columns of which it is the only value). The latter are named `rows.bounds`,
@@ -184,6 +197,7 @@ class Contract:
         self.owner: str = config.get("owner", "team:data-platform")
         self.key: tuple[str, ...] = tuple(config.get("key", ()))
         self.partition_by: tuple[str, ...] = tuple(config.get("partition_by", ()))
+        self.z_order_by: tuple[str, ...] = tuple(config.get("z_order_by", ()))
         self.business_date: str | None = config.get("business_date")
         self.handoff: HandoffSlice | None = _part(name, config, "handoff", HandoffSlice)
         self.blocking: Blocking | None = _part(name, config, "blocking", Blocking)
@@ -210,6 +224,12 @@ class Contract:
         if unknown:
             raise LakehouseError(
                 f"The contract of {name} names {unknown} as key or partition, but has no such column; add it to the model."
+            )
+        ordering = {c.name for c in self.columns if c.type.kind in ("string", "bigint", "date")} - set(self.partition_by)
+        if foreign := [c for c in self.z_order_by if c not in ordering]:
+            raise LakehouseError(
+                f"The contract of {name} is z-ordered by {', '.join(foreign)}, which is no column of texts, whole numbers or dates beside the "
+                "partition column; files keep no statistics of others."
             )
         if self.business_date and {c.name: c.type.kind for c in self.columns}.get(self.business_date) != "date":
             raise LakehouseError(

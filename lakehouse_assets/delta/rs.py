@@ -29,6 +29,7 @@ from lakehouse_assets.delta.store import (
     APPLICATION,
     CHANGE,
     OPERATION,
+    Z_ORDER,
     Commit,
     Consumed,
     DeltaStore,
@@ -324,11 +325,22 @@ class DeltaRsStore(DeltaStore):
 
     def optimize(self, name: str) -> int:
         table = self._open(name)
-        head = self.head(name)
-        properties = _properties(table.version() + 1, head.consumed if head else None, None, self._data_version(name))
         with _first(name):
-            metrics = table.optimize.compact(commit_properties=properties)
+            metrics = table.optimize.compact(commit_properties=self._unchanged(table, name, None))
         return int(metrics["numFilesRemoved"])
+
+    def z_order(self, contract: Contract, partitions: Sequence[Any] | None = None) -> int:
+        table = self._open(contract.name)
+        by = list(contract.z_order_by)
+        within = None if partitions is None else [(contract.partition_by[0], "in", [str(p) for p in partitions])]
+        with _first(contract.name):
+            metrics = table.optimize.z_order(by, within, commit_properties=self._unchanged(table, contract.name, {Z_ORDER: by}))
+        return int(metrics["numFilesRemoved"])
+
+    def _unchanged(self, table: DeltaTable, name: str, extra: Mapping[str, Any] | None) -> CommitProperties:
+        """What goes beside a commit that changes no row."""
+        head = self.head(name)
+        return _properties(table.version() + 1, head.consumed if head else None, extra, self._data_version(name))
 
     def vacuum(self, name: str, retention_hours: int) -> int:
         removed = self._open(name).vacuum(retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False, full=False)

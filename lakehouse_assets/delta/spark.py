@@ -30,6 +30,7 @@ from lakehouse_assets.delta.store import (
     APPLICATION,
     CHANGE,
     OPERATION,
+    Z_ORDER,
     Commit,
     Consumed,
     DeltaStore,
@@ -274,6 +275,14 @@ class DeltaSparkStore(DeltaStore):
         # Nothing is written beside it: unlike a publication it may land after one that it does not know of.
         with _first(name):
             return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(f"OPTIMIZE {self._sql_name(name)}"))
+
+    def z_order(self, contract: Contract, partitions: Sequence[Any] | None = None) -> int:
+        column = contract.partition_by[0] if contract.partition_by else None
+        within = f" WHERE `{column}` IN ({', '.join(map(_literal, partitions))})" if partitions is not None else ""
+        by = list(contract.z_order_by)
+        statement = f"OPTIMIZE {self._sql_name(contract.name)}{within} ZORDER BY ({', '.join(f'`{c}`' for c in by)})"
+        with _first(contract.name), self._setting({_USER_METADATA: written(None, {Z_ORDER: by})}):
+            return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(statement))
 
     def vacuum(self, name: str, retention_hours: int) -> int:
         before = self.version(name)

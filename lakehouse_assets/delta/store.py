@@ -35,6 +35,9 @@ APPLICATION = "lakehouse_assets"
 EVOLUTIONS = 5
 """How often a table's evolution is begun again because the table was published meanwhile."""
 
+Z_ORDER = "z_order_by"
+"""The columns by which a commit z-ordered files, in the metadata that goes beside it."""
+
 TIDYING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
 """Operations that change no row, whoever ran them."""
 
@@ -331,6 +334,29 @@ class DeltaStore(ABC):
     @abstractmethod
     def optimize(self, name: str) -> int:
         """Compact small files; returns the number of files removed. Rows do not change."""
+
+    @abstractmethod
+    def z_order(self, contract: Contract, partitions: Sequence[Any] | None = None) -> int:
+        """Write files anew, so that rows with like values of the contract's `z_order_by` lie together; returns the number of files removed. Rows do
+        not change. partitions: values of the partition column; None for the whole table."""
+
+    def not_in_order(self, spark: SparkSession, contract: Contract) -> list[Any] | None:
+        """The partitions in which rows came or went since files were z-ordered; None: the whole table, also where that can no longer be told."""
+        by = list(contract.z_order_by)
+        last = next((c.version for c in self.history(contract.name) if c.metadata.get(Z_ORDER) == by), None)
+        head = self.head(contract.name)
+        if last is None or head is None:
+            return None
+        if head.data_version <= last:
+            return []
+        if not contract.partition_by:
+            return None
+        try:
+            changed = self.changes(spark, contract.name, last, head.version).select(contract.partition_by[0]).distinct().collect()
+        except HistoryUnavailableError:
+            return None
+        found = [row[0] for row in changed]
+        return None if None in found else sorted(found)
 
     @abstractmethod
     def vacuum(self, name: str, retention_hours: int) -> int:

@@ -12,7 +12,7 @@ from pydantic import PrivateAttr
 
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import DeltaStore
-from lakehouse_assets.resources.spark import SparkEngine, refuse_token
+from lakehouse_assets.resources.spark import SparkEngine, refuse_url
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.sources.database import CustomersDatabase
 from lakehouse_assets.sources.landing import LandingZone
@@ -39,7 +39,7 @@ class LakehouseResource(dg.ConfigurableResource):
 
     @classmethod
     def of(cls, settings: Settings) -> "LakehouseResource":
-        refuse_token(settings.engine)
+        refuse_url(settings.engine)
         return cls(
             engine=settings.engine,
             spark_jars=str(settings.spark_jars or ""),

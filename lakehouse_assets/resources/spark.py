@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
+from pyspark.errors import PySparkException
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.settings import Settings
@@ -38,8 +40,9 @@ DELTA_SETTINGS = {
 """What makes a Spark session speak Delta; a Connect server needs them as well."""
 
 SMALL_MACHINE = {
-    # The defaults are made for clusters: 200 tasks a shuffle, 50 a table's log, 10,000 to look for files that may go.
-    "spark.sql.shuffle.partitions": "4",
+    # The defaults are made for clusters: 200 tasks a shuffle, 50 a table's log, 10,000 to look for files that may go. Two tasks a core is what Spark's
+    # own tuning guide begins with.
+    "spark.sql.shuffle.partitions": str(max(4, 2 * (os.cpu_count() or 1))),
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
     "spark.ui.enabled": "false",
@@ -98,12 +101,22 @@ class SparkEngine(dg.ConfigurableResource):
         elif self.engine.startswith("sc://"):
             session = _connect(remote_url(self.engine))
             _send_parsers(session)
+            self._set_on(session)
         else:
             raise LakehouseError(f"LAKEHOUSE_ENGINE is {self.engine!r}; set it to embedded, local, or a Spark Connect URL sc://….")
         for key, value in SESSION_SETTINGS.items():
             session.conf.set(key, value)
         atexit.register(session.stop)
         return session
+
+    def _set_on(self, session: Any) -> None:
+        for key, value in own_settings().items():
+            try:
+                session.conf.set(key, value)
+            except PySparkException as error:
+                raise LakehouseError(
+                    f"LAKEHOUSE_SPARK_CONF sets {key}, which {self.engine} takes from no session; set it where the endpoint is started."
+                ) from error
 
     def _local(self) -> Any:
         if _sessions:
@@ -120,7 +133,7 @@ class SparkEngine(dg.ConfigurableResource):
             os.environ["DEFAULT_ARTIFACT_REPOSITORY"] = self.mirror
         builder = SparkSession.builder.master("local[*]").appName("lakehouse_assets").config("spark.driver.memory", self.memory)
         builder = builder.config("spark.driver.extraJavaOptions", FEW_SECONDS)
-        for key, value in {**DELTA_SETTINGS, **SMALL_MACHINE}.items():
+        for key, value in {**DELTA_SETTINGS, **SMALL_MACHINE, **own_settings()}.items():
             builder = builder.config(key, value)
         if self.jars:
             builder = builder.config("spark.jars", ",".join(map(str, delta_jars(Path(self.jars)))))
@@ -132,6 +145,24 @@ class SparkEngine(dg.ConfigurableResource):
                 return builder.getOrCreate()
         except Exception as error:
             raise LakehouseError(_why_not(log)) from error
+
+
+def own_settings() -> dict[str, str]:
+    """What LAKEHOUSE_SPARK_CONF says: `key=value`, separated by spaces, quoted as in a shell. Values may be keys to a storage: they are never told.
+
+    Raises `LakehouseError` for a word that is no setting of Spark, and for a setting that results or tables depend on.
+    """
+    said = Settings.model_validate({}).spark_conf
+    words = shlex.split(said.get_secret_value()) if said else []
+    for number, word in enumerate(words, 1):
+        if not re.match(r"spark\.[^=]+=", word):
+            raise LakehouseError(
+                f"Word {number} of LAKEHOUSE_SPARK_CONF is no setting; write them as spark.sql.shuffle.partitions=64, with a space between two."
+            )
+    found = {key: value for key, _, value in (word.partition("=") for word in words)}
+    for key in found.keys() & {**DELTA_SETTINGS, **SESSION_SETTINGS}.keys():
+        raise LakehouseError(f"LAKEHOUSE_SPARK_CONF sets {key}, on which tables and figures depend; leave it out.")
+    return found
 
 
 def java() -> str:
@@ -197,15 +228,17 @@ def _why_not(log: Path) -> str:
     return f"Apache Spark did not start; see {log} for what it said, or set LAKEHOUSE_ENGINE=embedded."
 
 
-def refuse_token(engine: str) -> None:
-    """Raise `LakehouseError` where the URL of an engine holds a token: it is shown in places where no secret may be."""
+def refuse_url(engine: str) -> None:
+    """Raise `LakehouseError` where the URL of an engine names no host, or holds a token: it is shown in places where no secret may be."""
     if re.search(r";\s*token=", engine, re.IGNORECASE):
         raise LakehouseError("LAKEHOUSE_ENGINE holds a token, and is shown in the UI; take it out and set LAKEHOUSE_SPARK_TOKEN instead.")
+    if re.match(r"sc://(?![^/:])", engine):
+        raise LakehouseError(f"LAKEHOUSE_ENGINE is {engine!r}, which names no host; write it as sc://host:15002.")
 
 
 def remote_url(engine: str) -> str:
     """The Connect URL with the token of LAKEHOUSE_SPARK_TOKEN, where there is one."""
-    refuse_token(engine)
+    refuse_url(engine)
     token = Settings.model_validate({}).spark_token
     if token is None:
         return engine

@@ -179,12 +179,17 @@ def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:
     of_path = by_path(entries(lakehouse)).get(path, [])
     last = last_landed(of_path)
     if last is None:
-        raise LakehouseError(f"No drop has landed as {path!r}; give the path below the landing zone, as orders/orders_2010-12-01.csv.")
+        raise never_landed(path)
     if is_withdrawn(of_path) == (state == WITHDRAWN):
         raise LakehouseError(f"{path} is {'already withdrawn' if state == WITHDRAWN else 'not withdrawn'}; there is nothing to do.")
     entry = Entry(path, max(e.sequence for e in of_path) + 1, last.content_hash, last.batch_date, state, last.source)
     lakehouse.publish(_journal_slice(lakehouse, [entry]))
     return entry
+
+
+def never_landed(path: str) -> LakehouseError:
+    """What is wrong with a path that the journal does not know."""
+    return LakehouseError(f"No drop has landed as {path!r}; give the path below the landing zone, as orders/orders_2010-12-01.csv.")
 
 
 def _held(lakehouse: Lakehouse, name: str, drops: list[Drop]) -> list[tuple[str, str, date]]:

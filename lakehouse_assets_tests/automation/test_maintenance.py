@@ -4,21 +4,25 @@ import os
 import time
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from deltalake import DeltaTable
 
 from lakehouse_assets.automation import maintenance
 from lakehouse_assets.automation.maintenance import compact, remove_leftovers
 from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.contracts.gold import SalesLines
+from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.quality.audit import AGED
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources.cleanse import preview, refused_now, standing_verdicts
 from lakehouse_assets.sources.tables import source_tables
 from lakehouse_assets_tests.automation.conftest import DAYS, orders
+from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.test_contract_change import NAME, Stricter
-from lakehouse_assets_tests.pipeline.world import World, against_oracle
+from lakehouse_assets_tests.pipeline.world import World, against_oracle, rates_csv
 
 
 def aged(path: Path, hours: float) -> Path:
@@ -36,7 +40,8 @@ def test_only_old_slices_of_dead_runs_are_removed(tmp_path: Path):
     aged(tmp_path / "gold.sales_lines" / "slow" / "part-0.parquet", 30)
     (tmp_path / "gold.sales_lines" / "slow" / "part-1.parquet").write_text("just written")
     aged(tmp_path / "handoff" / "daily_sales" / "on_its_way" / "part-0.parquet", 30)
-    assert remove_leftovers(tmp_path, 24) == ["gold.daily_sales/dead"]
+    aged(tmp_path / "changes" / "version-1" / "part-0.parquet", 30)
+    assert remove_leftovers(tmp_path, 24) == ["changes/version-1", "gold.daily_sales/dead"]
     assert sorted(p.name for p in tmp_path.glob("*/*")) == ["daily_sales", "slow", "young"]
     assert remove_leftovers(tmp_path / "nowhere", 24) == []
 
@@ -135,10 +140,48 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
             return 7
 
     busy = Busy()
-    assert compact(busy, "gold.daily_sales") == 7  # type: ignore[arg-type]
+    lakehouse = Lakehouse(busy, lambda: None, "")  # type: ignore[arg-type, return-value]
+    assert compact(lakehouse, "gold.daily_sales") == 7
     busy.left = 100
     with pytest.raises(LakehouseError, match=r"gold\.daily_sales was published by others"):
-        compact(busy, "gold.daily_sales")  # type: ignore[arg-type]
+        compact(lakehouse, "gold.daily_sales")
+
+
+def test_a_table_is_z_ordered_where_its_contract_asks_for_it_and_only_where_it_has_changed(
+    make_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+):
+    """Otherwise the word does nothing, or every night writes a year of files anew."""
+    monkeypatch.setitem(CONTRACTS, "gold.sales_lines", Contract("gold.sales_lines", Ordered))
+    world = make_world()
+    world.drop("fx/rates_2026-09-01.csv", rates_csv({"2026-09-01": "0.85"}))
+    months = ("2026-09-15", "2026-10-15")
+    for day in months:
+        world.drop(f"orders/orders_{day}.csv", orders(day))
+    world.run()
+    before = world.state(("gold", "snowflake"))
+    assert compact(world.lakehouse, "gold.sales_lines") == 2
+    assert compact(world.lakehouse, "gold.sales_lines") == 0
+    after = world.state(("gold", "snowflake"))
+    assert all(before[name].equals(after[name]) for name in before)
+    assert not world.runner().found
+    world.drop("orders/orders_2026-10-16.csv", orders("2026-10-16"))
+    world.run()
+    september, october = (month_files(world, month) for month in ("2026-09-01", "2026-10-01"))
+    assert compact(world.lakehouse, "gold.sales_lines") == len(october) > 0
+    assert month_files(world, "2026-09-01") == september
+    assert not set(month_files(world, "2026-10-01")) & set(october)
+    assert not world.runner().found
+
+
+class Ordered(SalesLines):
+    """Sales lines in which somebody looks up customers."""
+
+    class Config(SalesLines.Config):
+        metadata: ClassVar = {**SalesLines.Config.metadata, "z_order_by": ["customer_id"]}
+
+
+def month_files(world: World, month: str) -> list[str]:
+    return [uri for uri in DeltaTable(world.lakehouse.store.uri("gold.sales_lines")).file_uris() if f"invoice_month={month}" in uri]
 
 
 @pytest.mark.heavy

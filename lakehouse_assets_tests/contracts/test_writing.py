@@ -52,6 +52,8 @@ def test_the_page_names_all_that_a_model_may_say_of_its_table() -> None:
         ({"handoff": {"kind": "column", "column": "day"}}, "write a column of its own for the kind column"),
         ({"handoff": {"kind": "hash"}}, "at least 1 bucket for the kind hash"),
         ({"handoff": {"buckets": 3}}, "as handoff, which cannot be read"),
+        ({"z_order_by": ["nothing"]}, "z-ordered by nothing, which is no column of texts, whole numbers or dates"),
+        ({"z_order_by": ["thing"], "partition_by": ["thing"]}, "z-ordered by thing, which is no column of"),
         ({"blocking": {"row": 5}}, "as blocking, which cannot be read"),
     ],
 )

@@ -44,7 +44,15 @@ class Things(pa.DataFrameModel):
         metadata: ClassVar = {"key": ["id", "kind"], "partition_by": ["month"]}
 
 
+class OrderedThings(Things):
+    """The same, of which somebody looks up notes."""
+
+    class Config(Things.Config):
+        metadata: ClassVar = {**Things.Config.metadata, "z_order_by": ["note", "id"]}
+
+
 THINGS = Contract("gold.things", Things)
+ORDERED_THINGS = Contract("gold.things", OrderedThings)
 JANUARY, FEBRUARY, MARCH = (date(2026, month, 1) for month in (1, 2, 3))
 
 Row = dict[str, Any]

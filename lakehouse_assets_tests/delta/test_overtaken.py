@@ -12,20 +12,21 @@ from pyspark.errors import PySparkException
 from lakehouse_assets.delta.spark import DeltaSparkStore
 from lakehouse_assets.delta.store import Consumed
 from lakehouse_assets.errors import StaleSliceError
-from lakehouse_assets_tests.delta.conftest import THINGS
+from lakehouse_assets_tests.delta.conftest import ORDERED_THINGS, THINGS
 
 OVERTAKEN = "[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] ConcurrentAppendException: files were added by a concurrent update."
 RETYPED = "[DELTA_METADATA_CHANGED] MetadataChangedException: the metadata of the table has been changed by a concurrent update."
 OTHER = "[UNABLE_TO_ACQUIRE_MEMORY] 1 bytes were asked for, got 0."
 
-WRITES: dict[str, Callable[[DeltaSparkStore], Any]] = {
-    "CREATE TABLE": lambda store: store.create(THINGS),
-    "ALTER TABLE": lambda store: store.add_columns(THINGS, THINGS.columns[-1:]),
-    "CREATE OR REPLACE TABLE": lambda store: store.rewrite(THINGS),
-    "MERGE": lambda store: store.commit(THINGS, None, base_version=3, consumed=Consumed()),
-    "OPTIMIZE": lambda store: store.optimize(THINGS.name),
-    "RESTORE": lambda store: store.restore(THINGS.name, 1),
-}
+WRITES: list[tuple[str, Callable[[DeltaSparkStore], Any]]] = [
+    ("CREATE TABLE", lambda store: store.create(THINGS)),
+    ("ALTER TABLE", lambda store: store.add_columns(THINGS, THINGS.columns[-1:])),
+    ("CREATE OR REPLACE TABLE", lambda store: store.rewrite(THINGS)),
+    ("MERGE", lambda store: store.commit(THINGS, None, base_version=3, consumed=Consumed())),
+    ("OPTIMIZE", lambda store: store.optimize(THINGS.name)),
+    ("OPTIMIZE", lambda store: store.z_order(ORDERED_THINGS)),
+    ("RESTORE", lambda store: store.restore(THINGS.name, 1)),
+]
 """Every statement that commits, by how it begins. Two of them do not meet on demand, so the session is one that says what Delta says."""
 
 
@@ -49,21 +50,21 @@ class Table(DeltaSparkStore):
         return {c.name: c.type.spark for c in THINGS.columns}
 
 
-@pytest.mark.parametrize("statement", list(WRITES))
+@pytest.mark.parametrize(("statement", "write"), WRITES)
 @pytest.mark.parametrize("said", [OVERTAKEN, RETYPED])
-def test_whoever_is_overtaken_hears_of_a_stale_slice(statement: str, said: str):
+def test_whoever_is_overtaken_hears_of_a_stale_slice(statement: str, write: Callable[[DeltaSparkStore], Any], said: str):
     """Else a run, an evolution or the nightly upkeep fails by an engine's error, where beginning again is all that is to be done."""
     table = Table(said, there=statement != "CREATE TABLE")
     with pytest.raises(StaleSliceError, match=r"gold.things was published by somebody else at the same time: \[DELTA_"):
-        WRITES[statement](table)
+        write(table)
     assert table.asked.startswith(statement)
 
 
-@pytest.mark.parametrize("statement", list(WRITES))
-def test_any_other_error_of_the_engine_stays_what_it_is(statement: str):
+@pytest.mark.parametrize(("statement", "write"), WRITES)
+def test_any_other_error_of_the_engine_stays_what_it_is(statement: str, write: Callable[[DeltaSparkStore], Any]):
     """Else a broken engine is asked again and again, and its user is told of others who publish."""
     with pytest.raises(PySparkException, match="UNABLE_TO_ACQUIRE_MEMORY"):
-        WRITES[statement](Table(OTHER, there=True))
+        write(Table(OTHER, there=True))
 
 
 def test_a_table_that_another_process_made_first_is_there():

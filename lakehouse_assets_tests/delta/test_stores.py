@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,10 +14,10 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse_assets.delta.staging import Lakehouse, StagedSlice
-from lakehouse_assets.delta.store import APPLICATION, OPERATION, Consumed, HistoryUnavailableError
+from lakehouse_assets.delta.store import APPLICATION, OPERATION, TIDYING, Consumed, HistoryUnavailableError
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.transforms.frames import Recomputed
-from lakehouse_assets_tests.delta.conftest import FEBRUARY, FULL, JANUARY, MARCH, THINGS, Row, Workbench, ordered, thing
+from lakehouse_assets_tests.delta.conftest import FEBRUARY, FULL, JANUARY, MARCH, ORDERED_THINGS, THINGS, Row, Workbench, ordered, thing
 
 NAME = THINGS.name
 CONSUMED = Consumed({"silver.lines": 7, "bronze.landings": 3}, {"silver.lines": "it's an id"}, "c0ffee", "7ab1e", 3)
@@ -220,6 +220,42 @@ def test_changes_between_versions_are_netted(bench: Workbench):
         {**thing(1, note="c"), "_change": "insert"},
     ]
     assert bench.changes(since, since) == []
+
+
+def test_what_has_changed_is_z_ordered_and_no_row_changes(bench: Workbench):
+    """Else every night writes whole tables anew, a look for one note reads every file, or everything downstream works again."""
+    store, model = bench.store, ORDERED_THINGS
+    store.create(THINGS)
+    for month in (JANUARY, FEBRUARY):
+        for number in (1, 2):
+            bench.commit(("I", thing(number + 10 * month.month, month=month, note=str(number))), append=True, consumed=CONSUMED)
+    rows, head = bench.rows(), store.head(NAME)
+    assert head is not None
+    assert store.not_in_order(bench.spark, model) is None
+    assert store.z_order(model) == 4
+    assert bench.rows() == rows
+    assert store.not_in_order(bench.spark, model) == []
+    after = store.head(NAME)
+    assert after is not None
+    assert (after.version, after.data_version, after.consumed) == (head.version + 1, head.data_version, CONSUMED)
+    assert store.history(NAME, 1)[0].operation in TIDYING
+    assert bench.changes(head.version) == []
+
+    bench.commit(("U", thing(21, month=FEBRUARY, note="x")), partitions=[FEBRUARY])
+    assert store.not_in_order(bench.spark, model) == [FEBRUARY]
+    rows, february = bench.rows(), files_of(bench, FEBRUARY)
+    january = files_of(bench, JANUARY)
+    assert store.z_order(model, [FEBRUARY]) == len(february)
+    assert bench.rows() == rows
+    assert files_of(bench, JANUARY) == january
+    assert not files_of(bench, FEBRUARY) & february
+    assert store.not_in_order(bench.spark, model) == []
+    # In another order everything is to be written anew.
+    assert store.not_in_order(bench.spark, THINGS) is None
+
+
+def files_of(bench: Workbench, month: date) -> set[str]:
+    return {uri for uri in DeltaTable(bench.store.uri(NAME)).file_uris() if f"month={month}" in uri}
 
 
 def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(bench: Workbench):

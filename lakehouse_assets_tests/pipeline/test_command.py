@@ -65,9 +65,12 @@ def test_every_command_has_help_with_an_example() -> None:
         (["run", "--select", "gold.daily_sales,gold/nonsense"], 1, "'gold.nonsense'"),
         (["status", "--format", "yaml"], 1, "table or json"),
         (["sql", "SELECT 1", "--format", "yaml"], 1, "table, csv or json"),
+        (["sql", " "], 1, "query is empty"),
         (["rebuild", "gold.nonsense"], 1, "gold.nonsense"),
+        (["rebuild", "gold.daily_sales"], 1, "lakehouse run"),
         (["verify", "--tables", "nonsense"], 1, "nonsense"),
         (["quarantine", "list", "--table", "nonsense"], 1, "nonsense"),
+        (["quarantine", "list", "--drop", "nonsense"], 1, "below the landing zone"),
         (["land", "nonsense"], 1, "below the landing zone"),
     ],
 )
@@ -93,6 +96,17 @@ def test_verbose_may_stand_after_the_command(said: Said, make_world: NewWorld) -
     assert code == 1
     assert "Traceback" in error
     assert "Traceback" not in said(None, "land", "nonsense")[2]
+
+
+def test_a_slip_in_a_file_of_the_project_is_told_with_its_place(said: Said, make_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes a contract reads a traceback through Dagster, or a message without the file."""
+
+    def broken(*_: object) -> None:
+        compile("class Orders(\n", "lakehouse_assets/contracts/gold.py", "exec")
+
+    monkeypatch.setattr(cli, "_resources", broken)
+    code, _, error = said(make_world(), "land", "nonsense")
+    assert (code, error) == (1, "Error in lakehouse_assets/contracts/gold.py: '(' was never closed (gold.py, line 1)\n")
 
 
 READ_UNDER_WAY = """

@@ -11,7 +11,7 @@ from lakehouse_assets.delta.rs import DeltaRsStore
 from lakehouse_assets.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.resources.lakehouse import LakehouseResource
-from lakehouse_assets.resources.spark import SparkEngine, delta_artifact, delta_jars, java, remote_url
+from lakehouse_assets.resources.spark import SparkEngine, delta_artifact, delta_jars, java, own_settings, remote_url
 from lakehouse_assets.settings import Settings
 
 
@@ -79,6 +79,37 @@ def test_a_token_is_never_part_of_the_engines_url(monkeypatch: pytest.MonkeyPatc
     assert remote_url("sc://host:443") == "sc://host:443/;token=s3cret"
     assert remote_url("sc://host:443/;x-databricks-cluster-id=1") == "sc://host:443/;x-databricks-cluster-id=1;token=s3cret"
     assert "s3cret" not in repr(Settings())
+
+
+def test_settings_of_ones_own_are_read_as_a_shell_reads_words(monkeypatch: pytest.MonkeyPatch):
+    """Else options of Java, which hold spaces, cannot be given."""
+    monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", "spark.local.dir=/fast  spark.driver.extraJavaOptions='-Da=b -Xss4m'")
+    assert own_settings() == {"spark.local.dir": "/fast", "spark.driver.extraJavaOptions": "-Da=b -Xss4m"}
+    monkeypatch.delenv("LAKEHOUSE_SPARK_CONF")
+    assert own_settings() == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("spark.a=s3cret s3cret", "Word 2 of LAKEHOUSE_SPARK_CONF is no setting"),
+        ("spark.a", "Word 1 of"),
+        ("spark.sql.session.timeZone=s3cret", "spark.sql.session.timeZone, on which tables and figures depend"),
+    ],
+)
+def test_settings_that_cannot_be_taken_are_told_without_their_values(said: str, told: str, monkeypatch: pytest.MonkeyPatch):
+    """Else a time zone changes figures, or the key of a storage stands in a log."""
+    monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", said)
+    with pytest.raises(LakehouseError, match=told) as refused:
+        own_settings()
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("engine", ["sc://", "sc:///;x-databricks-cluster-id=1", "sc://:15002"])
+def test_an_endpoint_without_a_host_is_told(engine: str):
+    """Else the user reads what gRPC says of an empty name."""
+    with pytest.raises(LakehouseError, match="names no host; write it as sc://host:15002"):
+        LakehouseResource.of(settings(engine=engine))
 
 
 def test_an_unknown_engine_is_named_with_those_that_are_known():
