@@ -101,22 +101,13 @@ class SparkEngine(dg.ConfigurableResource):
         elif self.engine.startswith("sc://"):
             session = _connect(remote_url(self.engine))
             _send_parsers(session)
-            self._set_on(session)
+            set_own(session, self.engine)
         else:
             raise LakehouseError(f"LAKEHOUSE_ENGINE is {self.engine!r}; set it to embedded, local, or a Spark Connect URL sc://….")
         for key, value in SESSION_SETTINGS.items():
             session.conf.set(key, value)
         atexit.register(session.stop)
         return session
-
-    def _set_on(self, session: Any) -> None:
-        for key, value in own_settings().items():
-            try:
-                session.conf.set(key, value)
-            except PySparkException as error:
-                raise LakehouseError(
-                    f"LAKEHOUSE_SPARK_CONF sets {key}, which {self.engine} takes from no session; set it where the endpoint is started."
-                ) from error
 
     def _local(self) -> Any:
         if _sessions:
@@ -163,6 +154,17 @@ def own_settings() -> dict[str, str]:
     for key in found.keys() & {**DELTA_SETTINGS, **SESSION_SETTINGS}.keys():
         raise LakehouseError(f"LAKEHOUSE_SPARK_CONF sets {key}, on which tables and figures depend; leave it out.")
     return found
+
+
+def set_own(session: Any, engine: str) -> None:
+    """Give a session of an endpoint what LAKEHOUSE_SPARK_CONF says. Raises `LakehouseError` for a setting that it does not take."""
+    for key, value in own_settings().items():
+        try:
+            session.conf.set(key, value)
+        except PySparkException as error:
+            raise LakehouseError(
+                f"LAKEHOUSE_SPARK_CONF sets {key}, which {engine} takes from no session; set it where the endpoint is started."
+            ) from error
 
 
 def java() -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.resources.spark import set_own
 from lakehouse_assets_tests import spark_servers
 from lakehouse_assets_tests.parity.conftest import REAL, SAMPLE, TWO_MONTHS, State, loaded, outcome, real, run
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
@@ -50,6 +53,20 @@ def _same_tables(engine: str, two_months: tuple[Path, Tables], folder: Path) -> 
     assert not differences(tables, found)
     assert at == versions
     assert tables["gold.sales_lines"].height > 100
+
+
+@pytest.mark.heavy
+def test_settings_of_ones_own_reach_an_endpoint_and_what_it_does_not_take_is_told(
+    connect_spark: Any, connect_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Else tables are loaded with other settings than the user has said, or a run ends in the words of a server."""
+    monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", "spark.sql.shuffle.partitions=7")
+    set_own(connect_spark, connect_url)
+    assert connect_spark.conf.get("spark.sql.shuffle.partitions") == "7"
+    connect_spark.conf.unset("spark.sql.shuffle.partitions")
+    monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", "spark.serializer=org.apache.spark.serializer.KryoSerializer")
+    with pytest.raises(LakehouseError, match=r"sets spark\.serializer, which sc://.* takes from no session; set it where"):
+        set_own(connect_spark, connect_url)
 
 
 @pytest.mark.heavy
