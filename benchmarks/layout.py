@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from audit import spent
 from deltalake import DeltaTable
 
 TABLE = "gold.sales_lines"
@@ -34,14 +33,6 @@ def lay_out(table: DeltaTable, layout: str, file_bytes: int) -> None:
         table.optimize.z_order(["line_id"], target_size=file_bytes)  # an order that no reading has a use for
     else:
         table.optimize.z_order(["invoice_date" if layout.endswith("day") else "customer_id"], target_size=file_bytes)
-
-
-def spent(work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of some work in this process, which the engine is part of, and what it gave."""
-    began = resource.getrusage(resource.RUSAGE_SELF)
-    gave = work()
-    ended = resource.getrusage(resource.RUSAGE_SELF)
-    return ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, gave
 
 
 def main() -> None:
@@ -70,7 +61,7 @@ def measure(options: argparse.Namespace, layout: str, home: Path) -> tuple[dict[
 
     path = home / "tables" / TABLE.replace(".", "/")
     shutil.copytree(options.table, path)
-    said = {"laid_out_cpu_s": spent(lambda: lay_out(DeltaTable(path), layout, options.file_mb * MEGABYTE))[0]}
+    said = {"laid_out_cpu_s": spent(lambda: lay_out(DeltaTable(path), layout, options.file_mb * MEGABYTE))}
     sizes = [Path(uri.removeprefix("file://")).stat().st_size for uri in DeltaTable(path).file_uris()]
     lakehouse = LakehouseResource.of(Settings(home=home)).lakehouse
     model, store, spark = contract(TABLE), lakehouse.store, lakehouse.spark
@@ -89,20 +80,20 @@ def measure(options: argparse.Namespace, layout: str, home: Path) -> tuple[dict[
         "day": f"invoice_date = DATE '{day}' AND invoice_month = DATE '{day.replace(day=1)}'",
         "customer": f"customer_id = {most('customer_id')}",
     }
-    found = {}
+    found: dict[str, list[str]] = {}
     for name, where in wheres.items():
-        times = []
-        for _ in range(options.repeat):
-            took, found[name] = spent(lambda where=where: came_to(where))
-            times.append(took)
-        said[f"{name}_cpu_s"] = min(times)
+
+        def look(name: str = name, where: str = where) -> None:
+            found[name] = came_to(where)
+
+        said[f"{name}_cpu_s"] = min(spent(look) for _ in range(options.repeat))
     uri = f"{home}/slice"
     changed = lines(f"{wheres['day']} AND line_id < '03'")
     columns = ("concat(country, '!') AS country" if c == "country" else c for c in model.names)
     changed.selectExpr(*columns, f"'U' AS {OPERATION}").write.parquet(uri)
     version = store.version(TABLE)
     read, months = Consumed(contract=model.fingerprint), [day.replace(day=1)]
-    said["publish_cpu_s"] = spent(lambda: store.commit(model, uri, base_version=version, consumed=read, partitions=months))[0]
+    said["publish_cpu_s"] = spent(lambda: store.commit(model, uri, base_version=version, consumed=read, partitions=months))
     found["published"] = came_to("country LIKE '%!'")
     return {"files": len(sizes), "mb": sum(sizes) >> 20, **{k: round(v, 2) for k, v in said.items()}}, found
 
