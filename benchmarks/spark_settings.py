@@ -57,6 +57,7 @@ def main() -> None:
                 took.setdefault(name, []).append(load("local", landing, home, LAKEHOUSE_SPARK_CONF=VARIANTS[name]))
                 found = {table: fingerprint(table, home) for table in CONTRACTS}
                 expected = expected or found
+                print(f"{name}: {took[name][-1]}", file=sys.stderr)
                 if found != expected:
                     sys.exit(f"With {name} other rows come out in {[t for t in CONTRACTS if found[t] != expected[t]]}.")
                 shutil.rmtree(home)
