@@ -144,7 +144,10 @@ def own_settings() -> dict[str, str]:
     Raises `LakehouseError` for a word that is no setting of Spark, and for a setting that results or tables depend on.
     """
     said = Settings.model_validate({}).spark_conf
-    words = shlex.split(said.get_secret_value()) if said else []
+    try:
+        words = shlex.split(said.get_secret_value()) if said else []
+    except ValueError as error:  # it says nothing of the value
+        raise LakehouseError(f"LAKEHOUSE_SPARK_CONF cannot be read ({error}); quote it as in a shell.") from error
     for number, word in enumerate(words, 1):
         if not re.match(r"spark\.[^=]+=", word):
             raise LakehouseError(

@@ -94,6 +94,7 @@ def test_settings_of_ones_own_are_read_as_a_shell_reads_words(monkeypatch: pytes
     [
         ("spark.a=s3cret s3cret", "Word 2 of LAKEHOUSE_SPARK_CONF is no setting"),
         ("spark.a", "Word 1 of"),
+        ("spark.a='s3cret", r"cannot be read \(No closing quotation\); quote it"),
         ("spark.sql.session.timeZone=s3cret", "spark.sql.session.timeZone, on which tables and figures depend"),
     ],
 )
