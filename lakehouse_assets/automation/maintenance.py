@@ -54,10 +54,7 @@ def compact(lakehouse: Lakehouse, table: str) -> int:
     model, store = contract(table), lakehouse.store
     for attempt in range(ATTEMPTS):
         try:
-            if not model.z_order_by:
-                return store.optimize(table)
-            partitions = store.not_in_order(lakehouse.spark, model)
-            return 0 if partitions == [] else store.z_order(model, partitions)
+            return store.z_order(lakehouse.spark, model) if model.z_order_by else store.optimize(table)
         except StaleSliceError:
             time.sleep(0.5 * 2**attempt)
     raise LakehouseError(

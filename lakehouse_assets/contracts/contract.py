@@ -229,7 +229,7 @@ class Contract:
         if foreign := [c for c in self.z_order_by if c not in ordering]:
             raise LakehouseError(
                 f"The contract of {name} is z-ordered by {', '.join(foreign)}, which is no column of texts, whole numbers or dates beside the "
-                "partition column; files keep no statistics of others."
+                "partition column; name one that is."
             )
         if self.business_date and {c.name: c.type.kind for c in self.columns}.get(self.business_date) != "date":
             raise LakehouseError(

@@ -29,7 +29,6 @@ from lakehouse_assets.delta.store import (
     APPLICATION,
     CHANGE,
     OPERATION,
-    Z_ORDER,
     Commit,
     Consumed,
     DeltaStore,
@@ -329,12 +328,11 @@ class DeltaRsStore(DeltaStore):
             metrics = table.optimize.compact(commit_properties=self._unchanged(table, name, None))
         return int(metrics["numFilesRemoved"])
 
-    def z_order(self, contract: Contract, partitions: Sequence[Any] | None = None) -> int:
+    def _z_order(self, contract: Contract, partitions: Sequence[Any] | None, extra: Mapping[str, Any]) -> int:
         table = self._open(contract.name)
-        by = list(contract.z_order_by)
         within = None if partitions is None else [(contract.partition_by[0], "in", [str(p) for p in partitions])]
         with _first(contract.name):
-            metrics = table.optimize.z_order(by, within, commit_properties=self._unchanged(table, contract.name, {Z_ORDER: by}))
+            metrics = table.optimize.z_order(contract.z_order_by, within, commit_properties=self._unchanged(table, contract.name, extra))
         return int(metrics["numFilesRemoved"])
 
     def _unchanged(self, table: DeltaTable, name: str, extra: Mapping[str, Any] | None) -> CommitProperties:

@@ -30,7 +30,6 @@ from lakehouse_assets.delta.store import (
     APPLICATION,
     CHANGE,
     OPERATION,
-    Z_ORDER,
     Commit,
     Consumed,
     DeltaStore,
@@ -276,12 +275,11 @@ class DeltaSparkStore(DeltaStore):
         with _first(name):
             return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(f"OPTIMIZE {self._sql_name(name)}"))
 
-    def z_order(self, contract: Contract, partitions: Sequence[Any] | None = None) -> int:
+    def _z_order(self, contract: Contract, partitions: Sequence[Any] | None, extra: Mapping[str, Any]) -> int:
         column = contract.partition_by[0] if contract.partition_by else None
         within = f" WHERE `{column}` IN ({', '.join(map(_literal, partitions))})" if partitions is not None else ""
-        by = list(contract.z_order_by)
-        statement = f"OPTIMIZE {self._sql_name(contract.name)}{within} ZORDER BY ({', '.join(f'`{c}`' for c in by)})"
-        with _first(contract.name), self._setting({_USER_METADATA: written(None, {Z_ORDER: by})}):
+        statement = f"OPTIMIZE {self._sql_name(contract.name)}{within} ZORDER BY ({', '.join(f'`{c}`' for c in contract.z_order_by)})"
+        with _first(contract.name), self._setting({_USER_METADATA: written(None, extra)}):
             return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(statement))
 
     def vacuum(self, name: str, retention_hours: int) -> int:

@@ -38,6 +38,9 @@ EVOLUTIONS = 5
 Z_ORDER = "z_order_by"
 """The columns by which a commit z-ordered files, in the metadata that goes beside it."""
 
+Z_ORDERED_THROUGH = "z_ordered_through"
+"""Beside it: the version whose rows were then in order."""
+
 TIDYING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
 """Operations that change no row, whoever ran them."""
 
@@ -335,24 +338,37 @@ class DeltaStore(ABC):
     def optimize(self, name: str) -> int:
         """Compact small files; returns the number of files removed. Rows do not change."""
 
-    @abstractmethod
-    def z_order(self, contract: Contract, partitions: Sequence[Any] | None = None) -> int:
-        """Write files anew, so that rows with like values of the contract's `z_order_by` lie together; returns the number of files removed. Rows do
-        not change. partitions: values of the partition column; None for the whole table."""
+    def z_order(self, spark: SparkSession, contract: Contract) -> int:
+        """Write files anew, so that rows with like values of the contract's `z_order_by` lie together: of the partitions in which rows came or went since
+        that was done last, or of the whole table where it has no partitions or that can no longer be told. Returns the number of files removed;
+        rows do not change."""
+        head = self.head(contract.name)
+        partitions = self._not_in_order(spark, contract, head) if head else []
+        if head is None or partitions == []:
+            return 0
+        # Somebody may have published meanwhile: what is in order is said of the version that was looked at, not of the one that is made.
+        return self._z_order(contract, partitions, {Z_ORDER: list(contract.z_order_by), Z_ORDERED_THROUGH: head.version})
 
-    def not_in_order(self, spark: SparkSession, contract: Contract) -> list[Any] | None:
+    @abstractmethod
+    def _z_order(self, contract: Contract, partitions: Sequence[Any] | None, extra: Mapping[str, Any]) -> int:
+        """The same for these partitions, None for all, in a commit with `extra` beside it."""
+
+    def _not_in_order(self, spark: SparkSession, contract: Contract, head: Head) -> list[Any] | None:
         """The partitions in which rows came or went since files were z-ordered; None: the whole table, also where that can no longer be told."""
         by = list(contract.z_order_by)
-        last = next((c.version for c in self.history(contract.name) if c.metadata.get(Z_ORDER) == by), None)
-        head = self.head(contract.name)
-        if last is None or head is None:
-            return None
-        if head.data_version <= last:
+        through = -1
+        for commit in self.history(contract.name):
+            if commit.operation == "RESTORE":  # files come back with it that were not in order, though no row may differ
+                return None
+            if commit.metadata.get(Z_ORDER) == by:
+                through = commit.metadata[Z_ORDERED_THROUGH]
+                break
+        if 0 <= head.data_version <= through:
             return []
-        if not contract.partition_by:
+        if through < 0 or not contract.partition_by:
             return None
         try:
-            changed = self.changes(spark, contract.name, last, head.version).select(contract.partition_by[0]).distinct().collect()
+            changed = self.changes(spark, contract.name, through, head.version).select(contract.partition_by[0]).distinct().collect()
         except HistoryUnavailableError:
             return None
         found = [row[0] for row in changed]

@@ -24,7 +24,7 @@ WRITES: list[tuple[str, Callable[[DeltaSparkStore], Any]]] = [
     ("CREATE OR REPLACE TABLE", lambda store: store.rewrite(THINGS)),
     ("MERGE", lambda store: store.commit(THINGS, None, base_version=3, consumed=Consumed())),
     ("OPTIMIZE", lambda store: store.optimize(THINGS.name)),
-    ("OPTIMIZE", lambda store: store.z_order(ORDERED_THINGS)),
+    ("OPTIMIZE", lambda store: store.z_order(None, ORDERED_THINGS)),
     ("RESTORE", lambda store: store.restore(THINGS.name, 1)),
 ]
 """Every statement that commits, by how it begins. Two of them do not meet on demand, so the session is one that says what Delta says."""

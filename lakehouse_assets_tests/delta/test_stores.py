@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as arrow
 import pytest
@@ -231,10 +232,9 @@ def test_what_has_changed_is_z_ordered_and_no_row_changes(bench: Workbench):
             bench.commit(("I", thing(number + 10 * month.month, month=month, note=str(number))), append=True, consumed=CONSUMED)
     rows, head = bench.rows(), store.head(NAME)
     assert head is not None
-    assert store.not_in_order(bench.spark, model) is None
-    assert store.z_order(model) == 4
+    assert store.z_order(bench.spark, model) == 4
     assert bench.rows() == rows
-    assert store.not_in_order(bench.spark, model) == []
+    assert store.z_order(bench.spark, model) == 0
     after = store.head(NAME)
     assert after is not None
     assert (after.version, after.data_version, after.consumed) == (head.version + 1, head.data_version, CONSUMED)
@@ -242,21 +242,46 @@ def test_what_has_changed_is_z_ordered_and_no_row_changes(bench: Workbench):
     assert bench.changes(head.version) == []
 
     bench.commit(("U", thing(21, month=FEBRUARY, note="x")), partitions=[FEBRUARY])
-    assert store.not_in_order(bench.spark, model) == [FEBRUARY]
-    rows, february = bench.rows(), files_of(bench, FEBRUARY)
-    january = files_of(bench, JANUARY)
-    assert store.z_order(model, [FEBRUARY]) == len(february)
+    rows, january, february = bench.rows(), files_of(bench, JANUARY), files_of(bench, FEBRUARY)
+    assert store.z_order(bench.spark, model) == len(february)
     assert bench.rows() == rows
     assert files_of(bench, JANUARY) == january
     assert not files_of(bench, FEBRUARY) & february
-    assert store.not_in_order(bench.spark, model) == []
-    # In another order everything is to be written anew, and so it is where the files that said what came are gone.
-    assert store.not_in_order(bench.spark, THINGS) is None
-    for number in (12, 13):
-        bench.commit(("I", thing(number + 20, month=JANUARY)), append=True)
+    assert store.z_order(bench.spark, model) == 0
+
+    # What is restored is in no order, though its rows may be the same.
+    store.restore(NAME, head.version)
+    assert store.z_order(bench.spark, model) == 4
+    # Where the files that said what came are gone, everything is written anew.
+    for number in (32, 33):
+        bench.commit(("I", thing(number, month=JANUARY)), append=True)
     store.optimize(NAME)
     store.vacuum(NAME, 0)
-    assert store.not_in_order(bench.spark, model) is None
+    everything = files_of(bench, JANUARY) | files_of(bench, FEBRUARY)
+    assert store.z_order(bench.spark, model) == len(everything)
+
+
+def test_what_is_published_while_files_are_z_ordered_has_its_turn_next(bench: Workbench, monkeypatch: pytest.MonkeyPatch):
+    """Else those rows lie in no order until others of their partition change."""
+    store, model = bench.store, ORDERED_THINGS
+    store.create(THINGS)
+    bench.commit(("I", thing(11, month=JANUARY)), ("I", thing(21, month=FEBRUARY)), append=True)
+    store.z_order(bench.spark, model)
+    bench.commit(("I", thing(12, month=JANUARY)), append=True)
+    looked = store._not_in_order
+
+    def published_meanwhile(*given: Any) -> list[Any] | None:
+        found = looked(*given)
+        bench.commit(("I", thing(22, month=FEBRUARY)), append=True)
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(store, "_not_in_order", published_meanwhile)
+        store.z_order(bench.spark, model)
+    before = files_of(bench, FEBRUARY)
+    assert store.z_order(bench.spark, model) > 0
+    assert not files_of(bench, FEBRUARY) & before
+    assert [r["id"] for r in bench.rows()] == [11, 12, 21, 22]
 
 
 def files_of(bench: Workbench, month: date) -> set[str]:
