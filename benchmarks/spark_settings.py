@@ -1,6 +1,6 @@
 """What each setting of a local Spark is worth: the same load with it and without it, one after another.
 
-    python benchmarks/spark_settings.py --landing DIR [--rows 1000000] [--repeat 2] [--variants ours kryo]
+    python benchmarks/spark_settings.py --landing DIR [--rows 1000000] [--repeat 2] [--variants Kryo "without AQE"]
 
 Loads the lakehouse as `engines.py` does, on `LAKEHOUSE_ENGINE=local`, with the settings that come with the product and then with one of them changed through
 LAKEHOUSE_SPARK_CONF. The variants take turns, so that a busy neighbour meets all of them. Prints a line of JSON a variant: the least of the repetitions of the seconds
@@ -39,10 +39,11 @@ def main() -> None:
     parser.add_argument("--landing", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="NAME", help="beside ours")
     options = parser.parse_args()
     if unknown := set(options.variants) - VARIANTS.keys():
         parser.error(f"there is no variant {', '.join(unknown)}; choose among {', '.join(VARIANTS)}")
+    variants = dict.fromkeys(["ours", *options.variants])
     with tempfile.TemporaryDirectory() as folder:
         landing = options.landing.resolve()
         if options.rows:
@@ -52,7 +53,7 @@ def main() -> None:
         took: dict[str, list[dict[str, float]]] = {}
         expected: dict[str, tuple[int, int]] = {}
         for _ in range(options.repeat):
-            for name in options.variants:
+            for name in variants:
                 home = Path(folder) / "home"
                 took.setdefault(name, []).append(load("local", landing, home, LAKEHOUSE_SPARK_CONF=VARIANTS[name]))
                 found = {table: fingerprint(table, home) for table in CONTRACTS}
@@ -62,9 +63,8 @@ def main() -> None:
                     sys.exit(f"With {name} other rows come out in {[t for t in CONTRACTS if found[t] != expected[t]]}.")
                 shutil.rmtree(home)
     least = {name: {of: min(times[of] for times in of_all) for of in of_all[0]} for name, of_all in took.items()}
-    first = least[options.variants[0]]
     for name, times in least.items():
-        ratios = {f"{of}_ratio": round(times[of] / first[of], 2) for of in ("load_s", "cpu_s")}
+        ratios = {f"{of}_ratio": round(times[of] / least["ours"][of], 2) for of in ("load_s", "cpu_s")}
         print(json.dumps({"settings": name, **times, **ratios}))
 
 

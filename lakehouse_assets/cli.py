@@ -309,10 +309,11 @@ def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.da
 
     from lakehouse_assets.definitions import graph
 
-    if table not in (names := graph(settings)):
-        raise LakehouseError(f"There is no table {table}; choose one of {', '.join(names)}.")
-    if not _resources(settings)[0].lakehouse.store.exists(table):
-        raise LakehouseError(f"{table} has never been computed, so there is nothing to recompute; run `lakehouse run`.")
+    if table not in (nodes := graph(settings)):
+        raise LakehouseError(f"There is no table {table}; choose one of {', '.join(nodes)}.")
+    store = _resources(settings)[0].lakehouse.store
+    if lacking := [name for name in nodes[table].upstreams if not store.exists(name)]:
+        raise LakehouseError(f"{table} is computed from {', '.join(lacking)}, which has never been; run `lakehouse run`.")
     with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
         runner = _runner(settings, instance, Console(file=terminal), None, None, [table])
         runner.run(force=[table])

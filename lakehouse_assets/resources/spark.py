@@ -40,9 +40,8 @@ DELTA_SETTINGS = {
 """What makes a Spark session speak Delta; a Connect server needs them as well."""
 
 SMALL_MACHINE = {
-    # The defaults are made for clusters: 200 tasks a shuffle, 50 a table's log, 10,000 to look for files that may go. Two tasks a core is what Spark's
-    # own tuning guide begins with.
-    "spark.sql.shuffle.partitions": str(max(4, 2 * (os.cpu_count() or 1))),
+    # The defaults are made for clusters: 200 tasks a shuffle, 50 a table's log, 10,000 to look for files that may go.
+    "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
     "spark.ui.enabled": "false",
@@ -124,22 +123,28 @@ class SparkEngine(dg.ConfigurableResource):
             os.environ["DEFAULT_ARTIFACT_REPOSITORY"] = self.mirror
         builder = SparkSession.builder.master("local[*]").appName("lakehouse_assets").config("spark.driver.memory", self.memory)
         builder = builder.config("spark.driver.extraJavaOptions", FEW_SECONDS)
-        for key, value in {**DELTA_SETTINGS, **SMALL_MACHINE, **own_settings()}.items():
+        own = own_settings()
+        for key, value in {**DELTA_SETTINGS, **SMALL_MACHINE, **own}.items():
             builder = builder.config(key, value)
+        # Delta's jars come beside those of one's own.
         if self.jars:
-            builder = builder.config("spark.jars", ",".join(map(str, delta_jars(Path(self.jars)))))
+            builder = builder.config("spark.jars", ",".join([*map(str, delta_jars(Path(self.jars))), *_listed(own, "spark.jars")]))
         else:
-            builder = configure_spark_with_delta_pip(builder)
+            builder = configure_spark_with_delta_pip(builder, _listed(own, "spark.jars.packages"))
         log = Path(self.log or Path(tempfile.gettempdir()) / "lakehouse-spark.log")
         try:
             with _speaking_to(log):
-                return builder.getOrCreate()
+                session = builder.getOrCreate()
         except Exception as error:
             raise LakehouseError(_why_not(log)) from error
+        if "spark.sql.shuffle.partitions" not in own:
+            # Two tasks a core, of those that the JVM may use, is what Spark's tuning guide begins with.
+            session.conf.set("spark.sql.shuffle.partitions", max(4, 2 * session.sparkContext.defaultParallelism))
+        return session
 
 
 def own_settings() -> dict[str, str]:
-    """What LAKEHOUSE_SPARK_CONF says: `key=value`, separated by spaces, quoted as in a shell. Values may be keys to a storage: they are never told.
+    """What LAKEHOUSE_SPARK_CONF says: `key=value`, separated by spaces, quoted as in a shell. No message tells a value: it may be the key of a storage.
 
     Raises `LakehouseError` for a word that is no setting of Spark, and for a setting that results or tables depend on.
     """
@@ -165,9 +170,15 @@ def set_own(session: Any, engine: str) -> None:
         try:
             session.conf.set(key, value)
         except PySparkException as error:
-            raise LakehouseError(
-                f"LAKEHOUSE_SPARK_CONF sets {key}, which {engine} takes from no session; set it where the endpoint is started."
-            ) from error
+            condition = error.getCondition()
+            if condition is None:  # it is not the setting that is wrong
+                raise
+            remedy = "set it where the endpoint is started" if condition.startswith("CANNOT_MODIFY") else "mend its value"
+            raise LakehouseError(f"LAKEHOUSE_SPARK_CONF sets {key}, which {engine} does not take ({condition}); {remedy}.") from None
+
+
+def _listed(settings: dict[str, str], key: str) -> list[str]:
+    return [word for word in settings.get(key, "").split(",") if word]
 
 
 def java() -> str:
@@ -237,7 +248,7 @@ def refuse_url(engine: str) -> None:
     """Raise `LakehouseError` where the URL of an engine names no host, or holds a token: it is shown in places where no secret may be."""
     if re.search(r";\s*token=", engine, re.IGNORECASE):
         raise LakehouseError("LAKEHOUSE_ENGINE holds a token, and is shown in the UI; take it out and set LAKEHOUSE_SPARK_TOKEN instead.")
-    if re.match(r"sc://(?![^/:])", engine):
+    if re.match(r"sc://(?![^/:;])", engine):
         raise LakehouseError(f"LAKEHOUSE_ENGINE is {engine!r}, which names no host; write it as sc://host:15002.")
 
 

@@ -65,8 +65,12 @@ def test_settings_of_ones_own_reach_an_endpoint_and_what_it_does_not_take_is_tol
     assert connect_spark.conf.get("spark.sql.shuffle.partitions") == "7"
     connect_spark.conf.unset("spark.sql.shuffle.partitions")
     monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", "spark.serializer=org.apache.spark.serializer.KryoSerializer")
-    with pytest.raises(LakehouseError, match=r"sets spark\.serializer, which sc://.* takes from no session; set it where"):
+    with pytest.raises(LakehouseError, match=r"sets spark\.serializer, which sc://.* does not take \(CANNOT_MODIFY.*; set it where"):
         set_own(connect_spark, connect_url)
+    monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", "spark.sql.shuffle.partitions=s3cret")
+    with pytest.raises(LakehouseError, match=r"sets spark\.sql\.shuffle\.partitions, which sc://.*; mend its value") as refused:
+        set_own(connect_spark, connect_url)
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.heavy

@@ -67,7 +67,7 @@ def test_every_command_has_help_with_an_example() -> None:
         (["sql", "SELECT 1", "--format", "yaml"], 1, "table, csv or json"),
         (["sql", " "], 1, "query is empty"),
         (["rebuild", "gold.nonsense"], 1, "gold.nonsense"),
-        (["rebuild", "gold.daily_sales"], 1, "lakehouse run"),
+        (["rebuild", "gold.daily_sales"], 1, "is computed from gold.sales_lines, which has never been; run `lakehouse run`"),
         (["verify", "--tables", "nonsense"], 1, "nonsense"),
         (["quarantine", "list", "--table", "nonsense"], 1, "nonsense"),
         (["quarantine", "list", "--drop", "nonsense"], 1, "below the landing zone"),

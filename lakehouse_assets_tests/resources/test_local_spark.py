@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -64,9 +65,13 @@ def python(*command: str, folder: Path, **said: str) -> str:
 def test_jars_in_a_folder_are_taken_without_asking_maven(brought: Path, tmp_path: Path):
     """Else a machine that reaches no repository cannot compute on Apache Spark."""
     nowhere = {"LAKEHOUSE_SPARK_PACKAGES_MIRROR": "http://127.0.0.1:9/nowhere"}
-    rows, jars = python("-c", WRITES_A_TABLE, str(tmp_path), folder=tmp_path, LAKEHOUSE_SPARK_JARS=str(brought / "jars"), **nowhere).split()
+    with zipfile.ZipFile(tmp_path / "own.jar", "w") as own:
+        own.writestr("own.txt", "")
+    said = {"LAKEHOUSE_SPARK_JARS": str(brought / "jars"), "LAKEHOUSE_SPARK_CONF": f"spark.jars={own.filename}", **nowhere}
+    rows, jars = python("-c", WRITES_A_TABLE, str(tmp_path), folder=tmp_path, **said).split()
     assert rows == "7"
     assert delta_artifact().split(":")[1] in jars
+    assert str(own.filename) in jars
     assert not (tmp_path / "ivy").exists()
 
 
