@@ -28,7 +28,7 @@ VARIANTS = {
     "50 partitions for a table's log, Delta's default": "spark.databricks.delta.snapshotPartitions=50",
     "without AQE": "spark.sql.adaptive.enabled=false",
     "Kryo": "spark.serializer=org.apache.spark.serializer.KryoSerializer",
-    "Java's own options": "spark.driver.extraJavaOptions=-Dlakehouse.options=none",
+    "Java's own options": "spark.driver.extraJavaOptions=",
     "log level INFO": "spark.log.level=INFO",
     "Spark's UI": "spark.ui.enabled=true",
 }

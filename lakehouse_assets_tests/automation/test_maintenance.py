@@ -147,6 +147,7 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
         compact(lakehouse, "gold.daily_sales")
 
 
+@pytest.mark.heavy
 def test_a_table_is_z_ordered_where_its_contract_asks_for_it_and_only_where_it_has_changed(
     make_world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ):
