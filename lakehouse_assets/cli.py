@@ -318,7 +318,7 @@ def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.da
         runner = _runner(settings, instance, Console(file=terminal), None, None, [table])
         runner.run(force=[table])
     said = [result.materialized.get(dg.AssetKey(table.split(".")), {}) for result in runner.results]
-    counts = (f"{sum(m.get(f'rows_{word}', 0) for m in said):,} {word}" for word in ("inserted", "updated", "deleted"))
+    counts = (f"{sum(m.get(f'run/rows_{word}', 0) for m in said):,} {word}" for word in ("inserted", "updated", "deleted"))
     print(f"Recomputed {table}: rows {', '.join(counts)}.")
     _conclude(runner)
 

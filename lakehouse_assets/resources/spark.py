@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
@@ -32,6 +34,9 @@ from lakehouse_assets.settings import Settings
 
 JAVA = 17
 """The least Java that Apache Spark 4.2 runs on."""
+
+CONNECT_PORT = 15002
+"""The port of an endpoint whose URL names none, as pyspark has it."""
 
 DELTA_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -98,6 +103,7 @@ class SparkEngine(dg.ConfigurableResource):
         elif self.engine == "embedded":
             session = _connect(_start_sail())
         elif self.engine.startswith("sc://"):
+            _refuse_silence(self.engine)
             session = _connect(remote_url(self.engine))
             _send_parsers(session)
             set_own(session, self.engine)
@@ -250,6 +256,20 @@ def refuse_url(engine: str) -> None:
         raise LakehouseError("LAKEHOUSE_ENGINE holds a token, and is shown in the UI; take it out and set LAKEHOUSE_SPARK_TOKEN instead.")
     if re.match(r"sc://(?![^/:;])", engine):
         raise LakehouseError(f"LAKEHOUSE_ENGINE is {engine!r}, which names no host; write it as sc://host:15002.")
+
+
+def _refuse_silence(engine: str) -> None:
+    """Raise `LakehouseError` where nothing answers at an endpoint: the client would try again for many minutes without a word."""
+    if any(os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy")):
+        return  # whether it answers is then for the proxy to say
+    where = urlsplit(f"//{re.split('[/;]', engine.removeprefix('sc://'))[0]}")
+    address = (where.hostname or "", where.port or CONNECT_PORT)
+    try:
+        socket.create_connection(address, timeout=30).close()
+    except OSError as error:
+        raise LakehouseError(
+            f"Nothing answers at {address[0]}:{address[1]}, which LAKEHOUSE_ENGINE names ({error}); start the endpoint, or mend the URL."
+        ) from error
 
 
 def remote_url(engine: str) -> str:

@@ -183,6 +183,19 @@ def test_a_drop_is_taken_back_and_landed_again_once(said: Said, make_world: NewW
     ]
 
 
+def test_a_table_that_was_moved_away_is_made_anew_and_the_rows_are_told(said: Said, make_world: NewWorld) -> None:
+    """The remedy for a contract that rows cannot follow does nothing, or says that it did nothing."""
+    world = make_world()
+    world.drop(PATH, order_csv([line(500001, "2012-03-01", 2)]))
+    world.run()
+    before = world.state(("gold",))
+    Path(world.lakehouse.store.uri("gold.daily_sales")).rename(world.root / "away")
+    code, output, _ = said(world, "rebuild", "gold.daily_sales")
+    assert (code, output) == (0, "Recomputed gold.daily_sales: rows 1 inserted, 0 updated, 0 deleted.\n")
+    after = world.state(("gold",))
+    assert all(before[name].equals(after[name]) for name in before)
+
+
 def test_what_the_runs_leave_undone_is_told_and_fails_the_command(
     make_world: NewWorld, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

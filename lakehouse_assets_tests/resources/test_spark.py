@@ -113,6 +113,14 @@ def test_an_endpoint_without_a_host_is_told(engine: str):
         LakehouseResource.of(settings(engine=engine))
 
 
+def test_an_endpoint_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
+    """Else the command is silent for ten minutes and ends in what gRPC says."""
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(LakehouseError, match=r"Nothing answers at 127\.0\.0\.1:1, which LAKEHOUSE_ENGINE names \(.*refused"):
+        _ = SparkEngine(engine="sc://127.0.0.1:1/;x-databricks-cluster-id=1").session
+
+
 def test_an_unknown_engine_is_named_with_those_that_are_known():
     """Else a slip of the pen ends in a traceback."""
     with pytest.raises(LakehouseError, match=r"'lokal'; set it to embedded, local, or"):
