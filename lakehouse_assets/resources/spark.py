@@ -103,8 +103,9 @@ class SparkEngine(dg.ConfigurableResource):
         elif self.engine == "embedded":
             session = _connect(_start_sail())
         elif self.engine.startswith("sc://"):
+            url = remote_url(self.engine)
             _refuse_silence(self.engine)
-            session = _connect(remote_url(self.engine))
+            session = _connect(url)
             _send_parsers(session)
             set_own(session, self.engine)
         else:
@@ -254,21 +255,32 @@ def refuse_url(engine: str) -> None:
     """Raise `LakehouseError` where the URL of an engine names no host, or holds a token: it is shown in places where no secret may be."""
     if re.search(r";\s*token=", engine, re.IGNORECASE):
         raise LakehouseError("LAKEHOUSE_ENGINE holds a token, and is shown in the UI; take it out and set LAKEHOUSE_SPARK_TOKEN instead.")
-    if re.match(r"sc://(?![^/:;])", engine):
-        raise LakehouseError(f"LAKEHOUSE_ENGINE is {engine!r}, which names no host; write it as sc://host:15002.")
+    if engine.startswith("sc://"):
+        _address(engine)
+
+
+def _address(engine: str) -> tuple[str, int]:
+    """Host and port of an endpoint. Raises `LakehouseError` where its URL names none."""
+    where = urlsplit(f"//{re.split('[/;]', engine.removeprefix('sc://'))[0]}")
+    try:
+        host, port = where.hostname, where.port or CONNECT_PORT
+    except ValueError:  # the port is no number, or none that there is
+        host, port = None, 0
+    if not host:
+        raise LakehouseError(f"LAKEHOUSE_ENGINE is {engine!r}, which names no host and port; write it as sc://host:15002.")
+    return host, port
 
 
 def _refuse_silence(engine: str) -> None:
     """Raise `LakehouseError` where nothing answers at an endpoint: the client would try again for many minutes without a word."""
     if any(os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy")):
         return  # whether it answers is then for the proxy to say
-    where = urlsplit(f"//{re.split('[/;]', engine.removeprefix('sc://'))[0]}")
-    address = (where.hostname or "", where.port or CONNECT_PORT)
+    host, port = _address(engine)
     try:
-        socket.create_connection(address, timeout=30).close()
+        socket.create_connection((host, port), timeout=30).close()
     except OSError as error:
         raise LakehouseError(
-            f"Nothing answers at {address[0]}:{address[1]}, which LAKEHOUSE_ENGINE names ({error}); start the endpoint, or mend the URL."
+            f"Nothing answers at {host}:{port}, which LAKEHOUSE_ENGINE names ({error}); start the endpoint, or mend the URL."
         ) from error
 
 

@@ -106,10 +106,12 @@ def test_settings_that_cannot_be_taken_are_told_without_their_values(said: str, 
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("engine", ["sc://", "sc:///;x-databricks-cluster-id=1", "sc://:15002", "sc://;x-databricks-cluster-id=1"])
+@pytest.mark.parametrize(
+    "engine", ["sc://", "sc:///;x-databricks-cluster-id=1", "sc://:15002", "sc://;x-databricks-cluster-id=1", "sc://host:port"]
+)
 def test_an_endpoint_without_a_host_is_told(engine: str):
     """Else the user reads what gRPC says of an empty name."""
-    with pytest.raises(LakehouseError, match="names no host; write it as sc://host:15002"):
+    with pytest.raises(LakehouseError, match="names no host and port; write it as sc://host:15002"):
         LakehouseResource.of(settings(engine=engine))
 
 
