@@ -30,6 +30,7 @@ from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from lakehouse_assets.automation.pending import Pending
     from lakehouse_assets.automation.runner import Runner
     from lakehouse_assets.handoff import TargetNames
     from lakehouse_assets.resources.handoff import HandoffResource, Plan
@@ -213,11 +214,18 @@ def _chosen(settings: Settings, select: str | None) -> list[str] | None:
 def _conclude(runner: Runner) -> None:
     """Say on stderr what waits for somebody and what was left undone; exit with 1 where anything is wrong."""
     found = runner.found
-    wrong = [*(v.reason for v in found.refused), *filter(None, [found.unavailable, runner.unfinished])]
+    wrong = [*_rejected(found), *filter(None, [found.unavailable, runner.unfinished])]
     for reason in (*wrong, *found.refused_names.values()):
         print(reason, file=sys.stderr)
     if wrong:
         raise typer.Exit(1)
+
+
+def _rejected(found: Pending) -> list[str]:
+    """Why drops wait for somebody, and what to do about each, a sentence or two a drop."""
+    from lakehouse_assets.quality.audit import remedy
+
+    return [f"{v.reason} {remedy(v)}" for v in (*found.refused, *found.unreadable)]
 
 
 def _runner(settings: Settings, instance: Any, console: Console, first: date | None, last: date | None, select: list[str] | None) -> Runner:
@@ -461,6 +469,7 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
                 for i in (stage.pending if stage else ())
             ],
             "refused": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.refused],
+            "unreadable": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.unreadable],
             "refused_names": found.refused_names,
             "unavailable": found.unavailable,
         },
@@ -513,8 +522,8 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
         console.print(f"[yellow]Other columns than its source:[/yellow] {verdict.path}: {words}")
     if len(drifted) > 20:
         console.print(f"The last 20 of {len(drifted)} drops with other columns; all with --format json.")
-    for verdict in found.refused:
-        console.print(f"[red]Waits for a correction:[/red] {verdict.reason}")
+    for reason in _rejected(found):
+        console.print(f"[red]Waits for a correction:[/red] {reason}")
     for reason in found.refused_names.values():
         console.print(f"[yellow]Not taken in:[/yellow] {reason}")
     if found.unavailable:
@@ -547,10 +556,23 @@ def verify(
     compared = {name: between(served()[name], slices) if slices else None for name in chosen}
     different = False
     with handoff.open() as open_handoff:
-        if handoff.state(open_handoff) is None:
+        state = handoff.state(open_handoff)
+        if state is None:
             raise LakehouseError("Nothing has been handed off to this account yet; run `lakehouse run` first.")
-        for name in sorted(chosen):
+        damaged = handoff.damaged(open_handoff, state)
+        if repair and damaged:
+            handoff.ready(open_handoff)
+        for name in sorted(damaged):
+            print(f"{name.upper():20} {damaged[name]}; {'made anew' if repair else '`lakehouse run` restores it'}")
+        different |= bool(damaged) and not repair
+        for name in sorted(chosen - (damaged.keys() if not repair else set())):
             result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
+            if result.version < 0 and repair and name in damaged:
+                sent = handoff.hand_off_whole(open_handoff, served()[name])
+                result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
+                print(f"{name.upper():20} restored: {sent.rows} rows; now {'equal' if result.equal else 'still DIFFERENT'}")
+                different |= not result.equal
+                continue
             if result.version < 0:
                 print(f"{name.upper():20} not handed off; `lakehouse run` does that")
                 different = True
@@ -613,6 +635,21 @@ def land(
     lakehouse, _ = _resources(_settings(landing=landing, home=home))
     entry = land_again(lakehouse.lakehouse, path)
     print(f"Landed again: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this.")
+
+
+@app.command()
+def acknowledge(
+    path: Annotated[str, typer.Argument(help="A drop, as its path below the landing zone.")], landing: Landing = None, home: Home = None
+) -> None:
+    """Say that what is wrong with a drop is known and stays so: a refused or unreadable one is left out for good, other columns are reported no more.
+
+    Example: `lakehouse acknowledge orders/orders_2010-12-01.csv.gz`
+    """
+    from lakehouse_assets.sources.ingest import acknowledge as journal
+
+    lakehouse, _ = _resources(_settings(landing=landing, home=home))
+    entry = journal(lakehouse.lakehouse, path)
+    print(f"Acknowledged: {path}, batch {entry.batch_date}. What is published stays as it is; the next `lakehouse run` clears its batch date.")
 
 
 @app.command()

@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     customers_db_overlap_seconds: float = Field(
         3600.0, ge=0, description="how far behind the watermark rows are read again, for transactions that commit late"
     )
+    customers_db_may_lose: float = Field(
+        0.5, ge=0, le=1, description="which share of its rows the customers' table may lose between two pulls; above it none is made"
+    )
+    follow_links: bool = Field(False, description="take in drops that a link in the landing zone names and that lie outside it")
+    checksum: bool = Field(False, description="hash every drop at every look, where neither sizes nor times of files can be trusted")
     drop_settle_seconds: float = Field(
         0.0, ge=0, description="a drop younger than this is taken to be still written; 5 for Dagster's servers"
     )

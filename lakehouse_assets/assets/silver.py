@@ -18,8 +18,9 @@ from lakehouse_assets.quality import checks
 from lakehouse_assets.quality.audit import UNIQUE, DropVerdict, slice_violations, unique_key_violations
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources import intake as accounts
-from lakehouse_assets.sources.cleanse import Cleansed, SourceTable, batch_accounts, cleanse, standing_verdicts
-from lakehouse_assets.sources.journal import REFUSED
+from lakehouse_assets.sources.cleanse import Cleansed, SourceTable, batch_accounts, cleanse, rejected_now, standing_verdicts
+from lakehouse_assets.sources.ingest import entries
+from lakehouse_assets.sources.journal import ACCEPTED, REFUSED, acknowledged
 from lakehouse_assets.sources.tables import source_tables
 from lakehouse_assets.transforms import customers as crm
 from lakehouse_assets.transforms import frames, fx_rates, order_lines, products
@@ -73,15 +74,20 @@ def _source_table(source: SourceTable, mark: str, words: str, code: ModuleType) 
             judged = cleansed.judged if cleansed else []
             paths = {v.path for v in judged}
             recorded = standing_verdicts(lakehouse.lakehouse, model.name, source.source, days)
+            known = acknowledged(entries(lakehouse.lakehouse))
+            open_before = [v for v in rejected_now(lakehouse.lakehouse, model.name, source.source) if v.path not in paths]
             # A day of the run without a verdict would be shown as skipped, and with it the check.
-            judged = [v for v in judged if v.batch_date in days] + [v for v in recorded if v.path not in paths]
+            judged += [v for v in recorded if v.path not in paths]
+            judged = [v for v in judged if v.verdict == ACCEPTED or (v.path, v.content_hash) not in known]
+            elsewhere = [v for v in (*judged, *open_before) if v.verdict != ACCEPTED and v.batch_date not in days]
+            judged = [v for v in judged if v.batch_date in days]
             refused = [v for v in judged if v.verdict == REFUSED]
             by_day: dict[str, list[DropVerdict]] = {key: [] for key in keys}
             for verdict in judged:
                 by_day[str(verdict.batch_date)].append(verdict)
             with timed(seconds, "audit"):
                 doubled = slice_doubles(model, lakehouse, staged)
-            gates = checks.drop_gates(model, judged, by_day, doubled)
+            gates = checks.drop_gates(model, judged, by_day, doubled, elsewhere)
             log_check_evaluations(context, gates.evaluations)
             drift = {day: checks.drift_metadata(verdicts) for day, verdicts in by_day.items()}
             for day, metadata in drift.items():

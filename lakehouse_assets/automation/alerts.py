@@ -23,14 +23,16 @@ from dagster._core.storage.dagster_run import RunRecord
 
 from lakehouse_assets.automation.inflight import only_refused, span, step_failures
 from lakehouse_assets.automation.jobs import LOAD_ALL
-from lakehouse_assets.automation.sensor import SENSOR, Memory
-from lakehouse_assets.automation.sinks import Alert, AlertSink
+from lakehouse_assets.automation.sensor import SENSOR, Memory, cursor_object
+from lakehouse_assets.automation.sinks import Alert, AlertSink, Kind
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
 from lakehouse_assets.instance.sweep import sweep_dead_runs
+from lakehouse_assets.quality.audit import remedy
 from lakehouse_assets.resources.lakehouse import LakehouseResource
-from lakehouse_assets.sources.cleanse import refused_now
+from lakehouse_assets.sources.cleanse import rejected_now
 from lakehouse_assets.sources.ingest import entries, new_drops
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
+from lakehouse_assets.sources.journal import REFUSED, UNREADABLE
 
 WATCH = "watch"
 _RECENT_FAILURES = 50
@@ -99,16 +101,17 @@ def sensor_troubles(instance: dg.DagsterInstance) -> list[Alert]:
     return found
 
 
-def refused_drops(lakehouse: LakehouseResource) -> list[Alert]:
-    """Drops that wait for their correction, and files that are not taken in because of the date in their name."""
+def rejected_drops(lakehouse: LakehouseResource) -> list[Alert]:
+    """Drops that are refused or cannot be read and wait for their correction, and files that are not taken in."""
     now = time.time()
     house = lakehouse.lakehouse
-    refused = [v for source, table in PUBLISHED.items() for v in refused_now(house, table, source)]
+    rejected = [v for source, table in PUBLISHED.items() for v in rejected_now(house, table, source)]
+    kinds: Mapping[str, Kind] = {REFUSED: "drop_refused", UNREADABLE: "drop_unreadable"}
     _, names = lakehouse.zone.scan()
     return [
         *(
-            Alert(f"drop_refused:{v.path}@{v.content_hash[:12]}", "drop_refused", v.reason or f"Drop {v.path} is refused.", now)
-            for v in refused
+            Alert(f"{kinds[v.verdict]}:{v.path}@{v.content_hash[:12]}", kinds[v.verdict], f"{v.reason} {remedy(v)}", now)
+            for v in rejected
         ),
         *(Alert(f"drop_not_taken_in:{path}", "drop_not_taken_in", reason, now) for path, reason in names.items()),
     ]
@@ -181,6 +184,19 @@ def look(
     return {key: told.get(key, alert) for key, alert in found.items()}
 
 
+def told_before(cursor: str | None, complain: Callable[[str], object]) -> dict[str, Alert]:
+    """The troubles in a cursor of the watch; none, with a complaint, where it holds something else."""
+    held, lost = cursor_object(cursor)
+    try:
+        told = {key: Alert(**said) for key, said in held.items()}
+        usable = all(isinstance(a.key, str) and isinstance(a.summary, str) and isinstance(a.since, (int, float)) for a in told.values())
+    except TypeError:
+        told, usable = {}, False
+    if lost or not usable:
+        complain(lost or "The cursor holds something else than alerts; it is started over.")
+    return told if usable else {}
+
+
 def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
     """The watch. fresh: assets with a freshness policy; checks: the stand-alone checks."""
 
@@ -196,12 +212,12 @@ def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey
     ) -> dg.SensorResult:
         instance = context.instance
         sweep_dead_runs(instance)
-        told = {key: Alert(**said) for key, said in json.loads(context.cursor or "{}").items()}
+        told = told_before(context.cursor, context.log.warning)
         troubles = look(
             {
                 "run_failed": lambda: failed_runs(instance, lambda: waiting_days(lakehouse)),
                 "account_unreachable,given_up": lambda: sensor_troubles(instance),
-                "drop_refused,drop_not_taken_in": lambda: refused_drops(lakehouse),
+                "drop_refused,drop_unreadable,drop_not_taken_in": lambda: rejected_drops(lakehouse),
                 "source_unavailable": lambda: unavailable_sources(lakehouse),
                 "reconciliation_mismatch,check_failed": lambda: failed_checks(instance, checks),
                 "not_fresh": lambda: not_fresh(instance, fresh),

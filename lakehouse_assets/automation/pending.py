@@ -1,7 +1,7 @@
 """What is pending: one function, used by the command, the sensor and `status`. Read from tables and ledger, never from Dagster's records.
 
 Pending is a landed drop that is not yet in bronze, a pull from the customers' database that is due or not yet in the journal, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind
-its Delta table. A refused drop waits for its correction: it is told, but no run can do anything about it. A batch date that was red and has become good by a
+its Delta table. A drop that is refused or cannot be read waits for its correction: it is reported, but no run can do anything about it. A batch date that was red and has become good by a
 run over other dates waits for one over itself, which turns it green.
 """
 
@@ -16,10 +16,11 @@ from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import Head
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.quality.audit import DropVerdict
-from lakehouse_assets.sources.cleanse import refused_now
+from lakehouse_assets.sources.cleanse import rejected_now
 from lakehouse_assets.sources.database import CustomersDatabase
 from lakehouse_assets.sources.ingest import entries, entries_after, new_drops
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
+from lakehouse_assets.sources.journal import REFUSED
 from lakehouse_assets.sources.landing import Drop, LandingZone
 from lakehouse_assets.sources.pull import due, half_done
 
@@ -50,6 +51,8 @@ class Pending:
     """The batch dates that a run must cover, sorted."""
     refused_names: dict[str, str] = field(default_factory=dict)
     refused: list[DropVerdict] = field(default_factory=list)
+    unreadable: list[DropVerdict] = field(default_factory=list)
+    """Drops that cannot be read. Like refused ones they wait for a correction, but hold nothing up: none of their rows could enter any table."""
     red: frozenset[date] = frozenset()
     """Batch dates that wait for the correction of a refused drop. A run over one of them stops after silver, so runs go around them."""
 
@@ -111,8 +114,10 @@ def pending(
             dates |= {e.batch_date for e in missing}
         waiting: set[date] = set()
         for source, table in PUBLISHED.items():
-            refused = refused_now(lakehouse, table, source)
+            rejected = rejected_now(lakehouse, table, source)
+            refused = [v for v in rejected if v.verdict == REFUSED]
             found.refused += refused
+            found.unreadable += [v for v in rejected if v.verdict != REFUSED]
             if table not in found.behind:
                 waiting |= {v.batch_date for v in refused}
             elif found.behind[table].startswith("stale"):

@@ -211,17 +211,20 @@ class Memory:
     """What the cursor holds: what Snowflake was last seen to have, since when it cannot be reached and why, and what was given up."""
 
     def __init__(self, cursor: str | None):
-        try:
-            said: dict[str, Any] = json.loads(cursor or "{}")
-        except ValueError:
-            said = {}
-        self.seen: dict[str, list] = said.get("seen", {})
-        self.asked: float = said.get("asked", 0.0)
-        self.unreachable: str = said.get("unreachable", "")
-        self.in_vain: int = said.get("in_vain", 0)
+        held, self.lost = cursor_object(cursor)
+        """Why the cursor could not be read; everything is then looked at anew. None where it could."""
+        self.seen: dict[str, list] = {}
+        self.asked: float = 0.0
+        self.unreachable: str = ""
+        self.in_vain: int = 0
         """How often it was asked since it last answered."""
-        self.given_up: dict[str, str] = said.get("given_up", {})
+        self.given_up: dict[str, str] = {}
         """Range of batch dates → one sentence."""
+        wrong = [name for name, usual in vars(self).items() if name in held and not isinstance(held[name], _LIKE[type(usual)])]
+        if wrong:
+            self.lost = f"The cursor holds no usable {', '.join(sorted(wrong))}; it is started over."
+        else:
+            vars(self).update({name: held[name] for name in vars(self).keys() & held.keys() - {"lost"}})
 
     def behind(self, lakehouse: LakehouseResource, handoff: HandoffResource, pause: float) -> dict[str, str]:
         """Snowflake table → why it is behind; asked of Snowflake only where a gold table has changed or the answer is old.
@@ -247,7 +250,22 @@ class Memory:
         return behind
 
     def text(self) -> str:
-        return json.dumps(vars(self))
+        return json.dumps({name: value for name, value in vars(self).items() if name != "lost"})
+
+
+_LIKE: Mapping[type, tuple[type, ...]] = {dict: (dict,), float: (int, float), int: (int,), str: (str,), type(None): ()}
+"""What a value of the cursor may be, by what it is at first."""
+
+
+def cursor_object(cursor: str | None) -> tuple[dict[str, Any], str | None]:
+    """The JSON object in a cursor, and why there is none: a cursor can be set by hand, to anything."""
+    try:
+        held = json.loads(cursor or "{}")
+    except (ValueError, RecursionError):
+        held = None
+    if not isinstance(held, dict):
+        return {}, "The cursor is no JSON object; it is started over."
+    return held, None
 
 
 def landing_sensor(graph: Mapping[str, TableNode], pause: float, jobs: Mapping[str, Any]) -> dg.SensorDefinition:
@@ -267,6 +285,8 @@ def landing_sensor(graph: Mapping[str, TableNode], pause: float, jobs: Mapping[s
         if loading:
             return dg.SensorResult(skip_reason=f"Run {loading.run_id[:8]} is loading; what it leaves pending is taken up at the next tick.")
         memory, history = Memory(context.cursor), History(context.instance)
+        if memory.lost:
+            context.log.warning(memory.lost)
         behind = {} if runs else memory.behind(lakehouse, handoff, pause)
         found = pending(lakehouse.lakehouse, lakehouse.zone, graph, behind, lakehouse.customers)
         rest, given_up = set_aside(found, history, lakehouse.zone)
@@ -287,8 +307,8 @@ def landing_sensor(graph: Mapping[str, TableNode], pause: float, jobs: Mapping[s
         said = [*memory.given_up.values(), *said]
         if memory.unreachable:
             said.append(f"{memory.unreachable} The lakehouse is loaded meanwhile, and handed off once it can be.")
-        if found.refused:
-            said.append(f"{len(found.refused)} refused drops wait for their correction.")
+        if rejected := len(found.refused) + len(found.unreadable):
+            said.append(f"{rejected} drops that are refused or cannot be read wait for their correction.")
         if found.unavailable:
             said.append(found.unavailable)
         if found.refused_names:

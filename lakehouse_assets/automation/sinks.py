@@ -29,6 +29,7 @@ Kind = Literal[
     "given_up",
     "account_unreachable",
     "drop_refused",
+    "drop_unreadable",
     "drop_not_taken_in",
     "source_unavailable",
     "reconciliation_mismatch",

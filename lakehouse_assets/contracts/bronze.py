@@ -77,7 +77,7 @@ class Landings(pa.DataFrameModel):
     sequence: Whole = pa.Field(ge=1, description="running number of the entry for its path")
     content_hash: Text = pa.Field(description="SHA-256 of the drop's bytes, hexadecimal")
     batch_date: Day = pa.Field(description="the day on which the drop landed")
-    state: Text = pa.Field(isin=["landed", "withdrawn"], description="what the entry says of the drop")
+    state: Text = pa.Field(isin=["landed", "withdrawn", "acknowledged"], description="what the entry says of the drop")
 
     class Config:
         strict = True

@@ -19,7 +19,7 @@ from lakehouse_assets.handoff import slices, sql
 from lakehouse_assets.handoff.faults import point
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
-from lakehouse_assets.handoff.state import Owner, refuse_another
+from lakehouse_assets.handoff.state import Owner, State, refuse_another
 
 Class = Literal["safe", "rebuild", "breaking", "foreign", "left"]
 
@@ -40,13 +40,14 @@ class PlannedStatement:
 
 class _Object(NamedTuple):
     """An object that is to be there: its name, the statement that creates it, the fingerprint of its definition, its qualified name if it is a
-    table, the served tables that it reads if it is a view."""
+    table, the served tables that it reads and its qualified name if it is a view."""
 
     name: str
     statement: str
     fingerprint: str
     table: str
     reads: frozenset[str]
+    view: str
 
 
 class _Deployed(NamedTuple):
@@ -87,15 +88,65 @@ def plan(session: Session, names: TargetNames, contracts: Collection[Contract], 
                 planned.extend(_evolve(names, contract, columns, comments=not same))
         elif columns is not None:
             planned.extend(_migrate(o, columns))
-        elif not same or {p.object for p in planned} & o.reads:
+        elif not same or {p.object for p in planned} & o.reads or (o.view and o.view not in present):
             # A view keeps the types that it was made with.
-            planned.append(PlannedStatement(o.statement, "safe", o.name, "reads what changes" if same else "not deployed in this form"))
+            reads = {p.object for p in planned} & o.reads
+            reason = "not deployed in this form" if not same else "reads what changes" if reads else "the view is not there"
+            planned.append(PlannedStatement(o.statement, "safe", o.name, reason))
     for orphan in sorted(deployed.keys() & present.keys() - {o.name for o in wanted}):
         statement = sql.statement("tables", "drop_table", table=orphan)
         planned.append(
             PlannedStatement(statement, "left", orphan, "no contract says it any more; it is served as it stands until it is dropped")
         )
     return planned
+
+
+def damaged(session: Session, names: TargetNames, contracts: Collection[Contract], state: State) -> dict[str, str]:
+    """Deployed table or view, without schema and in lower case → what somebody else has done to it; by one statement where nothing was done.
+
+    That statement is answered from metadata and can be cached: whether every object is there with its columns, and every table has as many rows as its
+    last hand-off left. What was changed inside rows, `verify` finds.
+    """
+    known = [c for c in contracts if names.table(c) in state.objects]
+    views = [v for v in _views(names, known) if v.name in state.objects]
+    looks = [_look("count_named", c.table, table=names.table(c)) for c in known]
+    looks += [_look("compiles", "", object=names.table(c), columns=", ".join(n.upper() for n in c.names)) for c in known]
+    looks += [_look("compiles", "", object=v.view, columns="*") for v in views]
+    if not looks:
+        return {}
+    try:
+        rows = {name: int(count) for name, count in session.run("\nUNION ALL\n".join(looks)) if name}
+    except ProgrammingError as error:
+        if error.errno not in MISSING:
+            raise
+        return _lacking(_read_columns(session, names), names, known, views)
+    published = {name.lower(): table for name, table in state.tables.items() if table.version >= 0}
+    return {
+        name: f"changed by somebody else: it has {count:,} rows where the last hand-off left {published[name].rows:,}"
+        for name, count in rows.items()
+        if name in published and count != published[name].rows
+    }
+
+
+def _look(which: str, label: str, **fields: str) -> str:
+    return sql.statement("tables", which, label=sql.text(label), **fields)
+
+
+def _lacking(
+    present: Mapping[str, Mapping[str, _Deployed]], names: TargetNames, contracts: Collection[Contract], views: Collection[_Object]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for c in contracts:
+        columns = present.get(names.table(c))
+        if columns is None:
+            found[c.table] = "dropped by somebody else"
+        elif lost := [n.upper() for n in c.names if n.upper() not in columns]:
+            found[c.table] = f"changed by somebody else: it has no {', '.join(lost)}"
+    for v in views:
+        if v.view not in present or v.reads & {names.table(c) for c in contracts if c.table in found}:
+            found[v.view.rpartition(".")[2].lower()] = "a view that was dropped, or reads a table that was, by somebody else"
+    # Something is missing all the same, as a column that a view reads.
+    return found or {c.table: "changed by somebody else" for c in contracts}
 
 
 def refuse_breaking(planned: Collection[PlannedStatement]) -> None:
@@ -121,8 +172,12 @@ def deploy(
     *,
     allow_breaking: bool = False,
     take_over: bool = False,
+    again: Collection[str] = (),
 ) -> list[PlannedStatement]:
     """Execute the plan, then record fingerprints; returns what was executed. Repeating it after a crash finishes it.
+
+    again: tables, by their contracts' names, whose rows are not what was handed off; what is known of them is forgotten, so that the next hand-off sends
+    them whole.
 
     Raises `LakehouseError` where the plan breaks readers, or takes the database from another lakehouse, and that is not allowed; nothing is
     executed then.
@@ -135,7 +190,7 @@ def deploy(
     recorded = read_fingerprints(session, names)
     created = {p.object for p in planned if p.sql.startswith("CREATE")}
     # A table without a fingerprint was being made when a deployment died.
-    remade = {n: c for c in contracts if (n := names.table(c)) in created or n not in (recorded or {})}
+    remade = {n: c for c in contracts if (n := names.table(c)) in created or n not in (recorded or {}) or c.table in again}
     if recorded is not None:
         # Before the table is made: were it the other way round, a crash between would leave a table that counts as handed off and is not.
         _forget(session, names, remade)
@@ -228,14 +283,23 @@ def _wanted(names: TargetNames, contracts: Collection[Contract]) -> list[_Object
     return objects
 
 
+def _views(names: TargetNames, contracts: Collection[Contract]) -> list[_Object]:
+    return [o for o in _wanted(names, contracts) if o.view]
+
+
+MISSING = (904, 2003, 2043)
+"""Error numbers by which Snowflake says that a column or an object does not exist or may not be seen."""
+
 _TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\S+) \(")
+_VIEW = re.compile(r"CREATE OR REPLACE VIEW (\S+)")
 _COLUMN = re.compile(r"^    ([A-Z_]+) ([A-Z_]+(?:\(\d+,\d+\))?),?$", re.MULTILINE)
 """Name and column of a table as `sql/objects.sql` defines it."""
 
 
 def _object(name: str, statement: str, reads: frozenset[str] = frozenset()) -> _Object:
-    table = _TABLE.match(statement)
-    return _Object(name, statement, hashlib.sha256(statement.encode()).hexdigest()[:12], table[1] if table else "", reads)
+    table, view = _TABLE.match(statement), _VIEW.match(statement)
+    fingerprint = hashlib.sha256(statement.encode()).hexdigest()[:12]
+    return _Object(name, statement, fingerprint, table[1] if table else "", reads, view[1] if view else "")
 
 
 def read_fingerprints(session: Session, names: TargetNames) -> dict[str, str] | None:

@@ -300,12 +300,18 @@ class Handoff:
         """The DDL that is pending, each with its class."""
         return deploy.plan(self.session, self.names, contracts, self.owner)
 
+    def damaged(self, contracts: Collection[Contract], state: State) -> dict[str, str]:
+        """Deployed table or view in lower case → what somebody else has done to it; one statement where nothing was done."""
+        return deploy.damaged(self.session, self.names, contracts, state)
+
     def deploy(
-        self, contracts: Collection[Contract], *, allow_breaking: bool = False, take_over: bool = False
+        self, contracts: Collection[Contract], *, allow_breaking: bool = False, take_over: bool = False, again: Collection[str] = ()
     ) -> list[deploy.PlannedStatement]:
-        """Execute what `plan` says; returns it. Raises `LakehouseError` for breaking changes and for another lakehouse's database unless they are
-        allowed, and executes nothing then."""
-        return deploy.deploy(self.session, self.names, contracts, self.owner, allow_breaking=allow_breaking, take_over=take_over)
+        """Execute what `plan` says; returns it. again: tables that the next hand-off is to send whole. Raises `LakehouseError` for breaking changes and
+        for another lakehouse's database unless they are allowed, and executes nothing then."""
+        return deploy.deploy(
+            self.session, self.names, contracts, self.owner, allow_breaking=allow_breaking, take_over=take_over, again=again
+        )
 
     def settle(self, intent: Intent) -> None:
         """Clear up after a hand-off that is over or dead: its view, its local files, its intent; in this order, so that each can be repeated."""

@@ -55,11 +55,13 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
     """How long is waited before the first of the retries."""
     _open: Any = PrivateAttr(default=None)
 
-    def _session(self) -> tuple[Handoff, State]:
+    def _session(self, table: Contract) -> tuple[Handoff, State]:
+        """The session of the run, and the state with that table deployed."""
         if self._open is None:
             stack = ExitStack()
-            handoff = stack.enter_context(self.handoff.open())
-            self._open = (stack, handoff, self.handoff.ready(handoff))
+            self._open = (stack, stack.enter_context(self.handoff.open()), None)
+        stack, handoff, state = self._open
+        self._open = (stack, handoff, self.handoff.ready(handoff, table, state))
         return self._open[1], self._open[2]
 
     def _close(self) -> None:
@@ -88,7 +90,7 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
             self._hand_off(context, obj)
 
     def _hand_off(self, context: dg.OutputContext, obj: TableRef) -> None:
-        handoff, state = self._session()
+        handoff, state = self._session(contract(obj.name))
         lakehouse = self.handoff.lakehouse.lakehouse
         head = lakehouse.upstream_heads([obj.name])[obj.name]
         through = included(lakehouse, obj.name)
@@ -119,10 +121,10 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
 
     def published(self, model: Contract) -> Published | None:
         """What the last hand-off of a table sent, and what arrived, by the session that the run has."""
-        return self._session()[0].published(model)
+        return self._session(model)[0].published(model)
 
     def load_input(self, context: dg.InputContext) -> TableRef:
         with self._retried(context.step_context):
-            handoff, _ = self._session()
             model = served()[context.asset_key.path[-1]]
+            handoff, _ = self._session(model)
             return TableRef(model.name, handoff.acknowledged(model, handoff.read_state()))

@@ -8,6 +8,7 @@ cached rows. Samples show key and offending columns only, personal data masked.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -81,10 +82,11 @@ AGED = "rows.aged"
 def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdict]:
     """The verdict on every drop in the frame, sorted by (batch date, path, content hash).
 
-    df: rows with the columns of `violations` and `path`, `content_hash`, `batch_date`, `row_number`. A drop is refused when its bad rows
-    are more than `blocking.rows` and more than `blocking.share` of its rows, or when rows break a rule of severity `block` and are more than
-    its allowance, where it has one; it is unreadable when it is the single row with the number 0. samples: at most so many rows for each of at most `SAMPLED_GROUPS` drops,
-    refused ones first.
+    df: rows with the columns of `violations` and `path`, `content_hash`, `batch_date`, `row_number`. A drop is refused when none of its rows
+    is good, when its bad rows are more than `blocking.rows` and more than `blocking.share` of its rows, or when rows break a rule of severity
+    `block` and are more than its allowance, where it has one; it is unreadable when it is the single row with the number 0. What corrects an
+    earlier content is judged again by `as_correction`. samples: at most so many rows for each of at most `SAMPLED_GROUPS` drops, refused ones
+    first.
     """
     verdicts = [_verdict(contract, *drop) for drop in _tallies(df).items()]
     marred = sorted((v for v in verdicts if v.bad_rows or v.warned_rows), key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path))
@@ -124,37 +126,71 @@ def _tallies(df: DataFrame) -> dict[tuple[str, str, date], _Tally]:
     return tallies
 
 
+def remedy(verdict: DropVerdict) -> str:
+    """What to do about a drop that is refused or cannot be read, as a sentence."""
+    path = shlex.quote(verdict.path)
+    return (
+        f"Send a correction under the same path, take the drop back (`lakehouse withdraw {path}`), "
+        f"or leave it out for good (`lakehouse acknowledge {path}`)."
+    )
+
+
+def as_correction(verdict: DropVerdict, contract: Contract) -> DropVerdict:
+    """The verdict on a content that replaces an earlier one of its path, which had good rows: no number of bad rows is allowed, only a share.
+
+    A first drop of a few lines may hold a few bad ones; were a correction judged so, a few lines of nonsense would take back what was good.
+    """
+    if verdict.verdict != "accepted":
+        return verdict
+    if not verdict.landed:
+        return replace(verdict, verdict="refused", reason=f"Drop {verdict.path} is refused: it holds no row, and would take back what landed before.")
+    judged, reason = _judgement(contract, verdict.path, verdict.landed, verdict.bad_rows, verdict.rules, correction=True)
+    return replace(verdict, verdict=judged, reason=reason)
+
+
 def _verdict(contract: Contract, drop: tuple[str, str, date], tally: _Tally) -> DropVerdict:
     path, content_hash, batch_date = drop
-    verdict, reason = _judgement(contract, path, tally)
+    if tally.rows == 1 and tally.first_row == 0:
+        verdict, reason = "unreadable", f"Drop {path} cannot be read: it breaks {', '.join(sorted(tally.rules))}."
+    else:
+        verdict, reason = _judgement(contract, path, tally.rows, tally.bad, tally.rules)
     rules = dict(sorted(tally.rules.items()))
     return DropVerdict(
         path, content_hash, batch_date, tally.rows, tally.bad, tally.warned, verdict, reason, rules, together=dict(tally.together)
     )
 
 
-def _judgement(contract: Contract, path: str, tally: _Tally) -> tuple[Verdict, str | None]:
-    if tally.rows == 1 and tally.first_row == 0:
-        return "unreadable", f"Drop {path} cannot be read: it breaks {', '.join(sorted(tally.rules))}."
-    severities = severity_of(contract, tally.rules)
+def _judgement(
+    contract: Contract, path: str, rows: int, bad: int, rules: Mapping[str, int], *, correction: bool = False
+) -> tuple[Verdict, str | None]:
+    severities = severity_of(contract, rules)
+    allowances = {name: _for(allowance, correction) for name, allowance in contract.allowances.items()}
     blocking = {
         name: count
-        for name, count in tally.rules.items()
-        if severities[name] == "block" and _above(contract.allowances.get(name, Blocking()), count, tally.rows)
+        for name, count in rules.items()
+        if severities[name] == "block" and _above(allowances.get(name, Blocking()), count, rows)
     }
     if blocking:
         name, count = _most(blocking)
-        may = f"where {allowance_text(contract.allowances[name])} may" if name in contract.allowances else "which none may"
-        return "refused", f"Drop {path} is refused: {count} of {tally.rows} rows break {name}, {may}."
-    allowed = contract.blocking
-    if allowed and _above(allowed, tally.bad, tally.rows):
-        name, count = _most({n: c for n, c in tally.rules.items() if severities[n] != "warn"})
+        may = f"where {_allowed(allowances[name], correction)} may" if name in allowances else "which none may"
+        return "refused", f"Drop {path} is refused: {count} of {rows} rows break {name}, {may}."
+    allowed = contract.blocking and _for(contract.blocking, correction)
+    if allowed and (_above(allowed, bad, rows) or bad == rows > 0):
+        name, count = _most({n: c for n, c in rules.items() if severities[n] != "warn"})
+        may = f"where {_allowed(allowed, correction)} may" if _above(allowed, bad, rows) else "so that none is good"
         return (
             "refused",
-            f"Drop {path} is refused: {tally.bad} of {tally.rows} rows break a rule where {allowance_text(allowed)} may,"
-            f" most often {name} ({count} rows).",
+            f"Drop {path} is refused: {bad} of {rows} rows break a rule {may}, most often {name} ({count} rows).",
         )
     return "accepted", None
+
+
+def _for(allowance: Blocking, correction: bool) -> Blocking:
+    return replace(allowance, rows=0) if correction else allowance
+
+
+def _allowed(allowance: Blocking, correction: bool) -> str:
+    return f"{allowance.share:.0%} of the rows of a correction" if correction else allowance_text(allowance)
 
 
 def _above(allowed: Blocking, bad: int, rows: int) -> bool:

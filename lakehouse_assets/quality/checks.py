@@ -26,6 +26,7 @@ from lakehouse_assets.quality.audit import (
     DropVerdict,
     Sample,
     drift_of,
+    remedy,
     severity_of,
     slice_violations,
     unique_key_violations,
@@ -121,11 +122,18 @@ class _Outcome:
     metadata: Mapping[str, Any]
 
 
-def drop_gates(contract: Contract, verdicts: Sequence[DropVerdict], partition_keys: Iterable[str], doubled: Broken | None = None) -> Gates:
+def drop_gates(
+    contract: Contract,
+    verdicts: Sequence[DropVerdict],
+    partition_keys: Iterable[str],
+    doubled: Broken | None = None,
+    elsewhere: Sequence[DropVerdict] = (),
+) -> Gates:
     """The gates of a table that takes in drops, from the verdicts on them; each partition shows the drops of its batch date.
 
     A gate fails with severity ERROR where a refused drop breaks one of its rules, and with WARN where rows, or a drop that cannot be read,
-    went to quarantine or were warned of. doubled: what `unique_key_violations` says of the slice; it stops the whole slice, so every partition shows it.
+    went to quarantine or were warned of. elsewhere: drops of other batch dates that are refused or cannot be read; the results, which stand for the
+    table, warn of them, for they are open whatever this run was over. doubled: what `unique_key_violations` says of the slice; it stops the whole slice, so every partition shows it.
     """
     by_day: dict[str, list[DropVerdict]] = {key: [] for key in partition_keys}
     for verdict in verdicts:
@@ -138,7 +146,7 @@ def drop_gates(contract: Contract, verdicts: Sequence[DropVerdict], partition_ke
         return _drop_outcome(contract, gate, drops)
 
     return Gates(
-        results=tuple(_result(contract, gate, _of_run(outcome(gate, verdicts))) for gate in names),
+        results=tuple(_result(contract, gate, _and_open(_of_run(outcome(gate, verdicts)), outcome(gate, elsewhere))) for gate in names),
         evaluations=tuple(_evaluation(contract, gate, outcome(gate, drops), day) for day, drops in by_day.items() for gate in names),
         refused=tuple(sorted({v.batch_date.isoformat() for v in verdicts if v.verdict == "refused"})),
     )
@@ -169,6 +177,7 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
     bad = {name for name in counts if severities[name] != "warn"}
     # A drop that is refused without saying by which rule must still be red somewhere.
     stopped = [d for d in drops if d.verdict == "refused" and (bad & set(d.rules) or (gate == READABLE and not d.rules))]
+    unread = [d for d in drops if d.verdict == "unreadable" and gate == READABLE]
     landed = sum(d.landed for d in drops)
     broken = sum(_bad_rows(contract, gate, d.together or {(name,): count for name, count in d.rules.items()}) for d in drops)
     metadata: dict[str, Any] = {
@@ -183,11 +192,21 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
         metadata["rules"] = _rule_table(contract, counts)
         samples = [{"drop": d.path, **s} for d in drops for s in d.samples if any(gate_of(contract, r) == gate for r in _names(s))]
         metadata["samples"] = markdown_table(samples)
-    if stopped:
-        reasons = " ".join(d.reason or "" for d in stopped[:_SHOWN_ROWS])
-        more = f" And {len(stopped) - _SHOWN_ROWS} more drops." if len(stopped) > _SHOWN_ROWS else ""
-        return _Outcome(False, dg.AssetCheckSeverity.ERROR, reasons + more, metadata)
+    if stopped or unread:
+        rejected = [*stopped, *unread]
+        reasons = " ".join(f"{d.reason} {remedy(d)}" for d in rejected[:_SHOWN_ROWS])
+        more = f" And {len(rejected) - _SHOWN_ROWS} more drops." if len(rejected) > _SHOWN_ROWS else ""
+        severity = dg.AssetCheckSeverity.ERROR if stopped else dg.AssetCheckSeverity.WARN
+        return _Outcome(False, severity, reasons + more, metadata)
     return _Outcome(not counts, dg.AssetCheckSeverity.WARN, _summary(counts, "rows"), metadata)
+
+
+def _and_open(outcome: _Outcome, elsewhere: _Outcome) -> _Outcome:
+    """What a gate says of a run, with a warning of what is open on other days."""
+    if elsewhere.passed or outcome.severity == dg.AssetCheckSeverity.ERROR and not outcome.passed:
+        return outcome
+    said = f"Open on other batch dates: {elsewhere.description}"
+    return _Outcome(False, dg.AssetCheckSeverity.WARN, said if outcome.passed else f"{outcome.description} {said}", outcome.metadata)
 
 
 def _of_run(outcome: _Outcome) -> _Outcome:

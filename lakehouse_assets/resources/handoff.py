@@ -16,18 +16,15 @@ from lakehouse_assets.delta.evolution import PlannedChange
 from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.delta.store import refuse_breaking as refuse_lost_rows
 from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
-from lakehouse_assets.handoff.deploy import PlannedStatement, refuse_foreign
+from lakehouse_assets.handoff.deploy import MISSING, PlannedStatement, refuse_foreign
 from lakehouse_assets.handoff.deploy import refuse_breaking as refuse_lost_columns
-from lakehouse_assets.handoff.handoff import Handoff
+from lakehouse_assets.handoff.handoff import Handoff, HandoffResult
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.state import Owner, State
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.resources.snowflake import SnowflakeAccount
 from lakehouse_assets.settings import Settings
-
-_MISSING = (904, 2003, 2043)
-"""Error numbers by which Snowflake says that a column or an object does not exist or may not be seen."""
-
+from lakehouse_assets.sources.complete import complete_through, included
 
 def served() -> dict[str, Contract]:
     """The tables that travel: Snowflake table name in lower case → contract."""
@@ -109,21 +106,37 @@ class HandoffResource(dg.ConfigurableResource):
         try:
             return handoff.read_state()
         except ProgrammingError as error:
-            if error.errno in _MISSING:
+            if error.errno in MISSING:
                 return None
             raise
 
-    def ready(self, handoff: Handoff) -> State:
-        """The state, with everything deployed that the contracts ask for. Where the fingerprints fit, it is one statement and nothing is created.
+    def ready(self, handoff: Handoff, table: Contract | None = None, state: State | None = None) -> State:
+        """The state, with everything deployed that the contracts ask for, and what somebody else has changed put right. Where the fingerprints fit and
+        nothing was changed, it is two statements and nothing is created.
 
-        Where a deployment died, fingerprints are missing, so that its work is finished here, before a table that it was making is handed off.
+        table: what is about to be handed off. Of tables that were never deployed it alone is, so that none is served empty. state: as the run has read
+        and checked it before. Where a deployment died, fingerprints are missing, so that its work is finished here, before a table that it was making is
+        handed off.
         """
-        contracts = list(served().values())
-        state = self.state(handoff)
-        if state is None or not handoff.deployed(contracts, state):
-            handoff.deploy(contracts)
+        known, state = state, state or self.state(handoff)
+        deployed = state.objects if state else {}
+        contracts = [c for c in served().values() if table in (None, c) or handoff.names.table(c) in deployed]
+        damaged = self.damaged(handoff, state) if state and not known else {}
+        if state is None or damaged or not handoff.deployed(contracts, state):
+            handoff.deploy(contracts, again=damaged)
             state = handoff.read_state()
         return state
+
+    def damaged(self, handoff: Handoff, state: State) -> dict[str, str]:
+        """Deployed table or view in lower case → what somebody else has done to it. Looked at twice before it counts: a hand-off may have published
+        between what the state says and what the table holds."""
+        contracts = list(served().values())
+        found = handoff.damaged(contracts, state)
+        if not found:
+            return {}
+        again = self.state(handoff) or State()
+        moved = {n.lower() for n, t in again.tables.items() if t != state.tables.get(n)}
+        return {name: why for name, why in handoff.damaged(contracts, again).items() if name in found and name not in moved}
 
     def plan(self, handoff: Handoff) -> Plan:
         """What brings both sides to the contracts. Executes nothing."""
@@ -147,14 +160,22 @@ class HandoffResource(dg.ConfigurableResource):
             store.evolve(CONTRACTS[name])
         return Plan(planned.delta, handoff.deploy(list(served().values()), allow_breaking=allow_breaking, take_over=take_over))
 
+    def hand_off_whole(self, handoff: Handoff, contract: Contract) -> HandoffResult:
+        """Hand the newest snapshot of a table off, as a run does."""
+        lakehouse = self.lakehouse.lakehouse
+        head, through = lakehouse.upstream_heads([contract.name])[contract.name], included(lakehouse, contract.name)
+        return handoff.hand_off(lakehouse.spark, contract, head.version, through, complete=complete_through(lakehouse, through))
+
     def behind(self, handoff: Handoff, state: State | None = None) -> dict[str, str]:
         """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over. state: read here if None."""
         state = state or self.state(handoff) or State()
-        found = {}
+        found = self.damaged(handoff, state)
         for name, contract in served().items():
             head = self.lakehouse.lakehouse.store.head(contract.name)
             if head is not None and (acknowledged := handoff.acknowledged(contract, state)) < head.data_version:
                 known = state.tables.get(contract.table.upper())
+                if name in found:
+                    continue
                 if acknowledged >= 0:
                     found[name] = f"at version {acknowledged} of {head.data_version}"
                 else:

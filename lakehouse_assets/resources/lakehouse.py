@@ -32,9 +32,12 @@ class LakehouseResource(dg.ConfigurableResource):
     partitions_start: str
     home: str
     settle_seconds: float = 0.0
+    follow_links: bool = False
+    checksum: bool = False
     quarantine_days: int = 0
     customers_table: str = "customers"
     customers_overlap_seconds: float = 3600.0
+    customers_may_lose: float = 0.5
     _lakehouse: Any = PrivateAttr(default=None)
 
     @classmethod
@@ -52,9 +55,12 @@ class LakehouseResource(dg.ConfigurableResource):
             partitions_start=settings.partitions_start.isoformat(),
             home=str(settings.home),
             settle_seconds=settings.drop_settle_seconds,
+            follow_links=settings.follow_links,
+            checksum=settings.checksum,
             quarantine_days=settings.quarantine_days,
             customers_table=settings.customers_db_table,
             customers_overlap_seconds=settings.customers_db_overlap_seconds,
+            customers_may_lose=settings.customers_db_may_lose,
         )
 
     @property
@@ -93,7 +99,8 @@ class LakehouseResource(dg.ConfigurableResource):
         url = Settings.model_validate({}).customers_db
         if url is None or not url.get_secret_value():
             return None
-        return CustomersDatabase(url.get_secret_value(), self.customers_table, timedelta(seconds=self.customers_overlap_seconds))
+        overlap = timedelta(seconds=self.customers_overlap_seconds)
+        return CustomersDatabase(url.get_secret_value(), self.customers_table, overlap, self.customers_may_lose)
 
     @property
     def zone(self) -> LandingZone:
@@ -103,4 +110,6 @@ class LakehouseResource(dg.ConfigurableResource):
             date.fromisoformat(self.partitions_start),
             Path(self.home) / "cache" / "landing.json",
             self.settle_seconds,
+            self.follow_links,
+            self.checksum,
         )

@@ -20,10 +20,10 @@ from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import CHANGE, OPERATION, Head, HistoryUnavailableError
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
-from lakehouse_assets.quality.audit import AGED, DropVerdict, drift_of, judge
+from lakehouse_assets.quality.audit import AGED, DropVerdict, as_correction, drift_of, judge
 from lakehouse_assets.quality.rules import violations
 from lakehouse_assets.sources.ingest import entries
-from lakehouse_assets.sources.journal import ACCEPTED, REFUSED, Content, Entry, by_path, standing
+from lakehouse_assets.sources.journal import ACCEPTED, LANDED, REFUSED, Content, Entry, acknowledged, by_path, standing
 from lakehouse_assets.sources.parse import BRONZE_VALUES
 from lakehouse_assets.transforms.frames import Recomputed, from_arrow, least_by
 
@@ -101,8 +101,8 @@ def cleanse(
     typed.write.mode("overwrite").parquet(candidates_uri)
     candidates = lakehouse.spark.read.schema(typed.schema).parquet(candidates_uri)
     found = {(v.path, v.content_hash): v for v in judge(candidates, model)}
-    drifts = _drifts(landed)
-    judged = {c: replace(found.get(c) or _empty(c, day), drift=drifts.get(c)) for c, day in contents.items()}
+    judged = {c: found.get(c) or _empty(c, day) for c, day in contents.items()}
+    judged = _with_corrections(_with_words(judged, landed), (paths[p] for p in affected), model)
 
     verdict_of = {c: v.verdict for c, v in judged.items()}
     live: set[Content] = set()
@@ -112,8 +112,9 @@ def cleanse(
         live |= {lives} if lives else set()
         rejected |= {newer} if newer else set()
 
-    refused = [judged[c] for c in sorted(rejected) if judged[c].verdict == REFUSED]
-    earlier = refused_now(lakehouse, model.name, table.source)
+    known = acknowledged(journal)
+    refused = [judged[c] for c in sorted(rejected - known) if judged[c].verdict == REFUSED]
+    earlier = [v for v in rejected_now(lakehouse, model.name, table.source) if v.verdict == REFUSED]
     red = {v.batch_date for v in (*refused, *(v for v in earlier if v.path not in affected))}
     turned = {v.batch_date.isoformat() for v in earlier if v.batch_date not in red} - shown
     reading = replace(reading, unshown=sorted({*owed, *turned}))
@@ -152,9 +153,17 @@ def preview(lakehouse: Lakehouse, table: SourceTable) -> tuple[int, int]:
     return entering, leaving
 
 
+def rejected_now(lakehouse: Lakehouse, table: str, source: str) -> list[DropVerdict]:
+    """The drops of a source that wait for somebody: refused or unreadable, the newest content of their path, and not acknowledged. From the tables,
+    without an engine."""
+    known = acknowledged(entries(lakehouse))
+    rows = [r for r in _standing_rows(lakehouse, table, source) if (r["path"], r["content_hash"]) not in known]
+    return [_recorded(r, {REFUSED_RULE: r["landed"]}) for r in rows if r["verdict"] != ACCEPTED]
+
+
 def refused_now(lakehouse: Lakehouse, table: str, source: str) -> list[DropVerdict]:
-    """The drops of a source that are refused as things stand, each the last word of its path; from the tables, without an engine."""
-    return [_recorded(r, {REFUSED_RULE: r["landed"]}) for r in _standing_rows(lakehouse, table, source) if r["verdict"] == REFUSED]
+    """Those of `rejected_now` that are refused: their batch dates are red, and runs go around them."""
+    return [v for v in rejected_now(lakehouse, table, source) if v.verdict == REFUSED]
 
 
 def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Collection[date] | None = None) -> list[DropVerdict]:
@@ -196,8 +205,12 @@ def batch_accounts(lakehouse: Lakehouse, table: str, source: str, published: Map
 
 
 def drifted_now(lakehouse: Lakehouse, table: str, source: str) -> list[tuple[DropVerdict, str]]:
-    """The drops of a source that count as things stand and have other columns than it, with what is other; from the tables, without an engine."""
-    return [(v, words) for v in standing_verdicts(lakehouse, table, source) if (words := drift_of(v))]
+    """The drops of a source that count now and have other columns than it, with what is other, unless somebody has acknowledged the same of one
+    of its drops; from the tables, without an engine."""
+    drifted = [(v, words) for v in standing_verdicts(lakehouse, table, source) if (words := drift_of(v))]
+    acknowledgements = acknowledged(entries(lakehouse)) if drifted else set()
+    known = {words for v, words in drifted if (v.path, v.content_hash) in acknowledgements}
+    return [(v, words) for v, words in drifted if words not in known]
 
 
 def _standing_rows(lakehouse: Lakehouse, table: str, source: str) -> list[dict[str, Any]]:
@@ -251,12 +264,38 @@ def _bronze(lakehouse: Lakehouse, table: SourceTable, contents: dict[Content, da
     )
 
 
-def _drifts(landed: DataFrame) -> dict[Content, str]:
-    """How the columns of drops differ from those of their source; nothing for what landed before bronze kept it."""
-    if "_drift" not in landed.columns:
-        return {}
-    rows = landed.where("_drift IS NOT NULL").select("path", "content_hash", "_drift").collect()
-    return {(r[0], r[1]): r[2] for r in rows}
+def _with_words(judged: Mapping[Content, DropVerdict], landed: DataFrame) -> dict[Content, DropVerdict]:
+    """The verdicts with what the parser said of the drops: how their columns differ, and why one cannot be read. What landed before bronze kept the
+    former has none of it."""
+    drift = "_drift" if "_drift" in landed.columns else "CAST(NULL AS STRING)"
+    rows = landed.where(f"{drift} IS NOT NULL OR row_number = 0").selectExpr("path", "content_hash", drift, "row_number", "_detail").collect()
+    words = {(r[0], r[1]): r for r in rows}
+    found = dict(judged)
+    for content in judged.keys() & words.keys():
+        _, _, columns, number, detail = words[content]
+        found[content] = replace(judged[content], drift=columns)
+        if number == 0 and detail:
+            found[content] = replace(found[content], reason=f"Drop {content[0]} cannot be read: {detail}")
+    return found
+
+
+def _with_corrections(judged: Mapping[Content, DropVerdict], paths: Iterable[list[Entry]], model: Contract) -> dict[Content, DropVerdict]:
+    """The verdicts, where those on contents that came after a good one of the same path are the stricter ones of a correction.
+
+    What counts is the first time that a content landed, so that the verdict follows from the journal, whatever the runs were.
+    """
+    found = dict(judged)
+    for entries_of_path in paths:
+        corrects, seen = False, set()
+        for entry in sorted(e for e in entries_of_path if e.state == LANDED):
+            if entry.content in seen:
+                continue
+            seen.add(entry.content)
+            if corrects:
+                found[entry.content] = as_correction(judged[entry.content], model)
+            verdict = found[entry.content]
+            corrects |= verdict.verdict == ACCEPTED and verdict.landed > verdict.bad_rows
+    return found
 
 
 def _content_frame(lakehouse: Lakehouse, contents: Iterable[Content]) -> DataFrame:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from lakehouse_assets.sources.drift import column_drift
-from lakehouse_assets.sources.lines import BadLine, as_text, readable, truncated_line, unpack
+from lakehouse_assets.sources.lines import JSON_LINES, BadLine, as_text, drop_body, readable, truncated_line, visible
 from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, NumberText, RowBuilder, as_json, rescued_json
 
 _VALUES: Final = BRONZE_VALUES["customers"]
@@ -24,7 +24,7 @@ _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*+\\u0000")
 
 def parse_customers(content: bytes) -> pa.Table:
     """The change records of a drop; raises `DropProblem` where no line of it is text."""
-    body, remainder = unpack(content)
+    body, remainder = drop_body(content, JSON_LINES)
     rows = RowBuilder("customers")
     text_seen = False
     keys: dict[str, None] = {}
@@ -62,7 +62,7 @@ def _record(text: str, line: bytes, keys: dict[str, None]) -> tuple[list[str | N
                 raise BadLine("row.nul", "The line holds an escaped NUL character; remove it.", readable(line))
     except (ValueError, RecursionError) as error:
         raise BadLine("row.json", f"The line is not one JSON object: {_reason(error)}; send one object a line.", readable(line)) from error
-    keys.update(dict.fromkeys(key.strip() for key in record))
+    keys.update(dict.fromkeys(visible(key) for key in record))
     return values, rescued
 
 
@@ -71,7 +71,7 @@ def _by_column(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     known: dict[str, Any] = {}
     unexpected: dict[str, Any] = {}
     for key, value in record.items():
-        column = key.strip().lower()
+        column = visible(key).lower()
         if column not in _KEYS:
             unexpected[key] = value
         elif column in known:

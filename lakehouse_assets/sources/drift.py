@@ -12,8 +12,9 @@ changed their type, which only conversion can tell (`quality/audit.py`).
 | `other order` | the columns of the source stand in another order |
 """
 
+import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 _LONGEST_NAME = 60
 _MOST_NAMES = 20
@@ -42,6 +43,20 @@ def column_drift(
         said.append("other order")
     # Half a character, which JSON can spell, is not text that a table could hold.
     return "; ".join(said).encode(errors="backslashreplace").decode() or None
+
+
+def look_alikes(names: Iterable[str], known: Collection[str]) -> str:
+    """Names that look like a known column but are written with a foreign letter, for a message: ` (… has …)`; empty where there is none.
+
+    known: the names of columns in lower case. A foreign letter is one that is not ASCII where the known name has one that is.
+    """
+    for name in names:
+        for other in known:
+            odd = [c for c, usual in zip(name.lower(), other, strict=False) if c != usual]
+            if len(name) == len(other) and odd and not any(c.isascii() for c in odd):
+                letters = ", ".join(f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip() for c in dict.fromkeys(odd))
+                return f" ({name!r} looks like it, but is written with {letters})"
+    return ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from lakehouse_assets.sources.drift import column_drift
-from lakehouse_assets.sources.lines import BadLine, csv_records, split_header, truncated_line, unpack
+from lakehouse_assets.sources.drift import column_drift, look_alikes
+from lakehouse_assets.sources.lines import CSV, BadLine, csv_records, drop_body, split_header, truncated_line
 from lakehouse_assets.sources.rows import DropProblem, RowBuilder, rescued_json, unused_key
 
 _CURRENCY: Final = re.compile(r"[A-Z]{3}|[a-z]{3}")
@@ -32,7 +32,7 @@ class Header(NamedTuple):
 
 def parse_rates(content: bytes) -> pa.Table:
     """The rates of a drop, a row for each date and currency; raises `DropProblem` where no row can be read."""
-    body, remainder = unpack(content)
+    body, remainder = drop_body(content, CSV)
     names, body = split_header(body)
     header = read_header(names)
     rows = RowBuilder("fx")
@@ -67,7 +67,8 @@ def read_header(names: Sequence[str]) -> Header:
     codes = [currency for currency, _ in currencies]
     drift = column_drift(names, {"Date": ("Date",), **{code: (code,) for code in (*codes, _OF_THE_SHOP)}})
     if not dates:
-        raise DropProblem("drop.missing_column", "The header lacks Date; send the drop with all its columns.", drift)
+        detail = f"The header lacks Date{look_alikes(unexpected, ['date'])}; send the drop with all its columns."
+        raise DropProblem("drop.missing_column", detail, drift)
     twice = sorted({code for code in codes if codes.count(code) > 1})
     if len(dates) > 1:
         twice.insert(0, "Date")

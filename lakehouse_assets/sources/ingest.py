@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION, Consumed
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.sources.journal import LANDED, WITHDRAWN, Entry, by_path, is_withdrawn, last_landed
+from lakehouse_assets.sources.journal import ACKNOWLEDGED, LANDED, WITHDRAWN, Entry, acknowledged, by_path, is_withdrawn, last_landed
 from lakehouse_assets.sources.landing import SOURCES, Drop, LandingZone, date_in
 from lakehouse_assets.sources.parse import parse_drop
 from lakehouse_assets.sources.pull import SOURCE as CUSTOMERS
@@ -173,6 +174,20 @@ def withdraw(lakehouse: Lakehouse, path: str) -> Entry:
 def land_again(lakehouse: Lakehouse, path: str) -> Entry:
     """Undo a withdrawal. Raises `LakehouseError` for a path that is not withdrawn."""
     return _journal_state(lakehouse, path, LANDED)
+
+
+def acknowledge(lakehouse: Lakehouse, path: str) -> Entry:
+    """Journal that what is wrong with the newest content of a path is known and stays so: it is reported no more, and nothing waits for it. What is
+    published stays as it is. Raises `LakehouseError` for a path that never landed or is acknowledged."""
+    of_path = by_path(entries(lakehouse)).get(path, [])
+    last = last_landed(of_path)
+    if last is None:
+        raise never_landed(path)
+    if last.content in acknowledged(of_path):
+        raise LakehouseError(f"{path} is already acknowledged; there is nothing to do.")
+    entry = replace(last, sequence=max(e.sequence for e in of_path) + 1, state=ACKNOWLEDGED)
+    lakehouse.publish(_journal_slice(lakehouse, [entry]))
+    return entry
 
 
 def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:

@@ -1,7 +1,7 @@
 """The landing journal: what its entries mean. Pure functions; the journal itself is the table `bronze.landings`.
 
-An entry says that a content landed under a path, or that the path was withdrawn. New content under a known path is a correction. Landing
-the withdrawn content again undoes the withdrawal.
+An entry says that a content landed under a path, that the path was withdrawn, or that somebody has acknowledged what is wrong with its newest
+content. New content under a known path is a correction. Landing the withdrawn content again undoes the withdrawal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-LANDED, WITHDRAWN = "landed", "withdrawn"
+LANDED, WITHDRAWN, ACKNOWLEDGED = "landed", "withdrawn", "acknowledged"
 ACCEPTED, REFUSED, UNREADABLE = "accepted", "refused", "unreadable"
 
 Content = tuple[str, str]
@@ -46,6 +46,8 @@ def effective(entries: Iterable[Entry]) -> list[Entry]:
     """The entries of one path that still count: a withdrawal and the landing that undid it cancel each other."""
     kept: list[Entry] = []
     for entry in sorted(entries):
+        if entry.state == ACKNOWLEDGED:
+            continue  # it changes nothing that is published
         if entry.state == WITHDRAWN:
             if kept and kept[-1].state == WITHDRAWN:
                 continue
@@ -70,6 +72,11 @@ def standing(entries: Iterable[Entry], verdicts: Mapping[Content, str]) -> tuple
             return entry.content, rejected
         rejected = rejected or entry.content
     return None, rejected
+
+
+def acknowledged(entries: Iterable[Entry]) -> set[Content]:
+    """The contents of which somebody has said that what is wrong with them is known and stays so."""
+    return {e.content for e in entries if e.state == ACKNOWLEDGED}
 
 
 def last_landed(entries: Iterable[Entry]) -> Entry | None:

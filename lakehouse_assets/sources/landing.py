@@ -17,10 +17,13 @@ from stat import S_ISREG
 from zoneinfo import ZoneInfo
 
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.sources.lines import MAX_UNPACKED_MB
 
 SOURCES = {"orders": "orders", "customers": "customers", "fx": "fx_rates"}
 """Folder of the landing zone → bronze and journal name of the table it feeds."""
 
+_TICK_SECONDS = 2.0
+"""The coarsest clock of a file system in use (FAT)."""
 _PARTIAL = (".tmp", ".part", ".crdownload")
 _DATE = re.compile(r"(?<![0-9])([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
 
@@ -45,7 +48,11 @@ class LandingZone:
     partitions_start: date
     cache: Path
     settle_seconds: float = 0.0
-    """A file younger than this is taken to be still written."""
+    """A file younger than this is treated as incomplete."""
+    follow_links: bool = False
+    """Whether links that lead out of the landing zone are followed. Those within it always are."""
+    checksum: bool = False
+    """Whether every file is hashed at every look."""
 
     def today(self) -> date:
         return datetime.now(ZoneInfo(self.timezone)).date()
@@ -53,8 +60,8 @@ class LandingZone:
     def scan(self, source: str | None = None) -> tuple[list[Drop], dict[str, str]]:
         """The drops that lie there now, and the files that are not taken in, by their names or because they cannot be read, each with the reason in a sentence.
 
-        Files that have not settled, hidden files and those that end in .tmp, .part or .crdownload are taken to be still written, and so is
-        what lies in a folder of such a name.
+        Files that have not settled, hidden files and those that end in .tmp, .part or .crdownload are treated as incomplete, and so is
+        what lies in a folder of such a name. A folder that is reached in several ways is looked at once.
         Raises `LakehouseError` where the landing zone is no folder.
         """
         if not self.root.is_dir():
@@ -76,13 +83,19 @@ class LandingZone:
                     stat = file.stat()
                     if not S_ISREG(stat.st_mode) or now - stat.st_mtime < self.settle_seconds:
                         continue
-                    mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+                    if stat.st_size > MAX_UNPACKED_MB * 1_000_000:
+                        refused[path] = f"{path} is larger than {MAX_UNPACKED_MB} MB; send it in several drops."
+                        continue
+                    # The time of the last change cannot be set by whoever writes the file, other than that of its content.
+                    mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev, stat.st_ctime_ns]
                     entry = known.get(path)
-                    if entry and entry[:3] == mark:
-                        content_hash = entry[3]
+                    if entry and entry[:-1] == mark and not self.checksum:
+                        content_hash = entry[-1]
                     else:
                         with file.open("rb") as stream:
                             content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
+                        if abs(now - stat.st_ctime) < _TICK_SECONDS:
+                            mark = []  # it may be written again in the same tick of the file system's clock
                 except OSError as error:
                     if os.path.lexists(file):  # else it was taken away in this moment
                         refused[path] = _unreadable(path, error)
@@ -121,10 +134,36 @@ class LandingZone:
                 refused[path] = _unreadable(path, error)
 
         found: list[Path] = []
-        for where, folders, files in os.walk(self.root / folder, onerror=complain):
-            folders[:] = [name for name in folders if not _is_partial(name)]
-            found += [Path(where, name) for name in files if not _is_partial(name)]
+        links: list[Path] = [self.root / folder]
+        visited: set[tuple[int, int]] = set()
+        while links:  # those found on the way wait until all real folders were looked at, so that a folder goes by its own name
+            top = links.pop(0)
+            if not self._leads_inside(top, refused):
+                continue
+            for where, folders, files in os.walk(top, onerror=complain):
+                stat = os.stat(where)
+                if (stat.st_dev, stat.st_ino) in visited:
+                    folders.clear()
+                    continue
+                visited.add((stat.st_dev, stat.st_ino))
+                folders[:] = sorted(name for name in folders if not _is_partial(name))
+                links += [Path(where, name) for name in folders if Path(where, name).is_symlink()]
+                found += [f for name in files if not _is_partial(name) and self._leads_inside(f := Path(where, name), refused)]
         yield from sorted(found)
+
+    def _leads_inside(self, path: Path, refused: dict[str, str]) -> bool:
+        """Whether what lies there may be looked at: links that lead nowhere or, unless a setting allows it, out of the landing zone are added to
+        `refused`."""
+        if not path.is_symlink():
+            return True
+        name, target = path.relative_to(self.root).as_posix(), Path(os.path.realpath(path))
+        if not target.exists():
+            refused[name] = f"{name} is a link to {target}, which is not there; fix the link, or remove it."
+        elif not self.follow_links and not target.is_relative_to(self.root):
+            refused[name] = f"{name} is a link out of the landing zone, to {target}; set LAKEHOUSE_FOLLOW_LINKS=true to follow it."
+        else:
+            return True
+        return False
 
     def _load_cache(self) -> dict[str, list]:
         try:

@@ -9,11 +9,19 @@ one line is bad (`row.open_quote`), and reading goes on with the next line.
 """
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from lakehouse_assets.sources.formats import is_json, not_json_lines, other_format
 from lakehouse_assets.sources.rows import DropProblem
+
+CSV, JSON_LINES = "CSV", "JSON lines, one object a line"
+"""The formats of sources, as messages name them."""
+
+MAX_UNPACKED_MB: Final = 512
+"""A drop may be so large, in MB, without gzip. It is read whole, and reading it takes some times as much memory."""
 
 _GZIP: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
@@ -40,15 +48,29 @@ class Unpacked(NamedTuple):
     remainder: bytes | None
 
 
+def drop_body(content: bytes, wanted: str) -> Unpacked:
+    """The text of a drop without gzip and byte order mark. wanted: the format of its source, for the message.
+
+    Raises `DropProblem` (`drop.unreadable`) where `unpack` does, and for a file of another format, which is named.
+    """
+    unpacked = unpack(content)
+    other = other_format(unpacked.body) or (is_json(unpacked.body) if wanted == CSV else not_json_lines(unpacked.body))
+    if other:
+        raise DropProblem("drop.unreadable", f"The drop is {other}; send it as {wanted}, encoded as UTF-8.")
+    return unpacked
+
+
 def unpack(content: bytes) -> Unpacked:
-    """Take the gzip off, if there is any (told by the first two bytes, not by a name), and the byte order mark.
+    """Take the gzip off, if there is any (recognised by the first two bytes, not by a name), and the byte order marks.
 
     Raises `DropProblem` (`drop.unreadable`) when the gzip stream is damaged, holds no complete line before it ends early, or the drop is empty.
     """
     truncated = False
     if content.startswith(_GZIP):
         content, truncated = _gunzip(content)
-    body, remainder = content.removeprefix(BYTE_ORDER_MARK), None
+    body, remainder = content, None
+    while body.startswith(BYTE_ORDER_MARK):  # joining files that have one leaves several
+        body = body.removeprefix(BYTE_ORDER_MARK)
     if truncated:
         complete = max(body.rfind(b"\n"), body.rfind(b"\r")) + 1
         body, remainder = body[:complete], body[complete:]
@@ -61,15 +83,19 @@ def unpack(content: bytes) -> Unpacked:
 def _gunzip(content: bytes) -> tuple[bytes, bool]:
     """The decompressed bytes of all members of a gzip stream, and whether the stream ends early."""
     parts: list[bytes] = []
-    rest = content
+    rest, left = content, MAX_UNPACKED_MB * 1_000_000
     while rest:
         if not rest.startswith(_GZIP[: len(rest)]):
             raise DropProblem("drop.unreadable", "Other bytes follow the end of the gzip stream; send the drop again.")
         member = zlib.decompressobj(wbits=31)
         try:
-            parts.append(member.decompress(rest))
+            # A few kilobytes may unpack to any size, so that no more is unpacked than a drop may hold.
+            parts.append(member.decompress(rest, left + 1))
         except zlib.error as error:
             raise DropProblem("drop.unreadable", "The drop begins like a gzip file but its content is damaged; send it again.") from error
+        left -= len(parts[-1])
+        if left < 0:
+            raise DropProblem("drop.unreadable", f"The drop holds more than {MAX_UNPACKED_MB} MB without gzip; send it in several drops.")
         if not member.eof:
             return b"".join(parts), True
         rest = member.unused_data.lstrip(b"\0")  # some tools pad a stream to a full block
@@ -133,7 +159,13 @@ def split_header(body: bytes) -> tuple[list[str], bytes]:
         ) from problem
     if names is None:
         raise DropProblem("drop.unreadable", "The header opens a quote and does not close it; mend the header.")
-    return [name.strip() for name in names], body[first.end() :]
+    return [visible(name) for name in names], body[first.end() :]
+
+
+def visible(name: str) -> str:
+    """A column name without what nobody sees: format characters such as U+200B and U+FEFF go, every blank is a space, and none is at either end."""
+    shown = (" " if unicodedata.category(c) == "Zs" else c for c in name if unicodedata.category(c) != "Cf")
+    return "".join(shown).strip()
 
 
 def csv_records(body: bytes, width: int) -> Iterator[list[str] | BadLine]:

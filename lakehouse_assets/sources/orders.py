@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from lakehouse_assets.sources.drift import column_drift
-from lakehouse_assets.sources.lines import BYTE_ORDER_MARK, BadLine, csv_records, split_header, truncated_line, unpack
+from lakehouse_assets.sources.drift import column_drift, look_alikes
+from lakehouse_assets.sources.lines import BYTE_ORDER_MARK, CSV, BadLine, csv_records, drop_body, split_header, truncated_line
 from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, RowBuilder, drift_column, drop_schema, rescued_json, unused_key
 
 _SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
@@ -42,7 +42,7 @@ class Header(NamedTuple):
 
 def parse_orders(content: bytes) -> pa.Table:
     """The rows of an order drop; raises `DropProblem` where no row can be read."""
-    body, remainder = unpack(content)
+    body, remainder = drop_body(content, CSV)
     names, body = split_header(body)
     header = read_header(names)
     if remainder is None:
@@ -65,7 +65,8 @@ def read_header(names: Sequence[str]) -> Header:
     drift = column_drift(names, _SPELLINGS)
     missing = [" or ".join(_SPELLINGS[column]) for column, found in positions.items() if not found]
     if missing:
-        raise DropProblem("drop.missing_column", f"The header lacks {', '.join(missing)}; send the drop with all its columns.", drift)
+        detail = f"The header lacks {', '.join(missing)}{look_alikes(unexpected, _COLUMN_OF)}; send the drop with all its columns."
+        raise DropProblem("drop.missing_column", detail, drift)
     twice = [" or ".join(_SPELLINGS[column]) for column, found in positions.items() if len(found) > 1]
     if twice:
         raise DropProblem(

@@ -33,7 +33,7 @@ import pyarrow as pa
 from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import Head
-from lakehouse_assets.sources.database import INSTANT, KEY, STAMP, CustomersDatabase, instant
+from lakehouse_assets.sources.database import INSTANT, KEY, STAMP, CustomersDatabase, instant, refuse_emptied
 from lakehouse_assets.sources.journal import REFUSED, Content, Entry, by_path, last_landed
 from lakehouse_assets.sources.landing import Drop
 from lakehouse_assets.sources.rows import BRONZE_VALUES, rescued_json
@@ -48,6 +48,7 @@ _OWN: Final = "_own"
 """The time that a row has in the database."""
 _GONE: Final = "gone"
 _OWN_KEY, _GONE_KEY = "updated_at_in_database", "row_in_database"
+_NOT_UTF8 = "The row holds a text that is not UTF-8; correct it in the database."
 _NEVER: Final[Mapping[str, Any]] = {"since": None, "rows": 0, "keys": "0", "recent": "0"}
 """The summary of a table from which nothing has been pulled."""
 
@@ -78,6 +79,7 @@ def due(lakehouse: Lakehouse, database: CustomersDatabase | None, journal: Seque
         now = snapshot.summary(last.get("since"))
     if all(now[name] == last.get(name, _NEVER[name]) for name in _NEVER):
         return None
+    refuse_emptied(database, last.get("rows", 0), last.get("rows", 0) - now["rows"])
     path, day = _place(last, [e.path for e in journal], _refused(lakehouse), today)
     return Drop(SOURCE, path, hashlib.sha256(json.dumps(now).encode()).hexdigest(), day, 0.0)
 
@@ -121,6 +123,7 @@ def pull(lakehouse: Lakehouse, database: CustomersDatabase, head: Head, journal:
     fresh = rows.join(known.filter(~pl.col("_gone")), on=content, how="anti", nulls_equal=True)
     came = fresh.join(held.select(KEY, "_last"), on=KEY, how="left")
     went = held.filter(~pl.col("_gone")).join(keys, on=KEY, how="anti")
+    refuse_emptied(database, held.filter(~pl.col("_gone")).height, went.height)
     if came.is_empty() and went.is_empty():
         return Pull(drop, None, {**last, "watermark": greatest, **watermark})
 
@@ -209,7 +212,11 @@ def _landing(came: pl.DataFrame, went: pl.DataFrame, now: str) -> pl.DataFrame:
     after = (last + timedelta(microseconds=1)).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").alias("_after")
     own = pl.col(_OWN)
     late = own.str.contains(f"^{INSTANT}$") & (own < pl.col("_after"))
-    arrivals = came.with_columns(after).with_columns(
+    spoiled = pl.col("_malformed").is_not_null()
+    arrivals = came.with_columns(
+        pl.when(spoiled).then(pl.lit(_NOT_UTF8)).alias("_detail"),
+        pl.when(spoiled).then(pl.struct(_VALUES).struct.json_encode()).alias("_raw"),
+    ).with_columns(after).with_columns(
         pl.when(late).then("_after").otherwise(own).alias(STAMP),
         pl.when(late).then(pl.concat_str(pl.lit(f'{{"{_OWN_KEY}":"'), own, pl.lit('"}'))).alias("_rescued"),
     )
@@ -219,7 +226,7 @@ def _landing(came: pl.DataFrame, went: pl.DataFrame, now: str) -> pl.DataFrame:
         deleted=pl.lit("true"),
         _rescued=pl.lit(rescued_json({_GONE_KEY: _GONE})),
     )
-    records = pl.concat([arrivals.select(*_VALUES, "_rescued"), ends], how="diagonal")
+    records = pl.concat([arrivals.select(*_VALUES, "_rescued", "_malformed", "_detail", "_raw"), ends], how="diagonal")
     return records.sort(pl.col(KEY).str.len_chars(), KEY).with_row_index("row_number", 1)
 
 

@@ -1,7 +1,7 @@
 -- Definition and evolution of a served table, generated from its contract.
 
 -- name: create
-CREATE TABLE {table} (
+CREATE TABLE IF NOT EXISTS {table} (
     {columns}
 )
 COMMENT = {comment}
@@ -54,6 +54,12 @@ ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION
 
 -- name: count_rows
 SELECT COUNT(*) FROM {table}
+
+-- name: count_named
+SELECT {label} AS NAME, COUNT(*) AS N FROM {table}
+
+-- name: compiles
+SELECT {label} AS NAME, COUNT(*) AS N FROM (SELECT {columns} FROM {object} WHERE 1 = 0)
 
 -- name: read_fingerprints
 SELECT OBJECT_NAME, FINGERPRINT FROM {ops}.DEPLOYED_OBJECTS
