@@ -649,7 +649,9 @@ def acknowledge(
 
     lakehouse, _ = _resources(_settings(landing=landing, home=home))
     entry = journal(lakehouse.lakehouse, path)
-    print(f"Acknowledged: {path}, batch {entry.batch_date}. What is published stays as it is; the next `lakehouse run` clears its batch date.")
+    print(
+        f"Acknowledged: {path}, batch {entry.batch_date}. What is published stays as it is; the next `lakehouse run` clears its batch date."
+    )
 
 
 @app.command()

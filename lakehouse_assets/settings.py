@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.paths import plain, plain_uri
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -103,8 +104,8 @@ class Settings(BaseSettings):
 
     @property
     def tables_root(self) -> str:
-        return self.tables or str(self.home / "tables")
+        return plain_uri(self.tables) if self.tables else str(plain(self.home) / "tables")
 
     @property
     def staging_root(self) -> str:
-        return self.staging or str(self.home / "staging")
+        return plain_uri(self.staging) if self.staging else str(plain(self.home) / "staging")

@@ -109,10 +109,7 @@ def rejected_drops(lakehouse: LakehouseResource) -> list[Alert]:
     kinds: Mapping[str, Kind] = {REFUSED: "drop_refused", UNREADABLE: "drop_unreadable"}
     _, names = lakehouse.zone.scan()
     return [
-        *(
-            Alert(f"{kinds[v.verdict]}:{v.path}@{v.content_hash[:12]}", kinds[v.verdict], f"{v.reason} {remedy(v)}", now)
-            for v in rejected
-        ),
+        *(Alert(f"{kinds[v.verdict]}:{v.path}@{v.content_hash[:12]}", kinds[v.verdict], f"{v.reason} {remedy(v)}", now) for v in rejected),
         *(Alert(f"drop_not_taken_in:{path}", "drop_not_taken_in", reason, now) for path, reason in names.items()),
     ]
 

@@ -143,7 +143,9 @@ def as_correction(verdict: DropVerdict, contract: Contract) -> DropVerdict:
     if verdict.verdict != "accepted":
         return verdict
     if not verdict.landed:
-        return replace(verdict, verdict="refused", reason=f"Drop {verdict.path} is refused: it holds no row, and would take back what landed before.")
+        return replace(
+            verdict, verdict="refused", reason=f"Drop {verdict.path} is refused: it holds no row, and would take back what landed before."
+        )
     judged, reason = _judgement(contract, verdict.path, verdict.landed, verdict.bad_rows, verdict.rules, correction=True)
     return replace(verdict, verdict=judged, reason=reason)
 
@@ -177,10 +179,10 @@ def _judgement(
     allowed = contract.blocking and _for(contract.blocking, correction)
     if allowed and (_above(allowed, bad, rows) or bad == rows > 0):
         name, count = _most({n: c for n, c in rules.items() if severities[n] != "warn"})
-        may = f"where {_allowed(allowed, correction)} may" if _above(allowed, bad, rows) else "so that none is good"
+        may = f" where {_allowed(allowed, correction)} may" if _above(allowed, bad, rows) else ", so none is good"
         return (
             "refused",
-            f"Drop {path} is refused: {bad} of {rows} rows break a rule {may}, most often {name} ({count} rows).",
+            f"Drop {path} is refused: {bad} of {rows} rows break a rule{may}, most often {name} ({count} rows).",
         )
     return "accepted", None
 

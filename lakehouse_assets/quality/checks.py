@@ -203,7 +203,7 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
 
 def _and_open(outcome: _Outcome, elsewhere: _Outcome) -> _Outcome:
     """What a gate says of a run, with a warning of what is open on other days."""
-    if elsewhere.passed or outcome.severity == dg.AssetCheckSeverity.ERROR and not outcome.passed:
+    if elsewhere.passed or (outcome.severity == dg.AssetCheckSeverity.ERROR and not outcome.passed):
         return outcome
     said = f"Open on other batch dates: {elsewhere.description}"
     return _Outcome(False, dg.AssetCheckSeverity.WARN, said if outcome.passed else f"{outcome.description} {said}", outcome.metadata)

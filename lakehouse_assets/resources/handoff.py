@@ -26,6 +26,7 @@ from lakehouse_assets.resources.snowflake import SnowflakeAccount
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.sources.complete import complete_through, included
 
+
 def served() -> dict[str, Contract]:
     """The tables that travel: Snowflake table name in lower case → contract."""
     return {c.table: c for c in CONTRACTS.values() if c.handoff}

@@ -12,6 +12,7 @@ from pydantic import PrivateAttr
 
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import DeltaStore
+from lakehouse_assets.paths import plain
 from lakehouse_assets.resources.spark import SparkEngine, refuse_url
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.sources.database import CustomersDatabase
@@ -80,7 +81,7 @@ class LakehouseResource(dg.ConfigurableResource):
     @property
     def local_staging(self) -> Path:
         """A folder of this machine for what this process alone writes and reads: the staging folder, unless that lies elsewhere."""
-        return Path(self.home, "staging") if "://" in self.staging else Path(self.staging)
+        return plain(self.home) / "staging" if "://" in self.staging else Path(self.staging)
 
     def _store(self, engine: SparkEngine) -> DeltaStore:
         """Sail's own Delta writer loses data without a word, so delta-rs commits what it computed; Apache Spark commits by itself."""

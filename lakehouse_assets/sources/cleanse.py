@@ -268,7 +268,9 @@ def _with_words(judged: Mapping[Content, DropVerdict], landed: DataFrame) -> dic
     """The verdicts with what the parser said of the drops: how their columns differ, and why one cannot be read. What landed before bronze kept the
     former has none of it."""
     drift = "_drift" if "_drift" in landed.columns else "CAST(NULL AS STRING)"
-    rows = landed.where(f"{drift} IS NOT NULL OR row_number = 0").selectExpr("path", "content_hash", drift, "row_number", "_detail").collect()
+    rows = (
+        landed.where(f"{drift} IS NOT NULL OR row_number = 0").selectExpr("path", "content_hash", drift, "row_number", "_detail").collect()
+    )
     words = {(r[0], r[1]): r for r in rows}
     found = dict(judged)
     for content in judged.keys() & words.keys():

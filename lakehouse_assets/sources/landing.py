@@ -184,7 +184,7 @@ def _is_partial(name: str) -> bool:
 
 
 def _unreadable(path: str, error: OSError) -> str:
-    return f"{path} cannot be read ({error.strerror or type(error).__name__}); mend that, or remove it."
+    return f"{path} cannot be read ({error.strerror or type(error).__name__}); fix that, or remove it."
 
 
 def date_in(path: str) -> date | None:

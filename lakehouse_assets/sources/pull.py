@@ -213,12 +213,16 @@ def _landing(came: pl.DataFrame, went: pl.DataFrame, now: str) -> pl.DataFrame:
     own = pl.col(_OWN)
     late = own.str.contains(f"^{INSTANT}$") & (own < pl.col("_after"))
     spoiled = pl.col("_malformed").is_not_null()
-    arrivals = came.with_columns(
-        pl.when(spoiled).then(pl.lit(_NOT_UTF8)).alias("_detail"),
-        pl.when(spoiled).then(pl.struct(_VALUES).struct.json_encode()).alias("_raw"),
-    ).with_columns(after).with_columns(
-        pl.when(late).then("_after").otherwise(own).alias(STAMP),
-        pl.when(late).then(pl.concat_str(pl.lit(f'{{"{_OWN_KEY}":"'), own, pl.lit('"}'))).alias("_rescued"),
+    arrivals = (
+        came.with_columns(
+            pl.when(spoiled).then(pl.lit(_NOT_UTF8)).alias("_detail"),
+            pl.when(spoiled).then(pl.struct(_VALUES).struct.json_encode()).alias("_raw"),
+        )
+        .with_columns(after)
+        .with_columns(
+            pl.when(late).then("_after").otherwise(own).alias(STAMP),
+            pl.when(late).then(pl.concat_str(pl.lit(f'{{"{_OWN_KEY}":"'), own, pl.lit('"}'))).alias("_rescued"),
+        )
     )
     ends = went.with_columns(after).select(
         KEY,

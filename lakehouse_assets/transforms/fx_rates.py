@@ -12,7 +12,7 @@ _FINER = "[.][0-9]{6}[0-9]*[1-9]"
 # Years as people write them: Python and the engines part ways on the year 0 and on five digits.
 _DAY = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}\\z"
 # The bank's own file of one day writes 01 September 2026, its history 2026-09-01.
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
 _WRITTEN = rf"^([0-9]{{1,2}}) ({'|'.join(_MONTHS)}) ([12][0-9]{{3}})\\z"
 _MONTH = f"array_position(array({', '.join(map(repr, _MONTHS))}), regexp_extract(_written, '{_WRITTEN}', 2))"
 _ISO = (

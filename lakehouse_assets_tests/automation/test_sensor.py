@@ -15,8 +15,9 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 
 from lakehouse_assets.assets import bronze
+from lakehouse_assets.automation.alerts import told_before
 from lakehouse_assets.automation.pending import Pending
-from lakehouse_assets.automation.sensor import ATTEMPTS, MAX_DAYS, PAUSES, History, Work, open_work
+from lakehouse_assets.automation.sensor import ATTEMPTS, MAX_DAYS, PAUSES, History, Memory, Work, open_work
 from lakehouse_assets.automation.sinks import WebhookSink
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.instance.processes import RunProcess
@@ -182,7 +183,7 @@ def test_a_refused_drop_waits_and_holds_nothing_up(landing: Ticker, world: World
     follow_up = landing.request()  # at once: nothing has failed that another try could mend
     assert DAYS[2] not in span_of(follow_up)
     assert landing.execute(follow_up).success
-    assert landing.says() == "1 refused drops wait for their correction."
+    assert landing.says() == "1 drops that are refused or cannot be read wait for their correction."
     assert {str(r["invoice_date"]) for r in world.snowflake()["gold.daily_sales"].to_pylist()} == good
 
     world.drop(f"orders/orders_{DAYS[2]}.csv", orders(DAYS[2]))
@@ -446,3 +447,36 @@ def test_jobs_span_days_in_one_run(job: str, world: World):
     layer = world.definitions.resolve_job_def(job).asset_layer
     policies = {layer.get(key).backfill_policy for key in layer.selected_asset_keys}
     assert policies == {dg.BackfillPolicy.single_run()}
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "{not json",
+        "[1, 2]",
+        "null",
+        '"text"',
+        "3",
+        '{"seen": null, "asked": "x"}',
+        '{"given_up": []}',
+        '{"asked": true, "in_vain": {}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_cursor_of_any_shape_starts_over_with_a_reason(cursor: str):
+    """A cursor that somebody set by hand stopped the sensor at every tick."""
+    memory = Memory(cursor)
+    assert memory.lost
+    assert memory.lost.endswith("it is started over.")
+    assert Memory(memory.text()).lost is None
+    complaints: list[str] = []
+    assert told_before(cursor, complaints.append) == {}
+    assert complaints
+
+
+def test_a_cursor_of_its_own_is_read_as_it_was_written():
+    """Otherwise the sensor would forget at every tick what it has given up."""
+    memory = Memory(None)
+    assert memory.lost is None
+    memory.given_up, memory.asked, memory.unreachable = {"2026-09-01/2026-09-01": "tried"}, 5.0, "no network"
+    assert vars(Memory(memory.text())) == vars(memory)

@@ -118,10 +118,10 @@ def test_what_cannot_be_read_is_told_and_holds_nothing_up(make_world: NewWorld, 
     drops, told = world.resources["lakehouse"].zone.scan()
     monkeypatch.undo()
     assert [drop.path for drop in drops] == ["orders/orders_2012-03-01.csv"]
-    mend = "mend that, or remove it."
+    mend, link = "fix that, or remove it.", "fix the link, or remove it."
     assert told == {
-        "orders/loop_2012-03-05.csv": f"orders/loop_2012-03-05.csv cannot be read (Too many levels of symbolic links); {mend}",
-        "orders/nowhere_2012-03-04.csv": f"orders/nowhere_2012-03-04.csv cannot be read (No such file or directory); {mend}",
+        "orders/loop_2012-03-05.csv": f"orders/loop_2012-03-05.csv is a link to {orders}/loop_2012-03-05.csv, which is not there; {link}",
+        "orders/nowhere_2012-03-04.csv": f"orders/nowhere_2012-03-04.csv is a link to {world.root}/gone.csv, which is not there; {link}",
         "orders/orders_2012-03-02.csv": f"orders/orders_2012-03-02.csv cannot be read (Permission denied); {mend}",
         "orders/shut": f"orders/shut cannot be read (Permission denied); {mend}",
     }

@@ -13,7 +13,15 @@ from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.contracts.describe import column_rules
 from lakehouse_assets.contracts.types import Day, Text, Whole
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.quality.audit import MASK, SAMPLED_GROUPS, judge, slice_violations, unique_key_violations
+from lakehouse_assets.quality.audit import (
+    MASK,
+    SAMPLED_GROUPS,
+    DropVerdict,
+    as_correction,
+    judge,
+    slice_violations,
+    unique_key_violations,
+)
 from lakehouse_assets.quality.rules import violations
 
 DAY = date(2010, 12, 1)
@@ -59,7 +67,9 @@ def good(count: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("bad", "landed", "verdict"),
     [
-        (5, 5, "accepted"),
+        (5, 6, "accepted"),
+        (5, 5, "refused"),
+        (1, 1, "refused"),
         (6, 60, "accepted"),
         (6, 59, "refused"),
         (7, 70, "accepted"),
@@ -73,6 +83,19 @@ def test_a_drop_is_refused_above_count_and_share_both(spark, bad, landed, verdic
     rows = drop("a.csv", [{"visit": 0}] * bad + good(landed - bad))
     (found,) = judge(frame(spark, rows), CONTRACT)
     assert (found.verdict, found.bad_rows, found.landed) == (verdict, bad, landed)
+
+
+@pytest.mark.parametrize(
+    ("bad", "landed", "verdict"), [(1, 10, "accepted"), (2, 19, "refused"), (1, 6, "refused"), (0, 0, "refused"), (0, 3, "accepted")]
+)
+def test_a_correction_is_judged_by_share_alone(spark, bad, landed, verdict):
+    """Else five lines of nonsense take back what was good."""
+    rows = drop("a.csv", [{"visit": 0}] * bad + good(landed - bad))
+    (found,) = (
+        judge(frame(spark, rows), CONTRACT) if rows else [DropVerdict("a.csv", "h", date(2010, 12, 1), 0, 0, 0, "accepted", None, {})]
+    )
+    assert found.verdict == "accepted"
+    assert as_correction(found, CONTRACT).verdict == verdict
 
 
 def _marred(row: dict[str, Any]) -> bool:
@@ -174,7 +197,7 @@ def test_the_reason_names_drop_rule_and_counts(spark):
 def test_a_drop_that_cannot_be_read_is_told_from_one_with_a_bad_row(spark):
     """Else one malformed row makes its whole drop count as unreadable, or the other way round."""
     whole = {"path": "w.csv", "content_hash": "h", "batch_date": DAY, "row_number": 0, "_problems": ["drop.missing_column"]}
-    rows = [whole, *drop("r.csv", [{"_problems": ["row.ragged"]}])]
+    rows = [whole, *drop("r.csv", [{"_problems": ["row.ragged"]}, *good(1)])]
     readable, unreadable = judge(frame(spark, rows), CONTRACT)
     assert (readable.verdict, readable.bad_rows) == ("accepted", 1)
     assert (unreadable.verdict, unreadable.landed, unreadable.bad_rows) == ("unreadable", 1, 1)

@@ -31,6 +31,7 @@ from typing import IO, Any
 import psutil
 
 from lakehouse_assets.errors import AccountStoppedError, LakehouseError
+from lakehouse_assets.paths import plain
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0  # imports take seconds on a cold disk, and recovery after kill -9 replays a log
@@ -70,7 +71,7 @@ class _WhileItRuns:
 
 def account_directory(home: Path) -> Path:
     """The directory of the embedded account of `home`."""
-    return Path(home).absolute() / "account"
+    return plain(home) / "account"
 
 
 def ensure_running(home: Path, idle_seconds: int = 1800) -> AccountAddress:
