@@ -8,6 +8,8 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,10 +26,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from dotenv import load_dotenv
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.settings import Settings
+from lakehouse_assets.shown import printable, say, wide
+from lakehouse_assets.shown import table as table_of
 
 if TYPE_CHECKING:
     from lakehouse_assets.automation.pending import Pending
@@ -54,8 +57,19 @@ Start = Annotated[str | None, typer.Option(help="First batch date of new drops, 
 End = Annotated[str | None, typer.Option(help="Last batch date of new drops, YYYY-MM-DD; tables catch up with all that had landed.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"lakehouse_assets {version('lakehouse_assets')}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show Dagster's log and tracebacks.")] = False) -> None:
+def options(
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show Dagster's log and tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
     """Options of every command."""
     global _verbose
     _verbose = verbose
@@ -88,7 +102,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         where = f" in {error.filename}" if isinstance(error, SyntaxError) else ""
         said = f"Error{where}: {' '.join((str(error) or type(error).__name__).split())}"
-    print(said, file=sys.stderr)
+    print(printable(said), file=sys.stderr)
     return code
 
 
@@ -114,17 +128,18 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _settings(**given: Any) -> Settings:
+def _settings(*, makes_home: bool = False, **given: Any) -> Settings:
+    """The settings, with options over the environment. makes_home: whether a `--home` that is not there is made; else it is a typing mistake."""
+    home: Path | None = given.get("home")
+    if home and not home.expanduser().exists():
+        if not makes_home:
+            raise LakehouseError(f"There is no lakehouse in {home}; `lakehouse run --home {shlex.quote(str(home))}` makes one.")
+        print(f"A new lakehouse in {printable(str(home))}.", file=sys.stderr)
     known = [f"LAKEHOUSE_{name.upper()}" for name in Settings.model_fields]
     for name in os.environ:
         if name.startswith("LAKEHOUSE_") and name not in known and (near := get_close_matches(name, known, 1, 0.9)):
             print(f"{name} is no setting; did you mean {near[0]}?", file=sys.stderr)
     return Settings(**{k: v for k, v in given.items() if v is not None})
-
-
-def _wide() -> Console:
-    """A console for tables that are never cut: what a number ends in matters more than where the line does."""
-    return Console(width=max(Console().width, 240))
 
 
 def _one_of(format: str, formats: list[str]) -> None:
@@ -180,7 +195,7 @@ def run(
 
     Example: `lakehouse run --landing drops --start 2010-11-15 --end 2011-12-09`
     """
-    settings = _settings(landing=landing, home=home)
+    settings = _settings(makes_home=True, landing=landing, home=home)
     first, last = _day(start, "--start"), _day(end, "--end")
     if first and last and first > last:
         raise LakehouseError(f"--start {first} lies after --end {last}; exchange them.")
@@ -193,7 +208,7 @@ def run(
             before = _accounts(runner)
             runner.run(force=runner.graph if force else ())
         if not quiet:
-            _print_summary(_wide(), runner, before, time.perf_counter() - began)
+            _print_summary(wide(), runner, before, time.perf_counter() - began)
     _conclude(runner)
 
 
@@ -216,7 +231,7 @@ def _conclude(runner: Runner) -> None:
     found = runner.found
     wrong = [*_rejected(found), *filter(None, [found.unavailable, runner.unfinished])]
     for reason in (*wrong, *found.refused_names.values()):
-        print(reason, file=sys.stderr)
+        print(printable(reason), file=sys.stderr)
     if wrong:
         raise typer.Exit(1)
 
@@ -236,7 +251,8 @@ def _runner(settings: Settings, instance: Any, console: Console, first: date | N
         if step.kind in _MARKS:
             for key in step.asset_keys[:1]:
                 seconds = f"{step.seconds:6.2f} s" if step.seconds is not None else step.kind
-                console.print(f"  {_MARKS[step.kind]} {'.'.join(key.path):32} {seconds}")
+                mark, style = _MARKS[step.kind]
+                say(console, f"{'.'.join(key.path):32} {seconds}", f"  {mark}", style)
 
     built = resources(settings)
     return Runner(
@@ -248,14 +264,14 @@ def _runner(settings: Settings, instance: Any, console: Console, first: date | N
         start=first,
         end=last,
         select=[s.split(".") for s in select] if select else None,
-        say=console.print,
+        say=lambda text: say(console, text),
         effect=lambda table: _effect_on_quarantine(settings, table),
         observer=observe,
         echo=_verbose,
     )
 
 
-_MARKS = {"success": "[green]✓[/green]", "failure": "[red]✗[/red]", "skipped": "[yellow]-[/yellow]"}
+_MARKS = {"success": ("✓", "green"), "failure": ("✗", "red"), "skipped": ("-", "yellow")}
 
 
 _COUNTS = ("landed", "published", "quarantined", "duplicates")
@@ -276,11 +292,11 @@ def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]
     """What stands now, and in brackets what this command has changed of it."""
     if accounts := _accounts(runner):
         title = "Accounts: landed = published + quarantined + duplicates; in brackets what this run has changed"
-        table = RichTable("source", "drops", *_COUNTS, title=title)
+        rows = []
         for source, now in sorted(accounts.items()):
             was = before.get(source, [0] * len(now))
-            table.add_row(source, *(f"{n:,}" + (f" ({n - w:+,})" if n != w else "") for n, w in zip(now, was, strict=True)))
-        console.print(table)
+            rows.append([source, *(f"{n:,}" + (f" ({n - w:+,})" if n != w else "") for n, w in zip(now, was, strict=True))])
+        console.print(table_of(["source", "drops", *_COUNTS], rows, title))
     sent: dict[str, list[int]] = {}
     for result in runner.results:
         for key, said in result.materialized.items():
@@ -288,18 +304,12 @@ def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]
                 mine = sent.setdefault(key.path[1].upper(), [0, 0, 0])
                 sent[key.path[1].upper()] = [a + said.get(n, 0) for a, n in zip(mine, ("run/rows", "run/slices", "run/bytes"), strict=True)]
     if runner.state is not None:
-        table = RichTable(
-            "Snowflake table",
-            "rows",
-            "Delta version",
-            "rows handed off",
-            "slices",
-            "bytes",
-            title="In Snowflake; the last three columns: what this run sent",
-        )
-        for _, state in sorted(runner.state.tables.items()):
-            table.add_row(state.table, f"{state.rows:,}", str(state.version), *(f"{n:,}" for n in sent.get(state.table, [0, 0, 0])))
-        console.print(table)
+        rows = [
+            [state.table, f"{state.rows:,}", state.version, *(f"{n:,}" for n in sent.get(state.table, [0, 0, 0]))]
+            for _, state in sorted(runner.state.tables.items())
+        ]
+        columns = ["Snowflake table", "rows", "Delta version", "rows handed off", "slices", "bytes"]
+        console.print(table_of(columns, rows, "In Snowflake; the last three columns: what this run sent"))
     from lakehouse_assets.resources.spark import start_seconds
 
     started = "".join(f" The engine {engine} started in {took:.1f} s." for engine, took in start_seconds.items())
@@ -338,15 +348,18 @@ def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.da
 def sql(
     query: Annotated[str, typer.Argument(help="One SQL statement.")],
     format: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
+    write: Annotated[bool, typer.Option("--write", help="Allow a statement that changes something.")] = False,
     home: Home = None,
 ) -> None:
-    """Query the serving account.
+    """Query the serving account; names without a schema are those of the served tables.
 
-    Example: `lakehouse sql "SELECT SUM(gross_sales) FROM ANALYTICS.DAILY_SALES" --format json`
+    Example: `lakehouse sql "SELECT SUM(gross_sales) FROM DAILY_SALES" --format json`
     """
     _one_of(format, ["table", "csv", "json"])
     if not query.strip():
         raise LakehouseError("The query is empty; give one SQL statement.")
+    if not write and not _READS.match(query):
+        raise LakehouseError("The statement may change something; say --write if it is to.")
     settings = _settings(home=home)
     from lakehouse_assets.resources.snowflake import snowflake_resource
 
@@ -354,6 +367,7 @@ def sql(
         mode=settings.snowflake,
         home=settings.home,
         database=settings.database,
+        schema=settings.analytics_schema,
         query_tag="lakehouse sql",
         idle_seconds=settings.account_idle_seconds,
     )
@@ -370,10 +384,13 @@ def sql(
         writer.writerow([n.lower() for n in names])
         writer.writerows([["" if v is None else v for v in row] for row in rows])
     else:
-        table = RichTable(*[n.lower() for n in names])
-        for row in rows:
-            table.add_row(*["" if v is None else str(v) for v in row])
-        _wide().print(table)
+        wide().print(table_of([n.lower() for n in names], rows))
+
+
+_READS = re.compile(
+    r"(\s|--[^\n]*\n|/\*.*?\*/|\()*(select|with|values|show|describe|desc|explain|list|ls|table)\b", re.IGNORECASE | re.DOTALL
+)
+"""How a statement begins that changes nothing."""
 
 
 def _json_rows(names: list[str], rows: list[Any]) -> str:
@@ -477,31 +494,31 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     if format == "json":
         print(json.dumps(said, indent=1, ensure_ascii=False))
         return
-    console = _wide()
-    table = RichTable("batch date", "source", "drops", "landed", "published", "quarantined", "duplicates", title="Batches")
-    for b in said["batches"][-20:]:
-        table.add_row(*(str(v) for v in b.values()))
-    console.print(table)
+    console = wide()
+    columns = ["batch date", "source", "drops", "landed", "published", "quarantined", "duplicates"]
+    console.print(table_of(columns, [list(b.values()) for b in said["batches"][-20:]], "Batches"))
     if len(said["batches"]) > 20:
         console.print(f"The last 20 of {len(said['batches'])} batches; all with --format json.")
-    table = RichTable("table", "Delta version", "in Snowflake", "rows", "complete through", "published at (UTC)", title="Tables")
-    for t in tables:
-        table.add_row(
+    columns = ["table", "Delta version", "in Snowflake", "rows", "complete through", "published at (UTC)"]
+    rows = [
+        [
             t["name"],
-            str(t["delta_version"]),
-            "" if t["acknowledged_version"] is None else str(t["acknowledged_version"]),
+            t["delta_version"],
+            t["acknowledged_version"],
             f"{t['rows']:,}",
-            t["complete_through"] or "",
+            t["complete_through"],
             (t["published_at"] or "")[:19].replace("T", " "),
-        )
-    console.print(table)
+        ]
+        for t in tables
+    ]
+    console.print(table_of(columns, rows, "Tables"))
     at = said["stage"]
     oldest = f"; the oldest since {at['oldest_at'][:19].replace('T', ' ')} UTC" if at["oldest_at"] else ""
     console.print(
         f"Stage: {at['files']} files, {at['bytes']:,} bytes, {at['loaded']} loaded, {at['pending']} pending, {at['orphaned']} orphaned{oldest}."
     )
     for i in said["pending"]["under_way"]:
-        console.print(f"[yellow]Under way:[/yellow] {i['table']}, for {i['age_seconds']} s, by {i['owner']} (hand-off {i['handoff_id']})")
+        say(console, f"{i['table']}, for {i['age_seconds']} s, by {i['owner']} (hand-off {i['handoff_id']})", "Under way:", "yellow")
     if not found and found.red:
         console.print(
             f"Nothing can be done now: {len(found.red)} batch date{'s wait' if len(found.red) > 1 else ' waits'} for a correction."
@@ -517,17 +534,20 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
                 if name in _QUARANTINED
                 else ""
             )
-            console.print(f"[yellow]{name}[/yellow] is {reason}{preview}.")
-    for verdict, words in drifted[-20:]:
-        console.print(f"[yellow]Other columns than its source:[/yellow] {verdict.path}: {words}")
-    if len(drifted) > 20:
-        console.print(f"The last 20 of {len(drifted)} drops with other columns; all with --format json.")
+            say(console, f"is {reason}{preview}.", name, "yellow")
+    alike: dict[str, list[str]] = {}
+    for verdict, words in drifted:
+        alike.setdefault(words, []).append(verdict.path)
+    for words, paths in alike.items():
+        more = f" and {len(paths) - 1} more drops" if len(paths) > 1 else ""
+        said = f"{paths[-1]}{more}: {words} (`lakehouse acknowledge {shlex.quote(paths[-1])}` silences this)"
+        say(console, said, "Other columns than its source:", "yellow")
     for reason in _rejected(found):
-        console.print(f"[red]Waits for a correction:[/red] {reason}")
+        say(console, reason, "Waits for a correction:", "red")
     for reason in found.refused_names.values():
-        console.print(f"[yellow]Not taken in:[/yellow] {reason}")
+        say(console, reason, "Not taken in:", "yellow")
     if found.unavailable:
-        console.print(f"[red]Cannot be asked:[/red] {found.unavailable}")
+        say(console, found.unavailable, "Cannot be asked:", "red")
 
 
 @app.command()
@@ -745,10 +765,7 @@ def quarantine_list(table: TableName = None, drop: DropPath = None, rule: RuleNa
     for row in rows:
         for name in row["rules"]:
             counts[row["table"], name, row["path"]] = counts.get((row["table"], name, row["path"]), 0) + 1
-    shown = RichTable("table", "rule", "drop", "rows")
-    for key, count in sorted(counts.items()):
-        shown.add_row(*key, str(count))
-    _wide().print(shown)
+    wide().print(table_of(["table", "rule", "drop", "rows"], [[*key, count] for key, count in sorted(counts.items())]))
     print(f"{len(rows)} rows are rejected.")
 
 
@@ -765,12 +782,13 @@ def quarantine_show(
 
     Example: `lakehouse quarantine show --rule quantity.type --raw`
     """
-    shown = RichTable("drop", "row", "rules", "what is wrong", *(["raw"] if raw else []))
+    columns = ["drop", "row", "rules", "what is wrong", *(["raw"] if raw else [])]
     rows = _quarantined(_settings(home=home), table, drop, rule)
-    for row in rows[:limit]:
-        cells = [row["path"], str(row["row_number"]), ", ".join(row["rules"]), row["detail"] or ""]
-        shown.add_row(*cells, *([(row["raw"] or "")[:500]] if raw else []))
-    _wide().print(shown)
+    cells = [
+        [row["path"], row["row_number"], ", ".join(row["rules"]), row["detail"], *([(row["raw"] or "")[:500]] if raw else [])]
+        for row in rows[:limit]
+    ]
+    wide().print(table_of(columns, cells))
     if len(rows) > limit:
         print(f"{limit} of {len(rows)} rows; more with --limit.")
 
@@ -939,7 +957,7 @@ def deploy(
 
     Example: `lakehouse deploy`
     """
-    settings = _settings(home=home)
+    settings = _settings(makes_home=True, home=home)
     _, handoff = _resources(settings)
     with handoff.open() as open_handoff:
         if roles or render or external:

@@ -15,22 +15,28 @@ from pathlib import Path
 
 from lakehouse_assets.errors import LakehouseError
 
+_UNUSABLE = re.compile(r"[#?\[\]]|%[0-9A-Fa-f]{2}")
+"""What a link does not help against: delta-rs and DuckDB resolve it, and take `%41` for A, `?` for an option, `[` for an address."""
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 
 
 def plain(path: Path | str) -> Path:
     """The folder under a name of ASCII letters, digits, `.`, `_` and `-`: its own absolute path where that is so, else a link to it, which is made.
 
-    Every process finds the same link. Raises `LakehouseError` where none can be made.
+    Every process finds the same link. Raises `LakehouseError` where none can be made, and for a name that no link helps.
     """
     folder = Path(path).expanduser().absolute()
     if _PLAIN.fullmatch(str(folder)):
         return folder
-    target = os.path.realpath(folder)
-    os.makedirs(target, mode=0o700, exist_ok=True)  # nothing can be made through a link that leads nowhere
+    target = Path(os.path.realpath(folder))
+    if sign := _UNUSABLE.search(str(target)):
+        raise LakehouseError(
+            f"The path {target} holds {sign[0]!r}, which delta-rs or DuckDB take for something else; choose another folder."
+        )
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)  # nothing can be made through a link that leads nowhere
     link = _links() / hashlib.sha256(os.fsencode(target)).hexdigest()[:16]
     try:
-        if not link.is_symlink() or os.readlink(link) != target:
+        if not link.is_symlink() or link.readlink() != target:
             made = link.with_suffix(f".{os.getpid()}")
             made.unlink(missing_ok=True)
             made.symlink_to(target)

@@ -370,13 +370,16 @@ def _other_supporters(
 
 
 def _good_rows(lakehouse: Lakehouse, table: SourceTable, contents: Iterable[Content]) -> DataFrame:
-    """The rows of those contents that break no rule, typed."""
+    """The rows of those contents that break no rule, typed. Written to scratch and read from there, in a folder that `maintenance` clears: an engine that
+    filters by the rules when it reads judges every row again for each use of the frame."""
     landed = lakehouse.store.frame(lakehouse.spark, table.bronze).join(
         _content_frame(lakehouse, contents), ["path", "content_hash"], "left_semi"
     )
     model = table.contract
-    good = violations(table.typed(landed), model, problems_column="_problems").where("size(_violations) = 0")
-    return good.select(*model.names)
+    uri = lakehouse.scratch(f"{model.name}-candidates")
+    judged = violations(table.typed(landed), model, problems_column="_problems").select(*model.names, "_violations")
+    judged.write.mode("overwrite").parquet(uri)
+    return lakehouse.spark.read.schema(judged.schema).parquet(uri).where("size(_violations) = 0").select(*model.names)
 
 
 def _verdict_slice(

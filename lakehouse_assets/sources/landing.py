@@ -141,7 +141,7 @@ class LandingZone:
             if not self._leads_inside(top, refused):
                 continue
             for where, folders, files in os.walk(top, onerror=complain):
-                stat = os.stat(where)
+                stat = Path(where).stat()
                 if (stat.st_dev, stat.st_ino) in visited:
                     folders.clear()
                     continue
