@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from datetime import date
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -14,19 +18,28 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse_assets.contracts import CONTRACTS
+from lakehouse_assets.sample.generate import generate
 from lakehouse_assets_tests import spark_servers
 from lakehouse_assets_tests.pipeline.conftest import PROJECT, make_world, shared
 from lakehouse_assets_tests.pipeline.world import ROOT, State, World, bag, drops_of, outside
 
 __all__ = ["cluster_url", "make_world", "shared"]
 
-SAMPLE = PROJECT / "data" / "landing"
 REAL = Path(os.environ.get("LAKEHOUSE_TEST_DATA", PROJECT.parent / "shared" / "data")) / "landing"
 """Real orders; without them the sample alone is compared."""
 
 TWO_MONTHS = ("2010-12", "2011-01")
 
 HAND_OFFS = "SELECT TABLE_NAME, UNTIL_VERSION, SLICES, ROW_COUNT, ROW_HASH, FILES, BYTES, STAGE_DIRECTORY FROM {db}.OPS.HANDOFF_LEDGER"
+
+
+@cache
+def sample() -> Path:
+    """The landing zone of the sample with every kind of dirt; made when a test first asks for it, and removed at the end."""
+    folder = tempfile.TemporaryDirectory(prefix="lakehouse-parity-")
+    atexit.register(folder.cleanup)
+    generate(Path(folder.name, "landing"), date(2026, 9, 1), 30, 400, 7)
+    return Path(folder.name, "landing")
 
 
 def real(days: tuple[str, ...]) -> list[str]:
@@ -72,7 +85,7 @@ def loaded(engine: str, landing: Path, root: Path) -> tuple[State, dict[str, int
 def two_months(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[State, dict[str, int]]]:
     """Two months of real orders and rates, without them the sample; and what the embedded engine makes of them, computed once."""
     landing = tmp_path_factory.mktemp("two_months")
-    of, paths = (REAL, real(TWO_MONTHS)) if REAL.is_dir() else (SAMPLE, drops_of(SAMPLE))
+    of, paths = (REAL, real(TWO_MONTHS)) if REAL.is_dir() else (sample(), drops_of(sample()))
     for path in paths:
         (landing / path).parent.mkdir(parents=True, exist_ok=True)
         (landing / path).symlink_to(of / path)

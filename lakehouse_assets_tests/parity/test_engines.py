@@ -11,7 +11,7 @@ import pytest
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.resources.spark import set_own
 from lakehouse_assets_tests import spark_servers
-from lakehouse_assets_tests.parity.conftest import REAL, SAMPLE, TWO_MONTHS, State, loaded, outcome, real, run
+from lakehouse_assets_tests.parity.conftest import REAL, TWO_MONTHS, State, loaded, outcome, real, run, sample
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, differences, drops_of
 
@@ -80,7 +80,7 @@ def test_spark_connect_gives_every_table_as_the_embedded_engine_does(connect_url
     embedded, spark = make_world(), make_world()
     both = {"embedded": embedded, connect_url: spark}
     for engine, world in both.items():
-        world.take(SAMPLE)
+        world.take(sample())
         world.take(REAL, real(FIRST))
         run(world, engine)
     first = outcome(embedded)
@@ -90,8 +90,8 @@ def test_spark_connect_gives_every_table_as_the_embedded_engine_does(connect_url
 
     for engine, world in both.items():
         world.take(REAL, real(THEN))
-        correct(world, next(p for p in [*real(FIRST), *drops_of(SAMPLE)] if p.startswith("orders/")))
-        taken_back = next(p for p in drops_of(SAMPLE) if p.startswith("customers/"))
+        correct(world, next(p for p in [*real(FIRST), *drops_of(sample())] if p.startswith("orders/")))
+        taken_back = next(p for p in drops_of(sample()) if p.startswith("customers/"))
         done = world.command("withdraw", taken_back, LAKEHOUSE_ENGINE=engine)
         assert done.returncode == 0, done.stderr
         run(world, engine)
@@ -114,7 +114,7 @@ def test_local_spark_continues_what_the_embedded_engine_began_and_back(make_worl
         pytest.skip(reason)
     began, stayed = make_world(), make_world()
     for world in (began, stayed):
-        world.take(SAMPLE)
+        world.take(sample())
         world.take(REAL, real(FIRST))
         run(world, "embedded")
     versions = began.versions()
@@ -123,7 +123,7 @@ def test_local_spark_continues_what_the_embedded_engine_began_and_back(make_worl
 
     for world, engine in ((began, "local"), (stayed, "embedded")):
         world.take(REAL, real(THEN))
-        correct(world, next(p for p in [*real(FIRST), *drops_of(SAMPLE)] if p.startswith("orders/")))
+        correct(world, next(p for p in [*real(FIRST), *drops_of(sample())] if p.startswith("orders/")))
         run(world, engine)
     assert not differences(outcome(stayed), outcome(began))
     versions = began.versions()
@@ -136,21 +136,21 @@ def test_local_spark_continues_what_the_embedded_engine_began_and_back(make_worl
 @pytest.mark.timeout(7200)
 def test_local_spark_gives_the_whole_year_and_the_sample_as_the_embedded_engine_does(make_world: NewWorld):
     """The same for all real orders and all dirt."""
-    _same(make_world, "local", [(SAMPLE, drops_of(SAMPLE)), (REAL, drops_of(REAL) if REAL.is_dir() else [])])
+    _same(make_world, "local", [(sample(), drops_of(sample())), (REAL, drops_of(REAL) if REAL.is_dir() else [])])
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(7200)
 def test_spark_connect_gives_the_whole_year_and_the_sample_as_the_embedded_engine_does(connect_url: str, make_world: NewWorld):
     """The same over Connect."""
-    _same(make_world, connect_url, [(SAMPLE, drops_of(SAMPLE)), (REAL, drops_of(REAL) if REAL.is_dir() else [])])
+    _same(make_world, connect_url, [(sample(), drops_of(sample())), (REAL, drops_of(REAL) if REAL.is_dir() else [])])
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(7200)
 def test_a_cluster_gives_two_months_as_the_embedded_engine_does(cluster_url: str, make_world: NewWorld):
     """Else workers on other machines, which have no more than Python, pyarrow and the files, compute something else."""
-    _same(make_world, cluster_url, [(SAMPLE, drops_of(SAMPLE)), (REAL, real(TWO_MONTHS))])
+    _same(make_world, cluster_url, [(sample(), drops_of(sample())), (REAL, real(TWO_MONTHS))])
 
 
 def _same(make_world: NewWorld, engine: str, drops: list[tuple[Path, list[str]]]) -> None:

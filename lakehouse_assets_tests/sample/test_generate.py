@@ -16,7 +16,8 @@ from lakehouse_assets.sources.parse import parse_drop
 from lakehouse_assets_tests.sample.judge import broken_rules
 
 DATA = Path(__file__).parents[2] / "data"
-SHIPPED = {"start": date(2026, 9, 1), "days": 30, "lines_per_day": 400, "seed": 7}
+DIRTY = {"start": date(2026, 9, 1), "days": 30, "lines_per_day": 400, "seed": 7}
+SHIPPED = {**DIRTY, "dirt": ()}
 SMALL = {"start": date(2026, 9, 4), "days": 8, "lines_per_day": 120, "seed": 3}
 Row = dict[str, Any]
 
@@ -49,10 +50,17 @@ def values(row: Row) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> tuple[SampleLedger, dict[tuple[str, int], Row]]:
-    """The sample that comes with the project."""
-    ledger = SampleLedger.read(DATA / LEDGER_NAME)
-    return ledger, rows(DATA / "landing", ledger)
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample that comes with the project, with every kind of dirt."""
+    folder = tmp_path_factory.mktemp("dirty") / "landing"
+    generate(folder, **DIRTY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shipped(landing: Path) -> tuple[SampleLedger, dict[tuple[str, int], Row]]:
+    ledger = SampleLedger.read(landing.parent / LEDGER_NAME)
+    return ledger, rows(landing, ledger)
 
 
 def test_the_shipped_sample_is_what_the_generator_makes(tmp_path: Path):
@@ -84,14 +92,14 @@ def test_every_row_breaks_just_the_rules_that_the_ledger_names(shipped: tuple[Sa
     assert all(row.path.startswith(f"{row.source}/") for row in ledger.dirty)
 
 
-def test_the_ledger_counts_what_landed(shipped: tuple[SampleLedger, dict[tuple[str, int], Row]]):
+def test_the_ledger_counts_what_landed(landing: Path, shipped: tuple[SampleLedger, dict[tuple[str, int], Row]]):
     """Else landed = published + quarantined + duplicates cannot be checked against it."""
     ledger, landed = shipped
     by_drop = Counter(path for path, _ in landed)
     assert {drop.path: drop.landed for drop in ledger.drops} == dict(by_drop)
     assert Counter(row.path for row in ledger.dirty) == {drop.path: drop.dirty for drop in ledger.drops if drop.dirty}
     assert ledger.landed() == Counter((row["batch_date"], row["source"]) for row in landed.values())
-    assert set(by_drop) == set(files(DATA / "landing"))
+    assert set(by_drop) == set(files(landing))
     assert all(drop.batch_date.isoformat() in drop.path.rsplit("/", 1)[-1] for drop in ledger.drops)
 
 
@@ -133,7 +141,7 @@ def test_a_drop_to_be_refused_has_to_be_asked_for(tmp_path: Path):
     assert sum(bool(broken_rules(row)) for (path, _), row in landed.items() if path == refused[0].path) == 30
 
 
-def test_the_sample_is_as_lively_as_the_real_thing(shipped: tuple[SampleLedger, dict[tuple[str, int], Row]]):
+def test_the_sample_is_as_lively_as_the_real_thing(landing: Path, shipped: tuple[SampleLedger, dict[tuple[str, int], Row]]):
     """Else running the sample proves little: each of these is a case that the pipeline has to get right."""
     ledger, landed = shipped
     good = [row for place, row in landed.items() if not broken_rules(row)]
@@ -179,9 +187,7 @@ def test_the_sample_is_as_lively_as_the_real_thing(shipped: tuple[SampleLedger, 
         "lines twice in a drop": repeated_within,
         "lines in two drops": sum(len(drops) > 1 for drops in lines.values()),
         "re-deliveries": sum(
-            (DATA / "landing" / drop.path).read_bytes() == (DATA / "landing" / drop.same_as).read_bytes()
-            for drop in ledger.drops
-            if drop.same_as
+            (landing / drop.path).read_bytes() == (landing / drop.same_as).read_bytes() for drop in ledger.drops if drop.same_as
         ),
         "nested folders": sum(path.count("/") > 2 for path in paths),
         "plain order drops": sum(path.startswith("orders/") and path.endswith(".csv") for path in paths),
