@@ -10,11 +10,12 @@ import lakehouse_assets
 PACKAGE = Path(lakehouse_assets.__file__).parent
 MODULES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))
 
-_GROUND = {"errors", "settings"}
+_GROUND = {"errors", "private", "settings"}
 _TABLES = _GROUND | {"contracts", "transforms", "delta", "quality", "sources", "handoff"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
+    "private": set(),
     "settings": {"errors"},
     "partitions": _GROUND,
     "contracts": {"errors"},
