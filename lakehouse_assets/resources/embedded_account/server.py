@@ -527,7 +527,7 @@ _WRONG = (
 def _identifier(name: str | None) -> str | None:
     if not name:
         return None
-    return name[1:-1] if name.startswith('"') and name.endswith('"') else name.upper()
+    return name[1:-1] if len(name) > 2 and name.startswith('"') and name.endswith('"') else name.upper()
 
 
 def _value(binding: dict[str, Any]) -> Any:
