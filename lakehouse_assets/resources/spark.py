@@ -321,8 +321,9 @@ def _behind_closed_door() -> Any:
     Sail listens on a port of loopback, asks for no token and runs Python for whoever connects. So its listening socket is closed as soon as our own connection
     is there, which all threads share. What connected in the milliseconds before is found by comparing both ends of all connections with our own.
     """
+    # Imported before the port is open, which is then so for a moment only.
+    import pyspark.sql.connect.session  # noqa: F401
     from pyspark.sql.connect.client import ChannelBuilder
-    from pyspark.sql.connect.session import SparkSession as _  # noqa: F401 -- imported before the port is open, which is then so for a moment only
 
     # A channel that is idle for half an hour would close its connection, and there is no way to open another.
     never = ("grpc.client_idle_timeout_ms", 2**31 - 1)
@@ -351,10 +352,10 @@ def _behind_closed_door() -> Any:
 
 def _sockets() -> Iterator[int]:
     """The descriptors of this process that are sockets."""
-    for name in os.listdir("/dev/fd"):
+    for entry in list(Path("/dev/fd").iterdir()):
         with suppress(OSError):  # of the listing itself, or closed meanwhile
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                yield int(name)
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                yield int(entry.name)
 
 
 def _close_listener(port: int) -> bool:

@@ -47,7 +47,9 @@ assert session.range(7).count() == 7
 
 def engine(script: str) -> subprocess.Popen[str]:
     """A process that runs a script."""
-    return subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_nobody_else_can_connect_to_the_embedded_engine() -> None:
@@ -96,12 +98,12 @@ def test_a_local_spark_listens_on_loopback_and_asks_for_a_secret(tmp_path: Path)
     """Without it the driver's and the block manager's ports speak with other users of the machine, or of the network."""
     if reason := spark_servers.missing():
         pytest.skip(reason)
-    script = f"""
+    script = """
 import psutil
 from pyspark.sql import SparkSession
 from lakehouse_assets.resources.spark import OWNERS_ALONE, SMALL_MACHINE
 builder = SparkSession.builder.master("local[2]")
-for key, value in {{**SMALL_MACHINE, **OWNERS_ALONE}}.items():
+for key, value in {**SMALL_MACHINE, **OWNERS_ALONE}.items():
     builder = builder.config(key, value)
 session = builder.getOrCreate()
 assert session.sparkContext.uiWebUrl is None

@@ -34,7 +34,16 @@ SESSION_PARAMETERS = {
 
 # Of the table functions that DuckDB brings along, those that look at nothing but their arguments. Snowflake has none of the others.
 _HARMLESS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
-_TELLING = {"current_setting", "getvariable", "getenv", "current_query", "current_query_id", "in_search_path", "write_log", "parse_duckdb_log_message"}
+_TELLING = {
+    "current_setting",
+    "getvariable",
+    "getenv",
+    "current_query",
+    "current_query_id",
+    "in_search_path",
+    "write_log",
+    "parse_duckdb_log_message",
+}
 # What a name may hold that fakesnow writes into a SQL text or a path: no quote, separator or control character.
 _NAME = re.compile(r"[^'\"`;/\\\0-\x1f\x7f]+")
 
@@ -54,7 +63,7 @@ def check_container(kind: str, name: str) -> None:
     own = kind == "database" and (name.lower().startswith("_fs_") or name.lower() in ("memory", "system", "temp"))
     if own or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]{0,254}", name):
         raise compilation_error(
-            f"{ascii(name[:60])} cannot be the name of a {kind} of the embedded account: letters, digits and _ are possible."
+            f"{name[:60]!a} cannot be the name of a {kind} of the embedded account: letters, digits and _ are possible."
         )
 
 
@@ -73,9 +82,11 @@ def check_names(expression: Expr) -> None:
     for table in expression.find_all(exp.Table):
         for part in (table.args.get("catalog"), table.args.get("db"), table.this):
             if isinstance(part, exp.Literal) and not part.name.startswith("@"):
-                raise compilation_error(f"{ascii(part.name[:60])} is no table; the embedded account reads files of a stage only.")
+                raise compilation_error(f"{part.name[:60]!a} is no table; the embedded account reads files of a stage only.")
             if isinstance(part, exp.Identifier) and not _NAME.fullmatch(part.name):
-                raise compilation_error(f"{ascii(part.name[:60])} cannot be a name on the embedded account: it holds a quote, a slash or the like.")
+                raise compilation_error(
+                    f"{part.name[:60]!a} cannot be a name on the embedded account: it holds a quote, a slash or the like."
+                )
 
 
 def check(expression: Expr, text: str) -> None:

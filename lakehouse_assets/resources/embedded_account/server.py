@@ -348,7 +348,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _login(self, query: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
         data = content.get("data")
-        given = data.get("PASSWORD") if isinstance(data, dict) else None
+        data = data if isinstance(data, dict) else {}
+        given = data.get("PASSWORD")
         if not isinstance(given, str) or not hmac.compare_digest(given.encode(), account_secret(self.server.directory).encode()):
             return {"success": False, "code": "390100", "message": _WRONG, "data": {}}
         parameters = {name.upper(): value for name, value in (data.get("SESSION_PARAMETERS") or {}).items()}

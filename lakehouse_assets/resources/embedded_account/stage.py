@@ -68,15 +68,15 @@ class StagePath:
         if name.startswith(("~", "%")):
             raise compilation_error(f"the embedded account has named stages only, not {text}")
         if _leads_out(prefix):
-            raise compilation_error(f"{ascii(text)} leads out of the stage")
+            raise compilation_error(f"{text!a} leads out of the stage")
         missing = 3 - len(name.split("."))
         if (missing > 0 and not context.schema) or (missing > 1 and not context.database):
             raise compilation_error(f"Cannot resolve stage {name}: the session has no current database and schema.")
         if missing < 0:
-            raise compilation_error(f"{ascii(text)} is no name of a stage: write @database.schema.stage/path")
+            raise compilation_error(f"{text!a} is no name of a stage: write @database.schema.stage/path")
         database, schema, stage = parts_from_var(name, context.database, context.schema)
         if not all(_PLAIN.fullmatch(part) for part in (database, schema, stage)):
-            raise compilation_error(f"{ascii(text)} is no name of a stage that a directory can have")
+            raise compilation_error(f"{text!a} is no name of a stage that a directory can have")
         return cls(database, schema, stage, prefix)
 
     @property
@@ -104,7 +104,7 @@ class StagePath:
         stages = Path(fakesnow.transforms.stage.LOCAL_BUCKET_PATH)
         root = stages.resolve().joinpath(self.database, self.schema, self.stage)
         if not path.resolve().is_relative_to(root):
-            raise compilation_error(f"{ascii(path.name)} leads out of stage {self.qualified}")
+            raise compilation_error(f"{path.name!a} leads out of stage {self.qualified}")
         return path
 
     def check_exists(self, duck: DuckDBPyConnection) -> None:
@@ -196,7 +196,7 @@ def upload_target(put: Put, name: str) -> Path:
     """Where the file of a PUT goes. `name`: its name as the last part of the address says it. Raises ProgrammingError where that is no file of the stage."""
     file = unquote(name)
     if not file or "/" in file or file == "." or _leads_out(file):
-        raise compilation_error(f"{ascii(file)} is no name of a file on a stage")
+        raise compilation_error(f"{file!a} is no name of a file on a stage")
     return put.target.confined(put.target.directory() / put.target.prefix / file)
 
 

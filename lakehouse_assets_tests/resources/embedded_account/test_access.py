@@ -61,18 +61,20 @@ def token(connection: SnowflakeConnection) -> dict[str, str]:
 @pytest.mark.parametrize("password", ["embedded", "", "x" * 43, "\0", "Ä", "' OR '1'='1"])
 def test_a_client_without_the_secret_is_refused_at_once(address: AccountAddress, password: str) -> None:
     """Without it any user of the machine is let in. A refusal that the connector repeats would look like a hang."""
-    with pytest.raises((DatabaseError, ProgrammingError), match="password|Password"):
+    with pytest.raises((DatabaseError, ProgrammingError), match="password of the embedded account"):
         snowflake.connector.connect(**{**connection_arguments(address), "password": password, "login_timeout": 5})
 
 
-@pytest.mark.parametrize("data", [{}, {"PASSWORD": None}, {"PASSWORD": ["x"]}, {"PASSWORD": {"a": 1}}, {"TOKEN": "x"}, None, "text", [1], 1])
+@pytest.mark.parametrize(
+    "data", [{}, {"PASSWORD": None}, {"PASSWORD": ["x"]}, {"PASSWORD": {"a": 1}}, {"TOKEN": "x"}, None, "text", [1], 1]
+)
 def test_a_login_without_a_password_is_refused_by_snowflakes_code(address: AccountAddress, data: Any) -> None:
     """Without it another form of login goes round the password."""
     status, answer = request(address, "POST", "/session/v1/login-request", json.dumps({"data": data}).encode())
     assert (status, answer["success"], answer["code"]) == (200, False, "390100")
 
 
-@pytest.mark.parametrize("method, path", [
+@pytest.mark.parametrize(("method", "path"), [
     ("GET", "/account"), ("GET", "/account?pid={pid}"), ("GET", "/account?nonce=1&proof=x"), ("POST", "/telemetry/send"),
     ("POST", "/queries/v1/query-request?requestId=1"), ("POST", "/queries/v1/abort-request"), ("GET", "/queries/1/result"),
     ("GET", "/monitoring/queries/1"), ("POST", "/session"), ("POST", "/session?delete=true"), ("POST", "/session/heartbeat"),
@@ -154,7 +156,7 @@ def test_a_secret_that_is_lost_or_broken_is_made_anew(tmp_path: Path) -> None:
 # -- requests that are none ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head, body", [
+@pytest.mark.parametrize(("head", "body"), [
     ("Content-Length: -1", ""), ("Content-Length: x", ""), ("Content-Length: 99999999999999999999", ""), ("Content-Length: 5000000000", ""),
     ("Content-Length: 1\r\nContent-Length: 2", "ab"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"), ("Content-Length: 1", "{"),
     ("Content-Length: 2", "[]"), ("Content-Length: 4", "null"), ("Content-Length: 2\r\nContent-Encoding: gzip", "{}"),
@@ -163,9 +165,7 @@ def test_a_secret_that_is_lost_or_broken_is_made_anew(tmp_path: Path) -> None:
 def test_a_request_that_is_none_gets_an_answer(address: AccountAddress, head: str, body: str) -> None:
     """Without it one malformed request ends in a traceback or leaves a thread that waits for ever."""
     raw = socket.create_connection((address.host, address.port), timeout=20)
-    raw.sendall(
-        f"POST /session/v1/login-request HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\n{head}\r\n\r\n{body}".encode("latin-1")
-    )
+    raw.sendall(f"POST /session/v1/login-request HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\n{head}\r\n\r\n{body}".encode("latin-1"))
     answer = raw.recv(10000).decode()
     raw.close()
     assert int(answer.split()[1]) in (400, 411, 413, 431, 200), answer
@@ -178,9 +178,7 @@ def test_a_body_that_grows_when_it_is_unpacked_is_refused(address: AccountAddres
     import gzip
 
     before = psutil.Process(address.pid).memory_info().rss
-    status, _ = request(
-        address, "POST", "/session/v1/login-request", gzip.compress(b" " * 400_000_000, 9), {"Content-Encoding": "gzip"}
-    )
+    status, _ = request(address, "POST", "/session/v1/login-request", gzip.compress(b" " * 400_000_000, 9), {"Content-Encoding": "gzip"})
     assert status == 413
     assert psutil.Process(address.pid).memory_info().rss - before < 100_000_000
 
@@ -233,7 +231,10 @@ def test_the_name_of_an_upload_cannot_leave_the_stage(sql: Sql, address: Account
     assert sql("LIST @ST") == []
 
 
-@pytest.mark.parametrize("path", ["/{outside}", "//{outside}", "../{outside}", "%2e%2e/{outside}", "%252e%252e/x", "a/../../../x", "..\\x", "%5c..%5cx", "link/x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/{outside}", "//{outside}", "../{outside}", "%2e%2e/{outside}", "%252e%252e/x", "a/../../../x", "..\\x", "%5c..%5cx", "link/x"],
+)
 def test_the_target_of_a_put_cannot_leave_the_stage(sql: Sql, account_home: Path, tmp_path: Path, path: str) -> None:
     """Without it a PUT writes to any folder of the user's."""
     outside = tmp_path / "outside"
@@ -248,7 +249,12 @@ def test_the_target_of_a_put_cannot_leave_the_stage(sql: Sql, account_home: Path
     with pytest.raises(Error):
         sql(f"PUT 'file://{tmp_path}/f' '@ST/{target}/' AUTO_COMPRESS=FALSE")
     assert not list(outside.iterdir())
-    for statement in (f"LIST '@ST/{target}'", f"REMOVE '@ST/{target}'", "COPY INTO T FROM '@ST/{}'".format(target.replace("\\", "\\\\")), f"GET '@ST/{target}' 'file:///tmp/'"):
+    for statement in (
+        f"LIST '@ST/{target}'",
+        f"REMOVE '@ST/{target}'",
+        "COPY INTO T FROM '@ST/{}'".format(target.replace("\\", "\\\\")),
+        f"GET '@ST/{target}' 'file:///tmp/'",
+    ):
         with pytest.raises(Error):
             sql(statement)
 
@@ -319,12 +325,9 @@ def test_sql_reaches_no_file_and_no_setting(sql: Sql, account_home: Path, tmp_pa
     secret.write_text("CANARY\n1\n")
     sql("CREATE TABLE T (a VARCHAR)")
     sql("CREATE STAGE ST")
-    try:
-        rows = sql(statement.format(secret=secret, out=out, home=account_home))
-    except Error as error:
-        assert "CANARY" not in str(error)
-    else:
-        pytest.fail(f"{statement} was executed: {str(rows)[:200]}")
+    with pytest.raises(Error) as refused:
+        sql(statement.format(secret=secret, out=out, home=account_home))
+    assert "CANARY" not in str(refused.value)
     assert not out.exists()
     assert sql("SELECT COUNT(*) FROM T") == [(0,)]
 
@@ -334,7 +337,6 @@ def test_a_variable_cannot_hold_what_a_statement_may_not(sql: Sql, tmp_path: Pat
     (tmp_path / "x.csv").write_text("CANARY\n1\n")
     with pytest.raises(Error):
         sql(f"SET v = (SELECT content FROM read_text('{tmp_path}/x.csv'))")
-        sql("SELECT $v")
     with pytest.raises(Error):
         sql("SELECT * FROM IDENTIFIER(%s)", (f'"{tmp_path}/x.csv"',))
 
