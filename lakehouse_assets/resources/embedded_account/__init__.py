@@ -111,7 +111,7 @@ def ensure_running(home: Path, idle_seconds: int = 1800) -> AccountAddress:
         if attempts > START_ATTEMPTS or time.monotonic() > deadline:
             raise LakehouseError(
                 f"The embedded Snowflake account under {directory} does not start{_last_words(directory)}: "
-                f"read {directory / 'server.log'}, then try again."
+                f"read {directory / 'server.log'}, run `lakehouse down`, then try again."
             )
         time.sleep(0.02)
 
