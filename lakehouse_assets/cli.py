@@ -1004,6 +1004,20 @@ def down(home: Home = None) -> None:
 
 
 @app.command()
+def account(
+    show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the password of the embedded account, too.")] = False,
+    home: Home = None,
+) -> None:
+    """How to connect a client (Python, DBeaver, dbt) to the Snowflake account. Starts the embedded one if it does not run.
+
+    Example: `lakehouse account --show-secret`
+    """
+    from lakehouse_assets.resources.clients import how_to_connect
+
+    print(how_to_connect(_settings(home=home), show_secret))
+
+
+@app.command()
 def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, home: Home = None) -> None:
     """Delete local state: Dagster's storage, Delta tables, staged slices, the embedded account. Never objects of a real account.
 

@@ -44,6 +44,8 @@ def server() -> Iterator[str]:
         port = free.getsockname()[1]
     data, password = folder / "data", folder / "password"
     password.write_text(PASSWORD)
+    if as_user:
+        os.chown(password, as_user["user"], as_user["group"])  # whatever the umask is
 
     def run(program: str, *arguments: str | Path) -> None:
         done = subprocess.run(

@@ -19,6 +19,7 @@ from lakehouse_assets.automation.jobs import MAINTENANCE
 from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.quality.checks import markdown_table
 from lakehouse_assets.resources.handoff import HandoffResource
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources.cleanse import age_quarantine as age
@@ -97,11 +98,16 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
     )
     def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
         store = lakehouse.lakehouse.store
-        lines = ["| table | files compacted | files deleted |", "|---|---|---|"]
-        for table in tables:
-            if store.exists(table):
-                lines.append(f"| {table} | {compact(lakehouse.lakehouse, table)} | {store.vacuum(table, config.vacuum_hours)} |")
-        context.add_output_metadata({"tables": dg.MetadataValue.md("\n".join(lines))})
+        done = [
+            {
+                "table": table,
+                "files compacted": compact(lakehouse.lakehouse, table),
+                "files deleted": store.vacuum(table, config.vacuum_hours),
+            }
+            for table in tables
+            if store.exists(table)
+        ]
+        context.add_output_metadata({"tables": markdown_table(done, len(done))})
 
     @dg.op(description="Remove files on the Snowflake stage that retention lets go, and what dead hand-offs left.")
     def tidy_stage(context: dg.OpExecutionContext, handoff: HandoffResource) -> None:

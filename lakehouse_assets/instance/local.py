@@ -20,6 +20,7 @@ from dotenv import dotenv_values
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.paths import plain
+from lakehouse_assets.private import open_home
 from lakehouse_assets.settings import Settings
 
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "dagster.local.yaml"
@@ -44,8 +45,8 @@ def ensure_instance(home: Path) -> Path:
         raise LakehouseError(
             f"{TEMPLATE} is missing: install from the project's folder with `make`, or set DAGSTER_HOME to an instance of your own."
         )
-    instance = plain(home) / "dagster"
-    instance.mkdir(parents=True, exist_ok=True)
+    instance = open_home(plain(home)) / "dagster"
+    instance.mkdir(exist_ok=True)
     in_quotes = json.dumps(instance.as_posix())[1:-1]
     _write_if_different(instance / "dagster.yaml", TEMPLATE.read_text(encoding="utf-8").replace("{instance}", in_quotes))
     return instance

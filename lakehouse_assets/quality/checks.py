@@ -7,6 +7,7 @@ A table has at most four gates, because each costs an event for every partition:
 `valid` (values, rows, and sums by day), `unique` (keys).
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -194,7 +195,7 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
         metadata["samples"] = markdown_table(samples)
     if stopped or unread:
         rejected = [*stopped, *unread]
-        reasons = " ".join(f"{d.reason} {remedy(d)}" for d in rejected[:_SHOWN_ROWS])
+        reasons = plain(" ".join(f"{d.reason} {remedy(d)}" for d in rejected[:_SHOWN_ROWS]))  # the UI reads it as Markdown
         more = f" And {len(rejected) - _SHOWN_ROWS} more drops." if len(rejected) > _SHOWN_ROWS else ""
         severity = dg.AssetCheckSeverity.ERROR if stopped else dg.AssetCheckSeverity.WARN
         return _Outcome(False, severity, reasons + more, metadata)
@@ -276,17 +277,23 @@ def _rule_table(contract: Contract, counts: Mapping[str, int]) -> dg.MetadataVal
     return markdown_table(rows)
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
-    """At most `_SHOWN_ROWS` rows as Markdown; columns in the order in which they first appear."""
-    columns = list(dict.fromkeys(name for row in rows[:_SHOWN_ROWS] for name in row))
-    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"] if columns else []
-    lines += [f"| {' | '.join(_cell(row.get(name, '')) for name in columns)} |" for row in rows[:_SHOWN_ROWS]]
+def markdown_table(rows: Sequence[Mapping[str, Any]], most: int = _SHOWN_ROWS) -> dg.MetadataValue:
+    """At most `most` rows as Markdown, all names and values as plain text; columns in the order in which they first appear."""
+    columns = list(dict.fromkeys(name for row in rows[:most] for name in row))
+    lines = [f"| {' | '.join(map(_cell, columns))} |", f"|{'---|' * len(columns)}"] if columns else []
+    lines += [f"| {' | '.join(_cell(row.get(name, '')) for name in columns)} |" for row in rows[:most]]
     return dg.MetadataValue.md("\n".join(lines))
 
 
 def _cell(value: Any) -> str:
-    text = "null" if value is None else str(value)
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\r", " ").replace("\n", " ")
+    return plain("null" if value is None else str(value).replace("\r", " ").replace("\n", " "))
+
+
+def plain(text: str) -> str:
+    """A text as Markdown that shows just that text, on one line: no markup, link, picture or HTML of it comes into being. Control characters are spelled out."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    marked = re.sub(r"[\\`*|\[\]~!#$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", shown)
+    return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _result(contract: Contract, gate: str, outcome: _Outcome) -> dg.AssetCheckResult:

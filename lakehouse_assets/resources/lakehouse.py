@@ -13,6 +13,7 @@ from pydantic import PrivateAttr
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import DeltaStore
 from lakehouse_assets.paths import plain
+from lakehouse_assets.private import open_home
 from lakehouse_assets.resources.spark import SparkEngine, refuse_url
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.sources.database import CustomersDatabase
@@ -68,6 +69,7 @@ class LakehouseResource(dg.ConfigurableResource):
     def lakehouse(self) -> Lakehouse:
         """The store and the engine; neither is touched before it is needed."""
         if self._lakehouse is None:
+            open_home(Path(self.home))
             engine = SparkEngine(
                 engine=self.engine,
                 jars=self.spark_jars,

@@ -73,7 +73,7 @@ def key(tmp_path: Path) -> Key:
 
 @pytest.fixture
 def logins(shared: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What reaches the connector. It goes to the embedded account, which takes any key and any password, in place of a real one."""
+    """What reaches the connector. It goes to the embedded account in place of a real one, which refuses it; then its own password is shown instead."""
     seen: list[dict[str, Any]] = []
     connect = snowflake.connector.connect
 
@@ -84,7 +84,14 @@ def logins(shared: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
             name: there[name]
             for name in ("host", "port", "protocol", "network_timeout", "backoff_policy", "platform_detection_timeout_seconds")
         }
-        return connect(**{**where, **given})
+        try:
+            return connect(**{**where, **given})  # a key that cannot be read fails here
+        except snowflake.connector.errors.DatabaseError as refused:
+            if "password of the embedded account" not in str(refused):
+                raise
+        own = {"user": there["user"], "password": there["password"], "authenticator": "snowflake"}
+        kept = {name: value for name, value in given.items() if not name.startswith("private_key")}
+        return connect(**{**where, **kept, **own})
 
     monkeypatch.setattr(snowflake.connector, "connect", to_the_embedded_account)
     return seen

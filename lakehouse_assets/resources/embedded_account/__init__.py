@@ -5,7 +5,7 @@ executes (`session.py`) and anything heavy to import, for every process of the a
 
 On disk, below `<home>/account/`: `databases/` (one DuckDB file a Snowflake database, and `_fs_global` for stages and file formats), `stages/`
 (the staged files), `uploads/` (files on their way in), `server.json` (the address of the running server), `server.lock` (held while it runs),
-`server.log`.
+`server.log`, `secret` (what a login must know). All of it is for its owner alone.
 
 Where it answers otherwise than Snowflake, beside what it refuses as "rendered only" (`refusals.py`): a transaction reads a snapshot taken at its first
 statement, not what is committed meanwhile; a statement that fails ends its transaction; a lock is waited for only while the transaction has changed
@@ -15,15 +15,20 @@ file that it left as it was.
 """
 
 import fcntl
+import hashlib
+import hmac
 import itertools
 import json
+import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Any
@@ -32,22 +37,31 @@ import psutil
 
 from lakehouse_assets.errors import AccountStoppedError, LakehouseError
 from lakehouse_assets.paths import plain
+from lakehouse_assets.private import open_home, opener
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0  # imports take seconds on a cold disk, and recovery after kill -9 replays a log
 START_ATTEMPTS = 3  # a server that goes down idle while it is being called is no failure; one that never comes up is
 STOP_SECONDS = 20.0
 STATEMENT_SECONDS = 3600
+USER = "embedded"
+_SECRET = re.compile(r"[\w-]{43}", re.ASCII)
+# What the server needs of the environment of whoever starts it. It outlives that command, which may hold keys and passwords of other things.
+_ENVIRONMENT = (
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME",
+    "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
+)  # fmt: skip
 LOG_BYTES = 10_000_000  # looked at when a server starts; the log before is kept as server.log.1
 
 
 @dataclass(frozen=True)
 class AccountAddress:
-    """Where the embedded account of a home listens, and the process id of its server."""
+    """Where the embedded account of a home listens, the process id of its server, and the secret of the home."""
 
     host: str
     port: int
     pid: int
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,8 @@ def ensure_running(home: Path, idle_seconds: int = 1800) -> AccountAddress:
     Raises LakehouseError when the server does not come up.
     """
     directory = account_directory(home)
-    directory.mkdir(parents=True, exist_ok=True)
+    open_home(directory.parent)
+    directory.mkdir(exist_ok=True)
     deadline = time.monotonic() + START_SECONDS
     attempts = 0
     while True:
@@ -97,7 +112,7 @@ def ensure_running(home: Path, idle_seconds: int = 1800) -> AccountAddress:
         if attempts > START_ATTEMPTS or time.monotonic() > deadline:
             raise LakehouseError(
                 f"The embedded Snowflake account under {directory} does not start{_last_words(directory)}: "
-                f"read {directory / 'server.log'}, then try again."
+                f"read {directory / 'server.log'}, run `lakehouse down`, then try again."
             )
         time.sleep(0.02)
 
@@ -135,13 +150,13 @@ def stop(home: Path) -> bool:
 
 
 def connection_arguments(address: AccountAddress, database: str | None = None, schema: str | None = None) -> dict[str, Any]:
-    """Keyword arguments for `snowflake.connector.connect`. User and password are placeholders: the account listens on loopback and asks for none.
+    """Keyword arguments for `snowflake.connector.connect`. The password is the secret of the home; the user is a name only.
 
     `database` and `schema` are created when they do not exist.
     """
     arguments: dict[str, Any] = {
-        "user": "embedded",
-        "password": "embedded",
+        "user": USER,
+        "password": address.secret,
         "account": "embedded",
         "host": address.host,
         "port": address.port,
@@ -166,9 +181,30 @@ def read_address(directory: Path) -> AccountAddress | None:
     """The address in the state file of an account directory, whether or not the server still runs."""
     try:
         state = json.loads((directory / "server.json").read_text())
-        return AccountAddress(host=state["host"], port=state["port"], pid=state["pid"])
+        return AccountAddress(host=state["host"], port=state["port"], pid=state["pid"], secret=account_secret(directory))
     except (FileNotFoundError, ValueError, KeyError):
         return None  # absent, or being replaced: the caller looks again
+
+
+def account_secret(directory: Path) -> str:
+    """The secret of the account in a directory; made when there is none, or none that can be used. Deleting the file makes a new one."""
+    file = directory / "secret"
+    with suppress(FileNotFoundError):
+        if _SECRET.fullmatch(secret := file.read_text(encoding="ascii", errors="replace")):
+            return secret
+        file.unlink(missing_ok=True)
+    written = directory / f"secret.{secrets.token_hex(8)}"
+    with open(written, "x", opener=opener) as new:
+        new.write(secrets.token_urlsafe(32))
+    with suppress(FileExistsError):
+        os.link(written, file)  # of two that make one at once, the first one's is it
+    written.unlink()
+    return account_secret(directory)
+
+
+def proof(secret: str, *said: object) -> str:
+    """What shows that its sender knows the secret, without telling it. `said`: who is speaking, and what may be said once only."""
+    return hmac.new(secret.encode(), "\n".join(map(str, said)).encode(), hashlib.sha256).hexdigest()
 
 
 def _server_process(directory: Path) -> psutil.Process | None:
@@ -184,13 +220,14 @@ def _server_process(directory: Path) -> psutil.Process | None:
 def write_address(directory: Path, address: AccountAddress, started: float) -> None:
     """Publish the address of a server that listens; `started` is when its process started, in seconds since the epoch."""
     written = directory / f"server.json.{address.pid}"
-    written.write_text(json.dumps({**asdict(address), "started": started}))
+    with open(written, "w", opener=opener) as file:
+        json.dump({"host": address.host, "port": address.port, "pid": address.pid, "started": started}, file)
     written.replace(directory / "server.json")
 
 
 def try_lock(directory: Path) -> IO[str] | None:
     """The server's lock, if nobody holds it. It lasts until the file is closed or the process (with its forks) ends, however it ends."""
-    file = (directory / "server.lock").open("a")
+    file = open(directory / "server.lock", "a", opener=opener)  # noqa: SIM115 -- it is the caller's
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -201,11 +238,14 @@ def try_lock(directory: Path) -> IO[str] | None:
 
 def _answers(address: AccountAddress) -> bool:
     # A request, not a look at the process table: it also restarts the server's idle clock, so that it cannot stop under a caller who was just told its address.
+    # Both prove that they know the secret: a stranger learns nothing, and one that took the port of a dead server is sent no password.
     connection = HTTPConnection(address.host, address.port, timeout=10)
+    nonce = secrets.token_hex(16)
     try:
-        connection.request("GET", f"/account?pid={address.pid}")
-        return json.loads(connection.getresponse().read()) == {"pid": address.pid}
-    except (OSError, HTTPException, ValueError):
+        connection.request("GET", f"/account?nonce={nonce}&proof={proof(address.secret, 'client', nonce)}")
+        answer = json.loads(connection.getresponse().read(1000))
+        return hmac.compare_digest(str(answer["proof"]), proof(address.secret, "server", nonce, address.pid))
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return False
     finally:
         connection.close()
@@ -216,9 +256,10 @@ def _launch(directory: Path, idle_seconds: int) -> None:
     if log_file.exists() and log_file.stat().st_size > LOG_BYTES:
         log_file.replace(directory / "server.log.1")
     command = [sys.executable, "-m", __name__, "--home", str(directory.parent), "--idle-seconds", str(idle_seconds), "--detach"]
-    with log_file.open("ab") as log:
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    with open(log_file, "ab", opener=opener) as log:
         # Returns as soon as the server has the lock and has left this process's session, or has found that another one has the lock.
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, check=False)
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True, check=False)
 
 
 def _last_words(directory: Path) -> str:

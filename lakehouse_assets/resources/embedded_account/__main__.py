@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from lakehouse_assets.private import open_home
 from lakehouse_assets.resources.embedded_account import account_directory, try_lock
 
 
@@ -32,7 +33,8 @@ def main() -> int:
     arguments = parser.parse_args()
 
     directory = account_directory(arguments.home)
-    directory.mkdir(parents=True, exist_ok=True)
+    open_home(directory.parent)
+    directory.mkdir(exist_ok=True)
     lock = try_lock(directory)
     if lock is None:
         return 0

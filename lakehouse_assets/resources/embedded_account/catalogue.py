@@ -3,7 +3,6 @@
 What belongs here: which files make up the account, attaching and dropping databases, opening sessions. What does not: statements (`session.py`).
 """
 
-import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -16,7 +15,7 @@ from fakesnow import info_schema, macros
 from fakesnow.instance import GLOBAL_DATABASE_NAME, FakeSnow
 from fakesnow.transforms import show
 
-from lakehouse_assets.resources.embedded_account import rewrites, stage
+from lakehouse_assets.resources.embedded_account import refusals, rewrites, stage
 from lakehouse_assets.resources.embedded_account.errors import compilation_error, does_not_exist
 from lakehouse_assets.resources.embedded_account.session import Session, Shared
 
@@ -101,11 +100,27 @@ class Catalogue(FakeSnow):
         for file in sorted(self.databases.glob("*.db")):
             if file.stem != GLOBAL_DATABASE_NAME:
                 self.attach(self.duck_conn, file.stem)
+        self._shut(directory)
+
+    def _shut(self, directory: Path) -> None:
+        """Leave SQL nothing but the account's own folders. What this leaves open is refused by statement (`refusals.py`); the order matters to DuckDB."""
+        own = ", ".join(_literal(folder) for folder in (self.databases, self.stages, directory / "temporary"))
+        for setting in (
+            f"allowed_directories = [{own}]",
+            "enable_external_access = false",
+            "autoload_known_extensions = false",
+            "allow_community_extensions = false",
+            "allow_persistent_secrets = false",
+            "allow_extension_repositories = 'forbidden'",
+            "python_enable_replacements = false",
+            "allowed_configs = ['schema', 'search_path']",
+            "lock_configuration = true",
+        ):
+            self.duck_conn.execute(f"SET GLOBAL {setting}")
 
     def attach(self, duck: duckdb.DuckDBPyConnection, database: str) -> None:
         """Attach a database, created if it does not exist, with fakesnow's information schema and macros in it."""
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*", database):
-            raise does_not_exist("Database", database)
+        refusals.check_container("database", database)
         duck.execute(f"ATTACH IF NOT EXISTS {_literal(self.databases / f'{database}.db')} AS {database}")
         duck.execute(info_schema.per_db_creation_sql(database))
         duck.execute(macros.creation_sql(database))
@@ -130,6 +145,7 @@ class Catalogue(FakeSnow):
 
     def drop_database(self, duck: duckdb.DuckDBPyConnection, database: str, exists: bool) -> None:
         """Drop a database and its file. Raises ProgrammingError when it does not exist, unless `exists` allows that."""
+        refusals.check_container("database", database)
         file = self.databases / f"{database}.db"
         if not file.is_file():
             if exists:
@@ -147,7 +163,10 @@ class Catalogue(FakeSnow):
     def connect(
         self, database: str | None = None, schema: str | None = None, nop_regexes: list[str] | None = None, **keywords: Any
     ) -> Session:
-        """Open a session; its database and schema are created when they do not exist."""
+        """Open a session; its database and schema are created when they do not exist. Raises ProgrammingError for a name that is none."""
+        for kind, name in (("database", database), ("schema", schema)):
+            if name:  # fakesnow writes both into SQL as they are
+                refusals.check_container(kind, name)
         with self._attaching:  # two sessions that create the same schema at once would fail each other
             duck = self.duck_conn.cursor()
             if database and not self._attached(duck, database):

@@ -3,12 +3,14 @@
 What belongs here: the list of what is executed; everything else is refused, so that a statement nobody thought of is never answered with success.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 
+import duckdb
 from sqlglot import Expr, exp
 
-from lakehouse_assets.resources.embedded_account.errors import rendered_only
+from lakehouse_assets.resources.embedded_account.errors import compilation_error, rendered_only
 
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
 _CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Copy, exp.TruncateTable)
@@ -30,10 +32,68 @@ SESSION_PARAMETERS = {
 }  # fmt: skip
 
 
+# Of the table functions that DuckDB brings along, those that look at nothing but their arguments. Snowflake has none of the others.
+_HARMLESS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
+_TELLING = {
+    "current_setting",
+    "getvariable",
+    "getenv",
+    "current_query",
+    "current_query_id",
+    "in_search_path",
+    "write_log",
+    "parse_duckdb_log_message",
+}
+# What a name may hold that fakesnow writes into a SQL text or a path: no quote, separator or control character.
+_NAME = re.compile(r"[^'\"`;/\\\0-\x1f\x7f]+")
+
+
+@functools.cache
+def _inner_functions() -> frozenset[str]:
+    """DuckDB's functions that read or write files, run text as SQL or tell of the process. Asked of DuckDB, so that a later one's are among them."""
+    with duckdb.connect() as duck:
+        rows = duck.execute(
+            "SELECT function_name FROM duckdb_functions() WHERE function_type NOT IN ('scalar', 'aggregate', 'macro', 'window')"
+        ).fetchall()
+    return frozenset(name.lower() for (name,) in rows) - _HARMLESS | _TELLING
+
+
+def check_container(kind: str, name: str) -> None:
+    """Raise ProgrammingError for a name that a database or schema of the embedded account cannot have: it is the name of a file, and stands in SQL."""
+    own = kind == "database" and (name.lower().startswith("_fs_") or name.lower() in ("memory", "system", "temp"))
+    if own or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]{0,254}", name):
+        raise compilation_error(
+            f"{name[:60]!a} cannot be the name of a {kind} of the embedded account: letters, digits and _ are possible."
+        )
+
+
+def check_inner(expression: Expr) -> None:
+    """Raise ProgrammingError for what is DuckDB's and not Snowflake's: its functions over files and settings, and files as tables."""
+    for function in expression.find_all(exp.Func):
+        names = [function.name] if isinstance(function, exp.Anonymous) else function.sql_names()
+        for name in names:
+            if name.lower() in _inner_functions():
+                raise compilation_error(f"Unknown function {name.upper()}.", errno=2141, sqlstate="42601")
+    check_names(expression)
+
+
+def check_names(expression: Expr) -> None:
+    """Raise ProgrammingError where a table is a file, or has a name that could be one or could end a string of SQL."""
+    for table in expression.find_all(exp.Table):
+        for part in (table.args.get("catalog"), table.args.get("db"), table.this):
+            if isinstance(part, exp.Literal) and not part.name.startswith("@"):
+                raise compilation_error(f"{part.name[:60]!a} is no table; the embedded account reads files of a stage only.")
+            if isinstance(part, exp.Identifier) and not _NAME.fullmatch(part.name):
+                raise compilation_error(
+                    f"{part.name[:60]!a} cannot be a name on the embedded account: it holds a quote, a slash or the like."
+                )
+
+
 def check(expression: Expr, text: str) -> None:
     """Raise ProgrammingError ("rendered only …") unless the embedded account executes the statement with the effect that Snowflake gives it."""
     for reason in _reasons(expression, text):
         raise rendered_only(reason)
+    check_inner(expression)
 
 
 def check_unparsed(text: str) -> None:
@@ -96,8 +156,11 @@ def _reasons(expression: Expr, text: str) -> Iterator[str]:
             yield beginning
     elif not isinstance(expression, (*_QUERIES, *_CHANGES, *_SESSION)) and not _unset(expression):
         yield beginning
-    if isinstance(expression, exp.Copy) and re.match(r"COPY\s+INTO\s+'?(@|\w+://)", text, re.IGNORECASE):
-        yield "COPY INTO a location"
+    if isinstance(expression, exp.Copy):
+        if not re.match(r"COPY\s+INTO\s+[^'@\s]", text, re.IGNORECASE):
+            yield "COPY INTO a location"
+        if expression.args.get("kind") is False or not expression.args.get("files"):
+            yield "COPY TO a file"
     yield from _in_queries(expression)
 
 

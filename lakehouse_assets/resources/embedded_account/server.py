@@ -2,26 +2,33 @@
 
 What belongs here: logins, queries, file uploads, and when sessions and the server end. What does not: what a statement does (`session.py`).
 
+Who may: a request that a web page sent is refused (`Host`, `Origin`). Of the rest, a login shows the secret of the home, an upload a ticket of its session, the
+liveness probe `/account` a proof of the secret, and everything else the token of a session. That is judged before a body is read, but for the login's,
+which carries the secret and is small.
+
 A thread serves each client connection. That also tells when a client is gone: a session whose connections are all closed, and which left a transaction
 open, is rolled back after a moment, so that a killed client never blocks the next one.
 """
 
-import gzip
+import hmac
 import json
 import logging
 import os
+import re
 import secrets
 import signal
 import threading
 import time
 import warnings
+import zlib
 from base64 import b64encode
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import psutil
 from fakesnow.arrow import to_ipc, to_sf
@@ -30,16 +37,28 @@ from fakesnow.statement_type import DML_TYPE_IDS
 from fakesnow.transforms import SERVER_VERSION
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.resources.embedded_account import HOST, AccountAddress, read_address, write_address
+from lakehouse_assets.resources.embedded_account import HOST, AccountAddress, account_secret, proof, read_address, write_address
 from lakehouse_assets.resources.embedded_account.catalogue import Catalogue
 from lakehouse_assets.resources.embedded_account.session import Session, Statement, without_values
-from lakehouse_assets.resources.embedded_account.stage import Put
+from lakehouse_assets.resources.embedded_account.stage import Put, upload_target
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 40.0  # the connector gives a request up after 60 s; a longer statement is polled for
 ORPHAN_SECONDS = 1.0  # a client may close one connection and open the next
+LOGIN_BYTES = 1 << 20  # of a request before its sender is known
+BODY_BYTES = 1 << 28  # of a statement with its bindings, compressed or not
+UNKNOWN_SECONDS = 30.0  # how long a connection may take to show who it is; afterwards it may be idle for ever
+READ_SECONDS = 60.0  # how long a body may come to a halt
 ABANDONED_SECONDS = 6 * 3600.0  # sessions that were never closed: Snowflake ends them after four hours
+
+
+class _RefusedError(Exception):
+    """A request that is answered with an HTTP status and nothing else."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Client:
@@ -75,12 +94,13 @@ class AccountServer(ThreadingHTTPServer):
     def __init__(self, catalogue: Catalogue, directory: Path) -> None:
         super().__init__((HOST, 0), Handler)
         self.catalogue = catalogue
+        self.directory = directory
         self.uploads = directory / "uploads"
         self.lock = directory / "server.lock"
         self.home = _identity(self.lock)
         self.mutex = threading.Lock()
         self.clients: dict[str, Client] = {}
-        self.tickets: dict[str, Put] = {}
+        self.tickets: dict[str, tuple[Client, Put]] = {}
         self.last_used = time.monotonic()
         self.in_flight = 0
         self.closing = False
@@ -130,6 +150,7 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Remember no session yet."""
         super().setup()
+        self.connection.settimeout(UNKNOWN_SECONDS)
         self.tokens: set[str] = set()
 
     def finish(self) -> None:
@@ -157,22 +178,26 @@ class Handler(BaseHTTPRequestHandler):
         """Serve the upload of a staged file."""
         self._serve()
 
+    def version_string(self) -> str:
+        """What the answers say of the server: nothing of its versions."""
+        return "lakehouse"
+
     def _serve(self) -> None:
-        address = urlsplit(self.path)
         with self.server.mutex:
             if self.server.closing:
                 self.close_connection = True
                 return
             self.server.in_flight += 1
+        self.unread = 0
         try:
-            if self.command == "PUT":
-                self._reply(*self._upload(address.path))
-            else:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                query = {name: values[0] for name, values in parse_qs(address.query).items()}
-                self._reply(*self._route(address.path, query, body))
-        except (BrokenPipeError, ConnectionResetError):
+            self._reply(*self._answer())
+        except _RefusedError as refusal:
+            self._reply(refusal.status, {"success": False, "code": str(refusal.status), "message": str(refusal), "data": None})
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             self.close_connection = True
+        except Exception:
+            logger.exception("a request that could not be served")
+            self._reply(400, {"success": False, "code": "400", "message": "The embedded account cannot read this request.", "data": None})
         finally:
             with self.server.mutex:
                 self.server.in_flight -= 1
@@ -183,24 +208,111 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if self.unread:
+            # What was not read is not the next request.
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
+        if self.unread:
+            self._let_pass()
 
-    def _route(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
+    def _let_pass(self) -> None:
+        """Take what the sender is still sending, up to a limit, and forget it: a connection closed under a sender loses the answer."""
+        with suppress(OSError):
+            for _ in range(LOGIN_BYTES >> 16):
+                if not self.unread or not (block := self.rfile.read1(min(self.unread, 1 << 16))):
+                    return
+                self.unread -= len(block)
+
+    def _answer(self) -> tuple[int, dict[str, Any]]:
+        """Judge who is asking, then read what, then do it."""
+        self._refuse_web_pages()
+        self.unread = self._length()
+        try:
+            address = urlsplit(self.path)
+            query = {name: values[0] for name, values in parse_qs(address.query).items()}
+        except ValueError:
+            raise _RefusedError(400, "The address of the request cannot be read.") from None
+        path = address.path
+        if self.command == "PUT":
+            return self._upload(path)
         if path == "/account":
-            return (200, {"pid": os.getpid()}) if query.get("pid") == str(os.getpid()) else (404, {})
-        if path == "/telemetry/send":
-            return 200, {"success": True, "data": None}
-        if body and self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        content = json.loads(body) if body else {}
+            return self._account(query)
         if path == "/session/v1/login-request":
-            return 200, self._login(query, content)
+            return 200, self._login(query, self._content(LOGIN_BYTES))
         client = self._client()
         if client is None:
+            # As an answer of Snowflake's, for a client whose session has ended.
+            if self.unread > LOGIN_BYTES:
+                raise _RefusedError(401, "The session has ended: connect again.")
+            self._let_pass()
             return 200, {"success": False, "code": "390104", "message": "The session has ended: connect again.", "data": None}
+        return self._route(client, path, query)
+
+    def _refuse_web_pages(self) -> None:
+        """A page of a browser says where it is from (Origin), and one whose name was made to lead here names itself (Host)."""
+        hosts = [f"{name}:{self.server.server_port}" for name in (HOST, "localhost")]
+        given = self.headers.get_all("Host") or []
+        if len(given) != 1 or given[0].strip().lower() not in hosts or "Origin" in self.headers:
+            raise _RefusedError(403, f"The embedded account answers clients of this machine at {hosts[0]}, and no web page.")
+
+    def _length(self) -> int:
+        """How many bytes of body follow."""
+        given = self.headers.get_all("Content-Length") or ["0"]
+        if self.headers.get("Transfer-Encoding"):
+            self.close_connection = True
+            raise _RefusedError(411, "The embedded account needs a Content-Length.")
+        if len(given) != 1 or not re.fullmatch(r"[0-9]{1,15}", given[0].strip()):
+            self.close_connection = True
+            raise _RefusedError(400, "Content-Length is no number of bytes.")
+        return int(given[0])
+
+    def _read(self, most: int) -> bytes:
+        """The whole body. Raises _RefusedError where it is longer than that, or ends early."""
+        if self.unread > most:
+            raise _RefusedError(413, f"The request is longer than {most} bytes.")
+        patience, length = self.connection.gettimeout(), self.unread
+        self.connection.settimeout(min(READ_SECONDS, patience or READ_SECONDS))
+        body = self.rfile.read(length)
+        self.connection.settimeout(patience)
+        self.unread = 0
+        if len(body) < length:
+            self.close_connection = True
+            raise _RefusedError(400, "The request ends before its Content-Length.")
+        return body
+
+    def _content(self, most: int = BODY_BYTES) -> dict[str, Any]:
+        """The body as JSON, unpacked if need be. Raises _RefusedError where it is no JSON object, or becomes longer than `most` bytes."""
+        body = self._read(most)
+        try:
+            if body and self.headers.get("Content-Encoding") == "gzip":
+                unpack = zlib.decompressobj(wbits=31)
+                body = unpack.decompress(body, most)
+                if unpack.unconsumed_tail:
+                    raise _RefusedError(413, f"The request is longer than {most} bytes.")
+            content = json.loads(body) if body else {}
+        except (ValueError, zlib.error, RecursionError):
+            raise _RefusedError(400, "The body of the request is no JSON.") from None
+        if not isinstance(content, dict):
+            raise _RefusedError(400, "The body of the request is no JSON object.")
+        return content
+
+    def _account(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """The liveness probe of our own processes. It proves that this is the server of the home, to whoever proves that they are of the home."""
+        self._let_pass()
+        secret, nonce = account_secret(self.server.directory), query.get("nonce", "")
+        if not hmac.compare_digest(query.get("proof", "").encode(), proof(secret, "client", nonce).encode()):
+            raise _RefusedError(404, "There is nothing here.")
+        return 200, {"proof": proof(secret, "server", nonce, os.getpid())}
+
+    def _route(self, client: Client, path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        content = self._content()
+        if path == "/telemetry/send":
+            return 200, {"success": True, "data": None}
         if path == "/queries/v1/query-request":
+            if not isinstance(content.get("sqlText"), str):
+                raise _RefusedError(400, "The request holds no sqlText.")
             return 200, self._query(client, query.get("requestId") or secrets.token_hex(8), content)
         if path == "/queries/v1/abort-request":
             client.session._duck_conn.interrupt()
@@ -217,7 +329,7 @@ class Handler(BaseHTTPRequestHandler):
             return 200, {"success": True, "data": None, "code": None, "message": None}
         if path in ("/session", "/session/heartbeat"):
             return 200, {"success": True, "data": None, "code": None, "message": None}
-        return 404, {"success": False, "code": "404", "message": f"{path} is not served by the embedded account", "data": None}
+        raise _RefusedError(404, f"{path} is not served by the embedded account")
 
     def _token(self) -> str:
         return self.headers.get("Authorization", "").removeprefix('Snowflake Token="').removesuffix('"')
@@ -231,13 +343,21 @@ class Handler(BaseHTTPRequestHandler):
                 client.orphaned = None
                 client.used = time.monotonic()
                 self.tokens.add(token)
+                self.connection.settimeout(None)
             return client
 
     def _login(self, query: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
-        parameters = {name.upper(): value for name, value in (content["data"].get("SESSION_PARAMETERS") or {}).items()}
+        data = content.get("data")
+        data = data if isinstance(data, dict) else {}
+        given = data.get("PASSWORD")
+        if not isinstance(given, str) or not hmac.compare_digest(given.encode(), account_secret(self.server.directory).encode()):
+            return {"success": False, "code": "390100", "message": _WRONG, "data": {}}
+        parameters = {name.upper(): value for name, value in (data.get("SESSION_PARAMETERS") or {}).items()}
         database, schema = query.get("databaseName"), query.get("schemaName")
         try:
             session = self.server.catalogue.connect(_identifier(database), _identifier(schema))
+        except ProgrammingError as error:
+            return {"success": False, "code": "390100", "message": error.raw_msg, "data": {}}
         except Exception as error:
             logger.exception("login")
             return {"success": False, "code": "390100", "message": str(error), "data": {}}
@@ -249,6 +369,7 @@ class Handler(BaseHTTPRequestHandler):
             client = self.server.clients[token] = Client(session)
             client.connections.add(id(self))
             self.tokens.add(token)
+        self.connection.settimeout(None)
         return {
             "success": True,
             "data": {
@@ -292,7 +413,7 @@ class Handler(BaseHTTPRequestHandler):
         statement = session.cursor()
         try:
             changed = self._run(statement, text, content)
-            data = self._data(statement, changed)
+            data = self._data(client, statement, changed)
         except ProgrammingError as error:
             code = f"{error.errno or 0:06d}"
             return {"success": False, "code": code, "message": error.raw_msg, "data": {"errorCode": code, "sqlState": error.sqlstate}}
@@ -331,9 +452,9 @@ class Handler(BaseHTTPRequestHandler):
             changed += statement.rowcount or 0
         return changed
 
-    def _data(self, statement: Statement, changed: int | None) -> dict[str, Any]:
+    def _data(self, client: Client, statement: Statement, changed: int | None) -> dict[str, Any]:
         if statement.put:
-            return self._transfer(statement.put)
+            return self._transfer(client, statement.put)
         table = statement._arrow_table
         common = {
             "parameters": [{"name": "TIMEZONE", "value": "Etc/UTC"}],
@@ -350,11 +471,11 @@ class Handler(BaseHTTPRequestHandler):
         encoded = b64encode(to_ipc(to_sf(table, statement.rowtype))).decode() if table is not None else ""
         return {**common, "queryResultFormat": "arrow", "rowsetBase64": encoded}
 
-    def _transfer(self, put: Put) -> dict[str, Any]:
+    def _transfer(self, client: Client, put: Put) -> dict[str, Any]:
         """Tell the client to send a file here. Of the locations a connector knows, a signed cloud address is the one it sends to by plain HTTP."""
         ticket = secrets.token_urlsafe(16)
         with self.server.mutex:
-            self.server.tickets[ticket] = put
+            self.server.tickets[ticket] = client, put
         address = f"http://{HOST}:{self.server.server_port}/uploads/{ticket}/{quote(Path(put.source).name)}"
         return {
             "stageInfo": {"locationType": "GCS", "location": f"{put.target.reference()}/", "creds": {}, "presignedUrl": address},
@@ -368,35 +489,46 @@ class Handler(BaseHTTPRequestHandler):
 
     def _upload(self, path: str) -> tuple[int, dict[str, Any]]:
         """Write a staged file: aside, then renamed, so that a client or server that dies on the way leaves no half file on the stage."""
-        _, _, ticket, name = path.split("/", 3)
+        parts = path.split("/", 3)
         with self.server.mutex:
-            put = self.server.tickets.pop(ticket, None)
-        remaining = int(self.headers.get("Content-Length") or 0)
-        incoming = self.server.uploads / ticket
-        with incoming.open("wb") as file:
-            while remaining and (block := self.rfile.read(min(remaining, 1 << 20))):
-                file.write(block)
-                remaining -= len(block)
-            file.flush()
-            os.fsync(file.fileno())
-        if put is None or remaining:
-            incoming.unlink()
-            return 403, {}
-        prefix = put.target.prefix
-        folder = put.target.directory() / prefix
-        target = folder / Path(unquote(name)).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not put.overwrite:
-            incoming.unlink()
-        else:
-            incoming.replace(target)
+            ticket = self.server.tickets.pop(parts[2], None) if len(parts) == 4 and parts[1] == "uploads" else None
+            if ticket is None or ticket[0] not in self.server.clients.values():
+                raise _RefusedError(403, "There is no such upload.")
+        put = ticket[1]
+        try:
+            target = upload_target(put, parts[3])
+        except ProgrammingError as error:
+            raise _RefusedError(403, error.raw_msg or "The name of the file leads out of the stage.") from None
+        self.connection.settimeout(READ_SECONDS)
+        incoming = self.server.uploads / secrets.token_hex(16)
+        try:
+            with incoming.open("xb") as file:
+                while self.unread and (block := self.rfile.read(min(self.unread, 1 << 20))):
+                    file.write(block)
+                    self.unread -= len(block)
+                file.flush()
+                os.fsync(file.fileno())
+            if self.unread:
+                self.close_connection = True
+                raise _RefusedError(400, "The file ends before its Content-Length.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if put.overwrite or not target.exists():
+                incoming.replace(target)
+        finally:
+            incoming.unlink(missing_ok=True)
         return 200, {}
+
+
+_WRONG = (
+    "Incorrect username or password was specified: the password of the embedded account is the secret of its home,"
+    " which `lakehouse account --show-secret` prints."
+)
 
 
 def _identifier(name: str | None) -> str | None:
     if not name:
         return None
-    return name[1:-1] if name.startswith('"') and name.endswith('"') else name.upper()
+    return name[1:-1] if len(name) > 2 and name.startswith('"') and name.endswith('"') else name.upper()
 
 
 def _value(binding: dict[str, Any]) -> Any:
@@ -410,6 +542,7 @@ def serve(directory: Path, idle_seconds: int) -> None:
     logging.getLogger("snowflake").setLevel(logging.WARNING)
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     uploads = directory / "uploads"
+    account_secret(directory)
     uploads.mkdir(exist_ok=True)
     for left_over in uploads.iterdir():
         left_over.unlink()

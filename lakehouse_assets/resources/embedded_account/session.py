@@ -198,6 +198,8 @@ class Statement(FakeSnowflakeCursor):
         if not (session.database_set and session.schema_set):
             self.check_db_and_schema(stage.without_stages(expression))
         _resolve_variables(expression, session)
+        refusals.check_inner(expression)  # again, for a variable may hold what the text did not
+        stage.check_sources(expression, session.context)
         created = expression.copy() if isinstance(expression, exp.Create) and expression.kind == "VIEW" else None
         comments = definitions.take_comments(expression, session.context)
         if not isinstance(expression, exp.Copy):
@@ -263,6 +265,11 @@ class Statement(FakeSnowflakeCursor):
         if lengths:
             definitions.record_lengths(duck, expression, lengths, session.context)
         definitions.forget_schema(duck, expression, session.context)
+
+    def _transform(self, expression: Expr, params: Any) -> Expr:
+        transformed = super()._transform(expression, params)
+        refusals.check_names(transformed)  # IDENTIFIER('…') is a name only now
+        return transformed
 
     def _execute(self, transformed: Expr, params: Any = None) -> None:
         super()._execute(transformed, params)

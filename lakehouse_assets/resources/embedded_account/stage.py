@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import fakesnow.transforms.stage
 import sqlglot
@@ -66,12 +67,16 @@ class StagePath:
         name, _, prefix = text[1:].partition("/")
         if name.startswith(("~", "%")):
             raise compilation_error(f"the embedded account has named stages only, not {text}")
-        if ".." in prefix.split("/"):
-            raise compilation_error(f"{text} leads out of the stage")
+        if _leads_out(prefix):
+            raise compilation_error(f"{text!a} leads out of the stage")
         missing = 3 - len(name.split("."))
         if (missing > 0 and not context.schema) or (missing > 1 and not context.database):
             raise compilation_error(f"Cannot resolve stage {name}: the session has no current database and schema.")
+        if missing < 0:
+            raise compilation_error(f"{text!a} is no name of a stage: write @database.schema.stage/path")
         database, schema, stage = parts_from_var(name, context.database, context.schema)
+        if not all(_PLAIN.fullmatch(part) for part in (database, schema, stage)):
+            raise compilation_error(f"{text!a} is no name of a stage that a directory can have")
         return cls(database, schema, stage, prefix)
 
     @property
@@ -88,7 +93,19 @@ class StagePath:
 
     def directory(self) -> Path:
         """The folder that holds the stage's files."""
-        return Path(internal_dir(self.qualified))
+        return self.confined(Path(internal_dir(self.qualified)))
+
+    def folder(self) -> Path:
+        """The folder on the stage that the prefix leads to. Raises ProgrammingError where a link leads elsewhere."""
+        return self.confined(self.directory() / self.prefix.rpartition("/")[0])
+
+    def confined(self, path: Path) -> Path:
+        """The path, which must lie in the stage's folder whatever links it goes through. Raises ProgrammingError where it does not."""
+        stages = Path(fakesnow.transforms.stage.LOCAL_BUCKET_PATH)
+        root = stages.resolve().joinpath(self.database, self.schema, self.stage)
+        if not path.resolve().is_relative_to(root):
+            raise compilation_error(f"{path.name!a} leads out of stage {self.qualified}")
+        return path
 
     def check_exists(self, duck: DuckDBPyConnection) -> None:
         """Raise ProgrammingError unless CREATE STAGE has been executed for it."""
@@ -107,11 +124,25 @@ class StagePath:
         matches = re.compile(pattern).fullmatch if pattern else None
         found = []
         # Only the folder part of the prefix is walked: a stage keeps the files of many hand-offs.
-        for path in _walk(root / self.prefix.rpartition("/")[0]):
-            name = path.relative_to(root).as_posix()
+        for path in _walk(self.folder()):
+            name = self.confined(path).relative_to(root).as_posix()
             if name.startswith(self.prefix) and (matches is None or matches(name)):
                 found.append(StagedFile(name, path))
         return sorted(found)
+
+
+_PLAIN = re.compile(r"[^./\\\0-\x1f\x7f'\"]+")
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a path below a stage could lead out of it, as it is or after any number of decodings."""
+    while True:
+        if path.startswith("/") or ".." in re.split(r"[/\\]", path) or re.search(r"[\\\0-\x1f\x7f]", path):
+            return True
+        decoded = unquote(path)
+        if decoded == path:
+            return False
+        path = decoded
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -159,6 +190,14 @@ def parse_put(text: str, context: Context) -> Put | None:
         auto_compress=options.get("AUTO_COMPRESS", "TRUE").upper() == "TRUE",
         parallel=int(options.get("PARALLEL", "4")),
     )
+
+
+def upload_target(put: Put, name: str) -> Path:
+    """Where the file of a PUT goes. `name`: its name as the last part of the address says it. Raises ProgrammingError where that is no file of the stage."""
+    file = unquote(name)
+    if not file or "/" in file or file == "." or _leads_out(file):
+        raise compilation_error(f"{file!a} is no name of a file on a stage")
+    return put.target.confined(put.target.directory() / put.target.prefix / file)
 
 
 def parse_list(text: str, context: Context) -> tuple[StagePath, str | None] | None:
@@ -500,6 +539,13 @@ def _stage_text(table: exp.Table) -> str:
 
 def _is_stage(table: Expr) -> bool:
     return isinstance(table, exp.Table) and _stage_text(table).lstrip("'").startswith("@")
+
+
+def check_sources(expression: Expr, context: Context) -> None:
+    """Raise ProgrammingError where a statement reads from a stage what does not lie on it."""
+    for table in expression.find_all(exp.Table):
+        if _is_stage(table):
+            StagePath.parse(_stage_text(table), context).folder()
 
 
 def without_stages(expression: Expr) -> Expr:

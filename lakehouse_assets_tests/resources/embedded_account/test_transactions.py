@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from textwrap import dedent
 
 import pytest
@@ -113,7 +114,7 @@ def test_a_killed_client_does_not_block_the_next_publish(state: Sql, address: Ac
     script = dedent(f"""
         import time, snowflake.connector
         from lakehouse_assets.resources.embedded_account import AccountAddress, connection_arguments
-        connection = snowflake.connector.connect(**connection_arguments({address!r}, "LAKEHOUSE", "{context}"))
+        connection = snowflake.connector.connect(**connection_arguments(AccountAddress(**{asdict(address)!r}), "LAKEHOUSE", "{context}"))
         for statement in ("BEGIN", "UPDATE STATE SET version = 9", "DELETE FROM DATA"):
             connection.cursor().execute(statement)
         print("in the middle", flush=True)
