@@ -17,6 +17,7 @@ import dagster as dg
 
 from lakehouse_assets.automation.jobs import MAINTENANCE
 from lakehouse_assets.contracts import contract
+from lakehouse_assets.delta.proof import DamagedTableError, Finding
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.resources.handoff import HandoffResource
@@ -97,11 +98,18 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
     )
     def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
         store = lakehouse.lakehouse.store
-        lines = ["| table | files compacted | files deleted |", "|---|---|---|"]
+        lines = ["| table | files compacted | files deleted | files given a proof |", "|---|---|---|---|"]
+        damaged: list[Finding] = []
         for table in tables:
-            if store.exists(table):
-                lines.append(f"| {table} | {compact(lakehouse.lakehouse, table)} | {store.vacuum(table, config.vacuum_hours)} |")
+            try:
+                if store.exists(table):
+                    done = (compact(lakehouse.lakehouse, table), store.vacuum(table, config.vacuum_hours), store.adopt(table))
+                    lines.append(f"| {table} | {' | '.join(map(str, done))} |")
+            except DamagedTableError as error:
+                damaged += error.findings
         context.add_output_metadata({"tables": dg.MetadataValue.md("\n".join(lines))})
+        if damaged:
+            raise DamagedTableError(damaged)
 
     @dg.op(description="Remove files on the Snowflake stage that retention lets go, and what dead hand-offs left.")
     def tidy_stage(context: dg.OpExecutionContext, handoff: HandoffResource) -> None:

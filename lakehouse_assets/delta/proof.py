@@ -33,6 +33,9 @@ SUMS = "_sums"
 FOLD_AT = 64
 """From so many files of sums on, they are written together into one."""
 
+SIDES = ("_quarantine", "_verdicts")
+"""The endings of side tables, which are made with the silver table that they are named after."""
+
 GONE = "is gone"
 """What is said of a data file that is not there."""
 
@@ -88,7 +91,7 @@ class DamagedTableError(LakehouseError):
 
 def made_with(table: str) -> str:
     """The table with which another is made: a side table with its silver table, every other with itself."""
-    return table.removesuffix("_quarantine").removesuffix("_verdicts")
+    return next((table.removesuffix(side) for side in SIDES if table.endswith(side)), table)
 
 
 def remedy(table: str) -> str:
@@ -127,6 +130,14 @@ class Proof:
     def newest(self) -> int:
         """The newest version in the log, without an engine; -1 where there is none."""
         return max(self._entries(), default=-1)
+
+    def mark(self) -> tuple[int, ...] | None:
+        """What tells the newest entry of the log from any other; None where there is none."""
+        newest = self.newest()
+        try:
+            return (newest, *_mark(self._log_file(newest))) if newest >= 0 else None
+        except FileNotFoundError:
+            return None
 
     def record(self, since: int) -> None:
         """Record the commits after version `since` that have no sums yet: those of the operation that has just begun from it."""

@@ -35,6 +35,7 @@ from lakehouse_assets.delta.store import (
     Commit,
     Consumed,
     DeltaStore,
+    Head,
     HistoryUnavailableError,
     doubled_key,
     overtaken,
@@ -74,6 +75,7 @@ class DeltaRsStore(DeltaStore):
         self.root = root.rstrip("/")
         self.scratch = Path(scratch)
         self._proofs: dict[str, Proof] = {}
+        self._newest: dict[str, tuple[tuple[int, ...], Head | None]] = {}
 
     def uri(self, name: str) -> str:
         return f"{self.root}/{name.replace('.', '/')}"
@@ -98,6 +100,24 @@ class DeltaRsStore(DeltaStore):
         if "://" in self.root:
             return None
         return self._proofs.setdefault(name, Proof(name, Path(self.uri(name))))
+
+    def forget(self, name: str) -> None:
+        super().forget(name)
+        self._proofs.pop(name, None)
+        self._newest.pop(name, None)
+
+    def head(self, name: str) -> Head | None:
+        # The head of a table whose newest entry is the one that is known needs no look by delta-rs, which opens the whole log: it is asked for very often.
+        proof = self.proof(name)
+        mark = proof.mark() if proof else None
+        if proof is None or mark is None:
+            return super().head(name)
+        if found := proof.log_findings():
+            raise DamagedTableError(found)
+        known = self._newest.get(name)
+        if known is None or known[0] != mark:
+            known = self._newest[name] = (mark, super().head(name))
+        return known[1]
 
     def files(self, name: str, version: int | None = None, within: Span | None = None) -> list[DataFile]:
         return self._files(self._open(name, version), within)
@@ -255,7 +275,9 @@ class DeltaRsStore(DeltaStore):
         table = self._open(name)
         if (proof := self.proof(name)) and (rotten := proof.differing(since, until)):
             # What differs is then found by comparing everything, and that proves the files of the snapshot.
-            raise HistoryUnavailableError(f"{name} between versions {since} and {until}: {', '.join(rotten[:3])} is not as it was committed")
+            raise HistoryUnavailableError(
+                f"{name} between versions {since} and {until}: {', '.join(rotten[:3])} is not as it was committed"
+            )
         try:
             if self._types_differ(name, since, until):
                 raise HistoryUnavailableError(f"{name} was written anew in other types between versions {since} and {until}")

@@ -133,7 +133,9 @@ class DeltaSparkStore(DeltaStore):
         feed = spark.read.format("delta").option("readChangeFeed", "true")
         folder = f"{self.scratch}/changes-{uuid4().hex}"
         if (proof := self.proof(name)) and (rotten := proof.differing(since, until)):
-            raise HistoryUnavailableError(f"{name} between versions {since} and {until}: {', '.join(rotten[:3])} is not as it was committed")
+            raise HistoryUnavailableError(
+                f"{name} between versions {since} and {until}: {', '.join(rotten[:3])} is not as it was committed"
+            )
         try:
             changed = (
                 feed.option("startingVersion", since + 1)
@@ -378,6 +380,10 @@ class SharedDeltaSparkStore(DeltaSparkStore):
 
     def proof(self, name: str) -> Proof | None:
         return self._log.proof(name)
+
+    def forget(self, name: str) -> None:
+        super().forget(name)
+        self._log.forget(name)
 
     def files(self, name: str, version: int | None = None, within: Span | None = None) -> list[DataFile]:
         return self._log.files(name, version, within)

@@ -231,6 +231,10 @@ class DeltaStore(ABC):
     def prove_compacted(self, name: str) -> None:
         """The same of the files that compacting writes anew, so that nothing wrong in them gets a proof."""
 
+    def forget(self, name: str) -> None:
+        """Forget what was seen of a table that has been moved away."""
+        self._heads.pop(name, None)
+
     def adopt(self, name: str) -> int:
         """Give the files of a table that have no proof one, as they are, and write its sums together; returns how many files got one.
 

@@ -4,7 +4,7 @@ Does not belong here: the protocol (`handoff/`), connecting (`snowflake.py`).
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,13 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.delta.evolution import PlannedChange
+from lakehouse_assets.delta.proof import DamagedTableError, Finding
 from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.delta.store import refuse_breaking as refuse_lost_rows
 from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
 from lakehouse_assets.handoff.deploy import PlannedStatement, refuse_foreign
 from lakehouse_assets.handoff.deploy import refuse_breaking as refuse_lost_columns
-from lakehouse_assets.handoff.handoff import Handoff
+from lakehouse_assets.handoff.handoff import Handoff, short_of
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.state import Owner, State
 from lakehouse_assets.resources.lakehouse import LakehouseResource
@@ -147,12 +148,26 @@ class HandoffResource(dg.ConfigurableResource):
             store.evolve(CONTRACTS[name])
         return Plan(planned.delta, handoff.deploy(list(served().values()), allow_breaking=allow_breaking, take_over=take_over))
 
+    def short(self, state: State | None) -> dict[str, Finding]:
+        """Gold table → what is wrong with it, where it is behind what Snowflake has acknowledged of it: its log ends early."""
+        found = {}
+        for contract in served().values():
+            with suppress(DamagedTableError):  # as above
+                head = self.lakehouse.lakehouse.store.head(contract.name)
+                known = state.tables.get(contract.table.upper()) if state else None
+                if head and known and (finding := short_of(contract.name, head.table_id, head.version, known)):
+                    found[contract.name] = finding
+        return found
+
     def behind(self, handoff: Handoff, state: State | None = None) -> dict[str, str]:
         """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over. state: read here if None."""
         state = state or self.state(handoff) or State()
         found = {}
         for name, contract in served().items():
-            head = self.lakehouse.lakehouse.store.head(contract.name)
+            try:
+                head = self.lakehouse.lakehouse.store.head(contract.name)
+            except DamagedTableError:
+                continue  # whoever asks what is pending is told so by the table itself
             if head is not None and (acknowledged := handoff.acknowledged(contract, state)) < head.data_version:
                 known = state.tables.get(contract.table.upper())
                 if acknowledged >= 0:

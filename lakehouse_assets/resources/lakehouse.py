@@ -3,6 +3,7 @@
 Belongs here: choosing the store that goes with the engine. Does not belong here: what the tables mean.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,12 @@ class LakehouseResource(dg.ConfigurableResource):
     quarantine_days: int = 0
     customers_table: str = "customers"
     customers_overlap_seconds: float = 3600.0
+    readers: dict[str, list[str]] = {}
+    """Table → the tables that are computed from it."""
     _lakehouse: Any = PrivateAttr(default=None)
 
     @classmethod
-    def of(cls, settings: Settings) -> "LakehouseResource":
+    def of(cls, settings: Settings, readers: Mapping[str, Sequence[str]] | None = None) -> "LakehouseResource":
         refuse_url(settings.engine)
         return cls(
             engine=settings.engine,
@@ -55,6 +58,7 @@ class LakehouseResource(dg.ConfigurableResource):
             quarantine_days=settings.quarantine_days,
             customers_table=settings.customers_db_table,
             customers_overlap_seconds=settings.customers_db_overlap_seconds,
+            readers={table: list(of) for table, of in (readers or {}).items()},
         )
 
     @property
@@ -68,7 +72,7 @@ class LakehouseResource(dg.ConfigurableResource):
                 memory=self.spark_memory,
                 log=f"{self.home}/logs/spark.log",
             )
-            self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging)
+            self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging, self.readers)
         return self._lakehouse
 
     @property
