@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import DeltaStore
@@ -36,7 +36,7 @@ class LakehouseResource(dg.ConfigurableResource):
     quarantine_days: int = 0
     customers_table: str = "customers"
     customers_overlap_seconds: float = 3600.0
-    readers: dict[str, list[str]] = {}
+    readers: dict[str, list[str]] = Field(default_factory=dict)
     """Table → the tables that are computed from it."""
     _lakehouse: Any = PrivateAttr(default=None)
 
