@@ -152,9 +152,11 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
 @contextmanager
 def _instance(settings: Settings) -> Iterator[Any]:
     """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
-    from lakehouse_assets.instance.local import environment_of_command
+    from lakehouse_assets.instance.local import environment_of_command, refuse_broken_storage
 
     os.environ.update(environment_of_command(settings.home, os.environ))
+    if "DAGSTER_HOME" in os.environ:
+        refuse_broken_storage(Path(os.environ["DAGSTER_HOME"]))
     from dagster import DagsterInstance
 
     from lakehouse_assets.instance.sweep import sweep_dead_runs
