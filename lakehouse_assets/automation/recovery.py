@@ -29,7 +29,10 @@ def check_tables(lakehouse: Lakehouse, handoff: HandoffResource | None, tables: 
                 short = handoff.short(handoff.state(opened))
         except AccountUnavailableError as error:
             # Tables can be checked without it; what it would have said is missed, and is said.
-            yield Checked("snowflake", notes=[Finding("snowflake", "OPS.HANDOFF_STATE", f"was not asked: {error}", "no rows")])
+            yield Checked(
+                "snowflake",
+                notes=[Finding("snowflake", "OPS.HANDOFF_STATE", f"was not asked: {error}", "no rows", "check again when it answers")],
+            )
     for name in tables:
         checked = check(lakehouse.store, name, lakehouse.readers.get(name, ()), full=full)
         if name in short and not checked.findings:

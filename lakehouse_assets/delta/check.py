@@ -71,9 +71,9 @@ def check(store: DeltaStore, name: str, readers: Iterable[str] = (), *, full: bo
         checked.unproven = None
     else:
         checked.findings += proof.log_findings()
-        checked.notes += [
-            Finding(name, file, "does not hold what was written, so it proves nothing", "no rows") for file in proof.broken_sums()
-        ]
+        cure = "remove that file, and the job `maintenance` gives what it spoke of a proof again"
+        what = "does not hold what was written, so it proves nothing"
+        checked.notes += [Finding(name, file, what, "no rows", cure) for file in proof.broken_sums()]
     if checked.findings:
         return checked
     try:
@@ -93,7 +93,7 @@ def set_aside(store: DeltaStore, name: str) -> Path | None:
     folder = Path(store.uri(name))
     if not folder.exists():
         return None
-    aside = Path(store.root) / ASIDE / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    aside = folder.parents[1] / ASIDE / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(folder, aside)
     store.forget(name)

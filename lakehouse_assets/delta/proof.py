@@ -68,16 +68,18 @@ class DataFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was committed. file: below the table's folder; rows: how many rows it concerns, in words."""
+    """Something that is not as it was committed. file: below the table's folder; rows: how many rows it concerns, in words; cure: what to do, where that
+    is not to make the table anew."""
 
     table: str
     file: str
     what: str
     rows: str
+    cure: str = ""
 
     def sentence(self) -> str:
         """One line: table, file, what is wrong, rows concerned, remedy."""
-        return f"{self.table}: {self.file} {self.what} ({self.rows}); {remedy(self.table)}"
+        return f"{self.table}: {self.file} {self.what} ({self.rows}); {self.cure or remedy(self.table)}"
 
 
 class DamagedTableError(LakehouseError):

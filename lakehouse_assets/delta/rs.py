@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -128,8 +127,8 @@ class DeltaRsStore(DeltaStore):
         if within is not None:
             for least, greatest in ((f"partition.{within.column}",) * 2, (f"min.{within.column}", f"max.{within.column}")):
                 if least in found.column_names:
-                    may = pc.and_(pc.greater_equal(found[greatest], within.least), pc.less_equal(found[least], within.greatest))
-                    found = found.filter(pc.fill_null(may, True))
+                    may = (ds.field(greatest) >= within.least) & (ds.field(least) <= within.greatest)
+                    found = found.filter(may | ds.field(least).is_null())  # of a file without statistics nothing is known
         rows = found["num_records"] if "num_records" in found.column_names else pa.nulls(found.num_rows, pa.int64())
         return [DataFile(*f) for f in zip(found["path"].to_pylist(), found["size_bytes"].to_pylist(), rows.to_pylist(), strict=True)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from lakehouse_assets_tests.pipeline.conftest import NewWorld, Sample
 from lakehouse_assets_tests.pipeline.world import World, differences, drops_of, line, order_csv
 
+heavy = partial(pytest.param, marks=pytest.mark.heavy)
 LAYERS = ("bronze", "silver", "gold", "snowflake")
 
 
@@ -63,7 +65,8 @@ class Kept:
         done = self.world.command("check", *(["--full"] if full else []))
         assert done.returncode == 1, done.stdout + done.stderr
         said = next((row for row in done.stdout.splitlines() if row.startswith(f"{table}: ")), done.stdout)
-        assert "run `lakehouse rebuild " in said and all(word in said for word in words), said
+        assert "run `lakehouse rebuild " in said, said
+        assert all(word in said for word in words), said
 
     def assert_served_unchanged(self) -> None:
         assert not differences({k: v for k, v in self.state.items() if k.startswith("snowflake")}, self.world.state(("snowflake",)))
@@ -117,7 +120,8 @@ def test_a_flip_in_gold_is_named_and_neither_sent_nor_repaired_from(kept: Kept):
     kept.world.cursor_do("DELETE FROM {db}.ANALYTICS.SALES_LINES")
     done = kept.world.command("verify", "--repair", "--tables", "sales_lines,daily_sales")
     assert done.returncode == 1
-    assert "SALES_LINES          DAMAGED" in done.stdout and "DAILY_SALES          equal" in done.stdout
+    assert "SALES_LINES          DAMAGED" in done.stdout
+    assert "DAILY_SALES          equal" in done.stdout
     assert not kept.world.snowflake()["gold.sales_lines"].num_rows
     kept.assert_named("gold.sales_lines", "is not as it was committed", "rows", full=True)
     rebuild(kept, "gold.sales_lines")
@@ -125,16 +129,21 @@ def test_a_flip_in_gold_is_named_and_neither_sent_nor_repaired_from(kept: Kept):
     kept.assert_whole()
 
 
+@pytest.mark.heavy
 def test_a_flip_in_silver_stops_its_table_and_the_others_go_on(kept: Kept, sample: Sample):
     """Else a day's merge writes the rot into a new file, with a new proof."""
     before = kept.world.versions()
     for file in kept.files("silver.order_lines"):
         flip_middle(file)
     kept.world.drop("orders/orders_2026-09-05_more.csv", order_csv([line(581999, "2026-09-05")]))
-    kept.world.drop("customers/crm_2026-09-05_more.jsonl", '{"customer_id": 999, "updated_at": "2026-09-05T10:00:00Z", "name": "N", "country": "EIRE"}\n')
+    kept.world.drop(
+        "customers/crm_2026-09-05_more.jsonl",
+        '{"customer_id": 999, "updated_at": "2026-09-05T10:00:00Z", "name": "N", "country": "EIRE"}\n',
+    )
     done = kept.world.command("run")
     assert done.returncode == 1
-    assert "silver.order_lines: " in done.stderr and "run `lakehouse rebuild silver.order_lines`" in done.stderr
+    assert "silver.order_lines: " in done.stderr
+    assert "run `lakehouse rebuild silver.order_lines`" in done.stderr
     after = kept.world.versions()
     assert after["silver.order_lines"] == before["silver.order_lines"]
     assert after["silver.customers"] > before["silver.customers"]
@@ -169,12 +178,12 @@ def no_log(kept: Kept, table: str) -> None:
     ("damage", "table", "words"),
     [
         (drop_last, "bronze.orders", "the log ends at version"),
-        (empty_last, "bronze.orders", "is empty"),
+        heavy(empty_last, "bronze.orders", "is empty"),
         (empty_first, "silver.order_lines", "is empty"),
-        (another, "gold.daily_sales", "is another one than was committed"),
-        (drop_last, "bronze.landings", "the log ends at version"),
-        (no_log, "silver.customers", "was committed"),
-        (drop_last, "silver.order_lines_verdicts", "the log ends at version"),
+        heavy(another, "gold.daily_sales", "is another one than was committed"),
+        heavy(drop_last, "bronze.landings", "the log ends at version"),
+        heavy(no_log, "silver.customers", "was committed"),
+        heavy(drop_last, "silver.order_lines_verdicts", "the log ends at version"),
     ],
 )
 def test_a_log_that_lacks_something_is_named_by_a_run_and_made_whole(
@@ -183,7 +192,9 @@ def test_a_log_that_lacks_something_is_named_by_a_run_and_made_whole(
     """Else a table goes on from an older state, without a word."""
     damage(kept, table)
     done = kept.world.command("run")
-    assert done.returncode == 1 and words in done.stderr and "lakehouse rebuild" in done.stderr, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert words in done.stderr, done.stderr
+    assert "lakehouse rebuild" in done.stderr, done.stderr
     assert words in kept.world.command("status").stdout.replace("\n", "")
     kept.assert_named(table, words)
     kept.assert_served_unchanged()
@@ -191,12 +202,14 @@ def test_a_log_that_lacks_something_is_named_by_a_run_and_made_whole(
     kept.assert_whole()
 
 
-@pytest.mark.parametrize("table", ["bronze.orders", "bronze.landings", "gold.sales_lines"])
+@pytest.mark.parametrize("table", ["bronze.orders", heavy("bronze.landings"), heavy("gold.sales_lines")])
 def test_yesterdays_copy_is_noticed_by_what_others_have_recorded(kept: Kept, table: str):
     """Else the only raw copy is short, and the next rebuild loses rows."""
     kept.yesterday(table)
     done = kept.world.command("run")
-    assert done.returncode == 1 and f"{table}: " in done.stderr and "ends early" in done.stderr, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert f"{table}: " in done.stderr, done.stderr
+    assert "ends early" in done.stderr, done.stderr
     kept.assert_served_unchanged()
     rebuild(kept, table)
     kept.assert_whole()
@@ -214,20 +227,23 @@ def test_bronze_is_had_back_from_its_own_files_and_the_drops_and_says_which_are_
     assert done.returncode == 1
     assert all(f"{path} is missing" in done.stderr for path in emptied if "unreadable" not in path)
     stopped = kept.world.command("run")
-    assert stopped.returncode == 1 and "bronze.orders" in stopped.stderr
+    assert stopped.returncode == 1
+    assert "bronze.orders" in stopped.stderr
     for path in emptied:
         shutil.copy(kept.root / Path(path).name, kept.world.landing / path)
     rebuild(kept, "bronze.orders")
     kept.assert_whole()
 
 
+@pytest.mark.heavy
 def test_the_journal_and_bronze_of_yesterday_are_made_whole_one_after_the_other(kept: Kept):
     """Else the journal, made from a short bronze, blesses it."""
     kept.yesterday("bronze.orders")
     kept.yesterday("bronze.landings")
     assert kept.world.command("rebuild", "bronze.landings").returncode == 0
     done = kept.world.command("run")
-    assert done.returncode == 1 and "bronze.orders: " in done.stderr
+    assert done.returncode == 1
+    assert "bronze.orders: " in done.stderr
     rebuild(kept, "bronze.orders")
     kept.assert_whole()
 
@@ -258,11 +274,12 @@ def survive(kept: Kept, seed: int) -> None:
     checked = kept.world.command("check", "--full")
     if "_sums" in said and "delete" in said:
         # What is gone proves nothing: those files are said to have no proof.
-        assert checked.returncode == 0 and ("have no proof" in checked.stdout or "nothing is wrong" in checked.stdout), (said, checked.stdout)
+        assert checked.returncode == 0, (said, checked.stdout)
     else:
         assert checked.returncode == 1, (said, checked.stdout)
         table = ".".join(said.split()[1].split("/")[:2])
-        assert f"{table}: " in checked.stdout and "lakehouse" in checked.stdout, (said, checked.stdout)
+        assert f"{table}: " in checked.stdout, (said, checked.stdout)
+        assert "lakehouse rebuild" in checked.stdout or "maintenance" in checked.stdout, (said, checked.stdout)
     kept.world.command("run", "--force", "--quiet")
     kept.assert_served_unchanged()
 
