@@ -101,7 +101,8 @@ def pending(
     with _noting(found.damaged):
         lakehouse.refuse_short(JOURNAL)
         journal = entries(lakehouse)
-        refuse_short_journal(lakehouse, journal)
+        if journal:  # one that is not there is made anew from the drops, and judged then
+            refuse_short_journal(lakehouse, journal)
     if JOURNAL in found.damaged:
         # What has landed is not known, and everything is made from that.
         found.handoffs = {}
