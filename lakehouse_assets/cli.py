@@ -35,9 +35,11 @@ from lakehouse_assets.shown import table as table_of
 if TYPE_CHECKING:
     from lakehouse_assets.automation.pending import Pending
     from lakehouse_assets.automation.runner import Runner
+    from lakehouse_assets.delta.store import DeltaStore
     from lakehouse_assets.handoff import TargetNames
     from lakehouse_assets.resources.handoff import HandoffResource, Plan
     from lakehouse_assets.resources.lakehouse import LakehouseResource
+    from lakehouse_assets.sources.recover import Recovered
 
 _verbose = False
 _INTERRUPTED = 130
@@ -166,9 +168,11 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
 @contextmanager
 def _instance(settings: Settings) -> Iterator[Any]:
     """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
-    from lakehouse_assets.instance.local import environment_of_command
+    from lakehouse_assets.instance.local import environment_of_command, refuse_broken_storage
 
     os.environ.update(environment_of_command(settings.home, os.environ))
+    if "DAGSTER_HOME" in os.environ:
+        refuse_broken_storage(Path(os.environ["DAGSTER_HOME"]))
     from dagster import DagsterInstance
 
     from lakehouse_assets.instance.sweep import sweep_dead_runs
@@ -229,7 +233,8 @@ def _chosen(settings: Settings, select: str | None) -> list[str] | None:
 def _conclude(runner: Runner) -> None:
     """Say on stderr what waits for somebody and what was left undone; exit with 1 where anything is wrong."""
     found = runner.found
-    wrong = [*_rejected(found), *filter(None, [found.unavailable, runner.unfinished])]
+    damaged = dict.fromkeys([*found.damaged.values(), *runner.damaged.values()])
+    wrong = [*damaged, *_rejected(found), *filter(None, [found.unavailable, runner.unfinished])]
     for reason in (*wrong, *found.refused_names.values()):
         print(printable(reason), file=sys.stderr)
     if wrong:
@@ -281,11 +286,21 @@ def _accounts(runner: Runner) -> dict[str, list[int]]:
     """Drops that count, and what became of their rows, by source."""
     store = runner.lakehouse.lakehouse.store
     sums: dict[str, list[int]] = {}
-    for row in store.read("silver.intake").to_pylist() if store.exists("silver.intake") else ():
+    for row in _intake(store):
         mine = sums.setdefault(row["source"], [0] * (1 + len(_COUNTS)))
         if row["standing"] in ("live", "refused", "unreadable"):
             sums[row["source"]] = [a + b for a, b in zip(mine, (1, *(row[n] for n in _COUNTS)), strict=True)]
     return sums
+
+
+def _intake(store: DeltaStore) -> list[dict[str, Any]]:
+    """The accounts of all drops; none where their table is not there, or damaged, which is said elsewhere."""
+    from lakehouse_assets.delta.proof import DamagedTableError
+
+    try:
+        return store.read("silver.intake").to_pylist() if store.exists("silver.intake") else []
+    except DamagedTableError:
+        return []
 
 
 def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]], seconds: float) -> None:
@@ -318,7 +333,7 @@ def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]
 
 @app.command()
 def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.daily_sales.")], home: Home = None) -> None:
-    """Recompute a table from its upstreams; rows that come out the same are not written.
+    """Recompute a table from its upstreams; rows that come out the same are not written. A damaged table is made anew, bronze from the drops.
 
     Example: `lakehouse rebuild gold.daily_sales`
     """
@@ -329,9 +344,17 @@ def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.da
 
     if table not in (nodes := graph(settings)):
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(nodes)}.")
-    store = _resources(settings)[0].lakehouse.store
+    lakehouse, handoff = _resources(settings)
+    store = lakehouse.lakehouse.store
+    from lakehouse_assets.automation.recovery import make_way, recover
+
+    if table.startswith("bronze."):
+        _print_recovered(recover(lakehouse, table))
+        return
     if lacking := [name for name in nodes[table].upstreams if not store.exists(name)]:
         raise LakehouseError(f"{table} is computed from {', '.join(lacking)}, which has never been; run `lakehouse run`.")
+    for sentence in make_way(lakehouse.lakehouse, handoff, table):
+        print(sentence)
     with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
         runner = _runner(settings, instance, Console(file=terminal), None, None, [table])
         runner.run(force=[table])
@@ -339,6 +362,26 @@ def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.da
     counts = (f"{sum(m.get(f'run/rows_{word}', 0) for m in said):,} {word}" for word in ("inserted", "updated", "deleted"))
     print(f"Recomputed {table}: rows {', '.join(counts)}.")
     _conclude(runner)
+
+
+def _print_recovered(found: Recovered) -> None:
+    """What was done for a table of bronze. Exit 1 where a drop that counts is lost."""
+    if found.aside:
+        print(f"{found.table} is made anew; the damaged one lies in {found.aside}.")
+    if found.table == "bronze.landings":
+        print(f"{found.added} entries were added to the journal." if found.aside else "Nothing is wrong with the journal.")
+        return
+    kept = f"{found.kept} contents of drops were had back from its own files, " if found.aside else ""
+    print(f"{kept}{found.landed} were landed again from the landing zone.")
+    for path in found.superseded:
+        print(f"  an earlier content of {path} is gone; it has been corrected since, so nothing rests on it")
+    for path in found.lost:
+        print(
+            f"{path} is missing: put it back into the landing zone and run this again, or take it back by `lakehouse withdraw {path}`.",
+            file=sys.stderr,
+        )
+    if found.lost:
+        raise typer.Exit(1)
 
 
 # -- look -----------------------------------------------------------------------------------------------------------------------------
@@ -417,41 +460,48 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     settings = _settings(landing=landing, home=home)
     from lakehouse_assets.automation.pending import pending
     from lakehouse_assets.definitions import graph
+    from lakehouse_assets.delta.staging import JOURNAL
     from lakehouse_assets.sources.cleanse import drifted_now
     from lakehouse_assets.sources.intake import TABLES
 
     lakehouse, handoff = _resources(settings)
     store = lakehouse.lakehouse.store
-    found_drift = (d for source, table in TABLES.items() for d in drifted_now(lakehouse.lakehouse, table, source))
-    drifted = sorted(found_drift, key=lambda d: (d[0].batch_date, d[0].path))
     with handoff.open() as open_handoff:
-        found = pending(lakehouse.lakehouse, lakehouse.zone, graph(settings), handoff.behind(open_handoff), lakehouse.customers)
         deployed = handoff.state(open_handoff)
+        short = {table: f"{finding.sentence()}." for table, finding in handoff.short(deployed).items()}
+        behind = handoff.behind(open_handoff, deployed)
+        found = pending(lakehouse.lakehouse, lakehouse.zone, graph(settings), behind, lakehouse.customers, damaged=short)
         known = deployed.tables if deployed else {}
         stage = open_handoff.status() if deployed else None
+    sound = {
+        source: table
+        for source, table in TABLES.items()
+        if not {table, f"{table}_verdicts", f"{table}_quarantine", JOURNAL} & set(found.damaged)
+    }
+    found_drift = (d for source, table in sound.items() for d in drifted_now(lakehouse.lakehouse, table, source))
+    drifted = sorted(found_drift, key=lambda d: (d[0].batch_date, d[0].path))
     batches: dict[tuple[date, str], dict[str, Any]] = {}
-    if store.exists("silver.intake"):
-        for row in store.read("silver.intake").to_pylist():
-            if row["standing"] not in ("live", "refused", "unreadable"):
-                continue
-            batch = batches.setdefault(
-                (row["batch_date"], row["source"]),
-                {
-                    "batch_date": row["batch_date"].isoformat(),
-                    "source": row["source"],
-                    "drops": 0,
-                    "landed": 0,
-                    "published": 0,
-                    "quarantined": 0,
-                    "duplicates": 0,
-                },
-            )
-            batch["drops"] += 1
-            for name in ("landed", "published", "quarantined", "duplicates"):
-                batch[name] += row[name]
+    for row in _intake(store):
+        if row["standing"] not in ("live", "refused", "unreadable"):
+            continue
+        batch = batches.setdefault(
+            (row["batch_date"], row["source"]),
+            {
+                "batch_date": row["batch_date"].isoformat(),
+                "source": row["source"],
+                "drops": 0,
+                "landed": 0,
+                "published": 0,
+                "quarantined": 0,
+                "duplicates": 0,
+            },
+        )
+        batch["drops"] += 1
+        for name in ("landed", "published", "quarantined", "duplicates"):
+            batch[name] += row[name]
     tables = []
     for name in graph(settings):
-        head = store.head(name)
+        head = store.head(name) if name not in found.damaged else None
         if head is None:
             continue
         state = known.get(name.split(".")[1].upper()) if name.startswith("gold.") else None
@@ -488,6 +538,7 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
             "refused": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.refused],
             "unreadable": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.unreadable],
             "refused_names": found.refused_names,
+            "damaged": found.damaged,
             "unavailable": found.unavailable,
         },
     }
@@ -519,12 +570,14 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     )
     for i in said["pending"]["under_way"]:
         say(console, f"{i['table']}, for {i['age_seconds']} s, by {i['owner']} (hand-off {i['handoff_id']})", "Under way:", "yellow")
+    for reason in found.damaged.values():
+        say(console, reason, "Damaged:", "red")
     if not found and found.red:
         console.print(
             f"Nothing can be done now: {len(found.red)} batch date{'s wait' if len(found.red) > 1 else ' waits'} for a correction."
         )
     elif not found:
-        console.print("Nothing is pending.")
+        console.print("Nothing else is pending." if found.damaged else "Nothing is pending.")
     else:
         console.print(f"Pending: {len(found.drops)} drops, {len(found.behind)} Delta tables, {len(found.handoffs)} Snowflake tables.")
     for name, reason in found.behind.items():
@@ -564,6 +617,7 @@ def verify(
     Example: `lakehouse verify --tables sales_lines --slices 2010-12-01..2010-12-31 --repair`
     """
     settings = _settings(home=home)
+    from lakehouse_assets.delta.proof import DamagedTableError
     from lakehouse_assets.handoff.slices import between
     from lakehouse_assets.resources.handoff import served
 
@@ -579,19 +633,25 @@ def verify(
         state = handoff.state(open_handoff)
         if state is None:
             raise LakehouseError("Nothing has been handed off to this account yet; run `lakehouse run` first.")
-        damaged = handoff.damaged(open_handoff, state)
-        if repair and damaged:
+        altered = handoff.altered(open_handoff, state)
+        if repair and altered:
             handoff.ready(open_handoff)
-        for name in sorted(damaged):
-            print(f"{name.upper():20} {damaged[name]}; {'made anew' if repair else '`lakehouse run` restores it'}")
-        different |= bool(damaged) and not repair
-        for name in sorted(chosen - (damaged.keys() if not repair else set())):
-            result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
-            if result.version < 0 and repair and name in damaged:
-                sent = handoff.hand_off_whole(open_handoff, served()[name])
-                result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
-                print(f"{name.upper():20} restored: {sent.rows} rows; now {'equal' if result.equal else 'still DIFFERENT'}")
-                different |= not result.equal
+        for name in sorted(altered):
+            print(f"{name.upper():20} {altered[name]}; {'made anew' if repair else '`lakehouse run` restores it'}")
+        different |= bool(altered) and not repair
+        for name in sorted(chosen - (altered.keys() if not repair else set())):
+            try:
+                result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
+                if result.version < 0 and repair and name in altered:
+                    sent = handoff.hand_off_whole(open_handoff, served()[name])
+                    result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
+                    print(f"{name.upper():20} restored: {sent.rows} rows; now {'equal' if result.equal else 'still DIFFERENT'}")
+                    different |= not result.equal
+                    continue
+            except DamagedTableError as error:
+                # Nothing is compared with it, and nothing is repaired from it.
+                print(f"{name.upper():20} DAMAGED  {error}")
+                different = True
                 continue
             if result.version < 0:
                 print(f"{name.upper():20} not handed off; `lakehouse run` does that")
@@ -612,6 +672,39 @@ def verify(
             else:
                 different |= not result.equal
     if different:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    table: Annotated[str | None, typer.Argument(help="One Delta table, as gold.daily_sales; default all.")] = None,
+    full: Annotated[bool, typer.Option(help="Also compare the content of every file.")] = False,
+    home: Home = None,
+) -> None:
+    """Prove that what the lakehouse keeps is as it was committed. Exit 1 and a line for each file that is not, with its remedy.
+
+    Example: `lakehouse check --full`
+    """
+    settings = _settings(home=home)
+    from lakehouse_assets.automation.recovery import check_tables
+    from lakehouse_assets.definitions import kept_tables
+
+    if table is not None and table not in kept_tables():
+        raise LakehouseError(f"There is no table {table}; choose one of {', '.join(kept_tables())}.")
+    lakehouse, handoff = _resources(settings)
+    wrong = files = 0
+    for checked in check_tables(lakehouse.lakehouse, handoff, [table] if table else kept_tables(), full=full):
+        files += checked.files
+        for finding in (*checked.findings, *checked.notes):
+            print(f"{finding.sentence()}.")
+            wrong += 1
+        if checked.unproven:
+            print(f"{checked.table}: {checked.unproven} of {checked.files} files have no proof; the job `maintenance` gives them one.")
+        elif checked.unproven is None:
+            print(f"{checked.table}: lies where no proofs are kept; the object store keeps sums of its own.")
+    how = "content, size and log" if full else "size and log; content by --full"
+    print(f"{files:,} files compared ({how}): {'nothing is wrong' if not wrong else f'{wrong} findings'}.")
+    if wrong:
         raise typer.Exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -14,10 +15,13 @@ from lakehouse_assets.automation.alerts import watch_sensor
 from lakehouse_assets.automation.jobs import RECONCILE, table_jobs
 from lakehouse_assets.automation.maintenance import maintenance_job
 from lakehouse_assets.automation.pending import TableNode
+from lakehouse_assets.automation.recovery import check_job
 from lakehouse_assets.automation.schedules import schedules
 from lakehouse_assets.automation.sensor import landing_sensor
 from lakehouse_assets.automation.sinks import LogSink, WebhookSink
 from lakehouse_assets.contracts import CONTRACTS, contract
+from lakehouse_assets.delta.proof import SIDES
+from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff.handoff import Handoff
 from lakehouse_assets.instance.processes import in_process_executor
@@ -30,6 +34,7 @@ from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.resources.snowflake import snowflake_resource
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
+from lakehouse_assets.sources.landing import SOURCES
 
 SETTLE_SECONDS = 5.0
 LAPTOP_EMAIL_KEY = "no secret: for the embedded account only"
@@ -54,9 +59,25 @@ def graph(settings: Settings) -> dict[str, TableNode]:
     return {t.name: TableNode(t.upstreams, t.fingerprint) for t in tables(settings)}
 
 
+@cache
+def readers() -> dict[str, tuple[str, ...]]:
+    """Every table that others are computed from → those. The journal reads bronze: an entry says that its rows are there."""
+    found: dict[str, list[str]] = {f"bronze.{table}": [JOURNAL] for table in SOURCES.values()}
+    for table in (*silver.build_tables("", False), *gold.TABLES):  # whichever key: who reads what does not depend on it
+        for upstream in table.upstreams:
+            found.setdefault(upstream, []).append(table.name)
+    return {table: tuple(of) for table, of in found.items()}
+
+
+def kept_tables() -> list[str]:
+    """Every Delta table, side tables too, upstreams first."""
+    sides = [f"{table}{side}" for table in PUBLISHED.values() for side in SIDES]
+    return [*(t.name for t in bronze.TABLES), *sides, *(t.name for t in (*silver.build_tables("", False), *gold.TABLES))]
+
+
 def resources(settings: Settings) -> dict[str, Any]:
     """The resources by the names under which assets ask for them. Nothing is started."""
-    lakehouse = LakehouseResource.of(settings)
+    lakehouse = LakehouseResource.of(settings, readers())
     account = snowflake_resource(
         mode=settings.snowflake, home=settings.home, query_tag="lakehouse_assets", idle_seconds=settings.account_idle_seconds
     )
@@ -111,12 +132,12 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             f"{', '.join(unmade)} has a contract that is handed off, but no asset; add it to the TABLES of its layer in assets/."
         )
     quarantines = [f"{table}_quarantine" for table in PUBLISHED.values()]
-    maintenance = maintenance_job([*nodes, *quarantines, *(f"{table}_verdicts" for table in PUBLISHED.values())], quarantines)
+    maintenance, check = maintenance_job(kept_tables(), quarantines), check_job(kept_tables())
     return dg.Definitions(
         assets=[*(linked(t.build(partitions), t.code, contract(t.name), settings.code_url) for t in tables(settings)), *users_read],
         asset_checks=[*after_each, *whole_table],
-        jobs=[*jobs, maintenance],
-        schedules=schedules(nodes, maintenance, next(j for j in jobs if j.name == RECONCILE), settings.timezone),
+        jobs=[*jobs, maintenance, check],
+        schedules=schedules(nodes, maintenance, next(j for j in jobs if j.name == RECONCILE), check, settings.timezone),
         sensors=[
             landing_sensor(nodes, settings.retry_seconds, {job.name: job for job in jobs}),
             watch_sensor(

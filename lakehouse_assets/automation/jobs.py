@@ -1,4 +1,5 @@
-"""The jobs, each a selection of the graph over the one partitions definition; `maintenance`, which materialises nothing, stands in `maintenance.py`."""
+"""The jobs, each a selection of the graph over the one partitions definition; `maintenance` and `check`, which materialise nothing, stand in
+`maintenance.py` and `recovery.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ LOAD_ALL = "load_all"
 LAKEHOUSE_ONLY = "lakehouse_only"
 RECONCILE = "reconcile"
 MAINTENANCE = "maintenance"
-ASIDE = (RECONCILE, MAINTENANCE)
+CHECK = "check"
+ASIDE = (RECONCILE, MAINTENANCE, CHECK)
 """Jobs whose runs bring no table up to date."""
 
 

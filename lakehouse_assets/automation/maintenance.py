@@ -17,6 +17,7 @@ import dagster as dg
 
 from lakehouse_assets.automation.jobs import MAINTENANCE
 from lakehouse_assets.contracts import contract
+from lakehouse_assets.delta.proof import DamagedTableError, Finding
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.quality.checks import markdown_table
@@ -98,16 +99,19 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
     )
     def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
         store = lakehouse.lakehouse.store
-        done = [
-            {
-                "table": table,
-                "files compacted": compact(lakehouse.lakehouse, table),
-                "files deleted": store.vacuum(table, config.vacuum_hours),
-            }
-            for table in tables
-            if store.exists(table)
-        ]
-        context.add_output_metadata({"tables": markdown_table(done, len(done))})
+        rows: list[dict[str, Any]] = []
+        damaged: list[Finding] = []
+        for table in tables:
+            try:
+                if store.exists(table):
+                    compacted, deleted = compact(lakehouse.lakehouse, table), store.vacuum(table, config.vacuum_hours)
+                    done = {"files compacted": compacted, "files deleted": deleted, "files given a proof": store.adopt(table)}
+                    rows.append({"table": table, **done})
+            except DamagedTableError as error:
+                damaged += error.findings
+        context.add_output_metadata({"tables": markdown_table(rows, len(rows))})
+        if damaged:
+            raise DamagedTableError(damaged)
 
     @dg.op(description="Remove files on the Snowflake stage that retention lets go, and what dead hand-offs left.")
     def tidy_stage(context: dg.OpExecutionContext, handoff: HandoffResource) -> None:

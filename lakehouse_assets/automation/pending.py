@@ -7,21 +7,24 @@ run over other dates waits for one over itself, which turns it green.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from types import MappingProxyType
 
 from lakehouse_assets.contracts import contract
-from lakehouse_assets.delta.staging import Lakehouse
+from lakehouse_assets.delta.proof import SIDES, DamagedTableError, made_with
+from lakehouse_assets.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.delta.store import Head
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.quality.audit import DropVerdict
 from lakehouse_assets.sources.cleanse import rejected_now
 from lakehouse_assets.sources.database import CustomersDatabase
-from lakehouse_assets.sources.ingest import entries, entries_after, new_drops
+from lakehouse_assets.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
-from lakehouse_assets.sources.journal import REFUSED
-from lakehouse_assets.sources.landing import Drop, LandingZone
+from lakehouse_assets.sources.journal import REFUSED, Entry
+from lakehouse_assets.sources.landing import SOURCES, Drop, LandingZone
 from lakehouse_assets.sources.pull import due, half_done
 
 BRIDGED_DAYS = 7
@@ -53,6 +56,8 @@ class Pending:
     refused: list[DropVerdict] = field(default_factory=list)
     unreadable: list[DropVerdict] = field(default_factory=list)
     """Drops that cannot be read. Like refused ones they wait for a correction, but hold nothing up: none of their rows could enter any table."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Table → what is wrong with it, and what to do. No run reads or writes it, or makes what lies downstream of it."""
     red: frozenset[date] = frozenset()
     """Batch dates that wait for the correction of a refused drop. A run over one of them stops after silver, so runs go around them."""
 
@@ -79,6 +84,7 @@ def pending(
     *,
     start: date | None = None,
     end: date | None = None,
+    damaged: Mapping[str, str] = MappingProxyType({}),
 ) -> Pending:
     """What is pending, new drops restricted to batch dates from `start` to `end` (both included).
 
@@ -86,25 +92,40 @@ def pending(
     otherwise they would be included and never be green.
 
     graph: the Delta tables in topological order; handoffs: Snowflake table → why it is behind, as the hand-off state says; database:
-    where customers are pulled from.
+    where customers are pulled from; damaged: tables that are behind what Snowflake has of them → why, as the hand-off state says.
     """
-    found = Pending(handoffs=dict(handoffs))
+    found = Pending(handoffs=dict(handoffs), damaged=dict(damaged))
     drops, found.refused_names = zone.scan()
-    journal = entries(lakehouse)
-    pulls = [half_done(lakehouse, journal)]
-    try:
-        pulls.append(due(lakehouse, database, journal, zone.today()))
-    except SourceUnavailableError as error:
-        found.unavailable = str(error)
-    new = [*new_drops(drops, journal), *filter(None, pulls)]
+    heads = {name: _head(lakehouse, name, found.damaged) for name in graph}
+    for side in (f"{table}{ending}" for table in PUBLISHED.values() for ending in SIDES):
+        _head(lakehouse, side, found.damaged)
+    journal: list[Entry] = []
+    with _noting(found.damaged):
+        lakehouse.refuse_short(JOURNAL)
+        journal = entries(lakehouse)
+        if journal:  # one that is not there is made anew from the drops, and judged then
+            refuse_short_journal(lakehouse, journal)
+    if JOURNAL in found.damaged:
+        # What has landed is not known, and everything is made from that.
+        found.handoffs = {}
+        return found
+    pulls = []
+    with _noting(found.damaged):
+        pulls.append(half_done(lakehouse, journal))
+        try:
+            pulls.append(due(lakehouse, database, journal, zone.today()))
+        except SourceUnavailableError as error:
+            found.unavailable = str(error)
+    stopped = _stopped(found.damaged, graph)
+    new = [d for d in (*new_drops(drops, journal), *filter(None, pulls)) if f"bronze.{SOURCES[d.source]}" not in stopped]
+    found.handoffs = {table: why for table, why in found.handoffs.items() if f"gold.{table}" not in stopped}
     found.drops = [d for d in new if (start is None or d.batch_date >= start) and (end is None or d.batch_date <= end)]
     dates = {d.batch_date for d in found.drops}
 
-    heads: dict[str, Head | None] = {name: lakehouse.store.head(name) for name in graph}
     through: list[int] = []
     if journal:
         for name, node in graph.items():
-            reason = _why_behind(lakehouse, name, node, heads)
+            reason = None if name in stopped else _why_behind(lakehouse, name, node, heads)
             if reason:
                 found.behind[name] = reason
                 head = heads[name]
@@ -114,7 +135,7 @@ def pending(
             dates |= {e.batch_date for e in missing}
         waiting: set[date] = set()
         for source, table in PUBLISHED.items():
-            rejected = rejected_now(lakehouse, table, source)
+            rejected = rejected_now(lakehouse, table, source) if _is_sound(table, found.damaged) else []
             refused = [v for v in rejected if v.verdict == REFUSED]
             found.refused += refused
             found.unreadable += [v for v in rejected if v.verdict != REFUSED]
@@ -125,7 +146,9 @@ def pending(
         found.red = frozenset(waiting - {d.batch_date for d in found.drops})
         for table in PUBLISHED.values():
             consumed = head.consumed if (head := heads.get(table)) else None
-            if unshown := {date.fromisoformat(day) for day in (consumed.unshown if consumed else ())} - found.red:
+            if table not in stopped and (
+                unshown := {date.fromisoformat(day) for day in (consumed.unshown if consumed else ())} - found.red
+            ):
                 found.behind.setdefault(table, f"mended, but not yet shown, for batch {', '.join(map(str, sorted(unshown)))}")
                 dates |= unshown
         dates -= found.red
@@ -134,6 +157,40 @@ def pending(
             dates = {newest_open(max(e.batch_date for e in journal), found.red, zone)}
     found.dates = sorted(dates)
     return found
+
+
+def _head(lakehouse: Lakehouse, name: str, damaged: dict[str, str]) -> Head | None:
+    """Where a table stands; one that is damaged is noted."""
+    with _noting(damaged):
+        lakehouse.refuse_short(name)
+        return lakehouse.store.head(name)
+    return None
+
+
+@contextmanager
+def _noting(damaged: dict[str, str]) -> Iterator[None]:
+    """Note a damaged table, and go on."""
+    try:
+        yield
+    except DamagedTableError as error:
+        damaged.setdefault(error.findings[0].table, str(error))
+
+
+def _is_sound(table: str, damaged: Collection[str]) -> bool:
+    """Whether neither a table of a source nor its side tables are damaged."""
+    return not {table, *(f"{table}{side}" for side in SIDES)} & set(damaged)
+
+
+def _stopped(damaged: Collection[str], graph: Mapping[str, TableNode]) -> set[str]:
+    """The tables that are damaged and those downstream of them, by which no run can do anything. graph: in topological order."""
+    stopped = {made_with(name) for name in damaged}
+    for source, table in SOURCES.items():
+        if f"bronze.{table}" in stopped:
+            stopped.add(PUBLISHED[source])
+    for name, node in graph.items():
+        if {made_with(upstream) for upstream in node.upstreams} & stopped:
+            stopped.add(name)
+    return stopped
 
 
 def newest_open(newest: date, red: Collection[date], zone: LandingZone) -> date:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from lakehouse_assets.automation.jobs import LOAD_ALL
 from lakehouse_assets.automation.pending import Pending, TableNode, pending
+from lakehouse_assets.delta.proof import DamagedTableError
 from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff.state import State
@@ -33,7 +34,7 @@ class Runner:
 
     start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say: takes a sentence for
     the user. effect: what recomputing a stale table will do to quarantine, in words, where it has one. `found` is what is pending and `state`
-    what Snowflake has acknowledged, as last seen; `results` are the runs made; `unfinished` says what they left undone though they should not
+    what Snowflake has acknowledged, as last seen; `results` are the runs made; `damaged` says of which step why it read or wrote nothing; `unfinished` says what they left undone though they should not
     have, None where nothing.
     """
 
@@ -61,6 +62,7 @@ class Runner:
         self.results: list[RunResult] = []
         self.state: State | None = None
         self.unfinished: str | None = None
+        self.damaged: dict[str, str] = {}
         self.found = self.pending()
 
     @property
@@ -73,8 +75,16 @@ class Runner:
         with self.handoff.open() as handoff:
             self.state = self.handoff.state(handoff)
             behind = self.handoff.behind(handoff, self.state)
+            damaged = {table: f"{finding.sentence()}." for table, finding in self.handoff.short(self.state).items()}
         return pending(
-            self.lakehouse.lakehouse, self.lakehouse.zone, self.graph, behind, self.lakehouse.customers, start=self.start, end=self.end
+            self.lakehouse.lakehouse,
+            self.lakehouse.zone,
+            self.graph,
+            behind,
+            self.lakehouse.customers,
+            start=self.start,
+            end=self.end,
+            damaged=damaged,
         )
 
     def run(self, *, force: Collection[str] = ()) -> None:
@@ -98,6 +108,8 @@ class Runner:
             self.found = self.pending()
             if self.select or not self.found:
                 return
+            if self.damaged:
+                return  # what is left undone is so because of that
             if self.found == before:
                 break
         self.unfinished = self._unfinished()
@@ -183,6 +195,9 @@ class Runner:
         if result.error and not result.failed_steps:
             raise LakehouseError(f"Run {result.run_id} failed: {result.error.strip().splitlines()[0]}")
         for step in result.failed_steps:
-            # A gate that blocks is told by `found.refused` and by its check; anything else is an error of the run.
-            if not (step.step_key.startswith("silver__") and "AssetCheckFailedError" in step.message):
+            # A gate that blocks is told by `found.refused` and by its check; a damaged table has stopped itself and what lies downstream of it, and the
+            # other tables of the run are done; anything else is an error of the run.
+            if DamagedTableError.__name__ in step.message:
+                self.damaged[step.step_key] = step.message.partition(": ")[2]
+            elif not (step.step_key.startswith("silver__") and "AssetCheckFailedError" in step.message):
                 raise LakehouseError(f"Step {step.step_key} of run {result.run_id} failed: {step.message}")

@@ -1,4 +1,4 @@
-"""The schedules, all off until somebody switches them on: a daily load, for those who do without the landing sensor, and daily upkeep.
+"""The schedules, all off until somebody switches them on: a daily load, for those who do without the landing sensor, daily upkeep, and a weekly check of what is kept.
 
 Does not belong here: what a load takes in (`pending.py`), what upkeep does (`maintenance.py`).
 """
@@ -21,8 +21,8 @@ from lakehouse_assets.resources.lakehouse import LakehouseResource
 STOPPED = dg.DefaultScheduleStatus.STOPPED
 
 
-def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, timezone: str) -> list[dg.ScheduleDefinition]:
-    """daily_load, daily_maintenance, daily_reconcile."""
+def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, check: Any, timezone: str) -> list[dg.ScheduleDefinition]:
+    """daily_load, daily_maintenance, daily_reconcile, weekly_check."""
 
     @dg.schedule(
         name="daily_load",
@@ -49,18 +49,24 @@ def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, 
         for work in open_work(found, under_way(context.instance, ASIDE)) if found.dates else ():
             yield dg.RunRequest(run_key=f"{context.scheduled_execution_time.isoformat()}-{work.mark}", tags=work.tags("daily_load"))
 
-    def daily(name: str, job: Any, hour: int, words: str) -> dg.ScheduleDefinition:
+    def at(name: str, job: Any, hour: int, words: str, weekday: str = "*") -> dg.ScheduleDefinition:
         return dg.ScheduleDefinition(
-            name=name, job=job, cron_schedule=f"0 {hour} * * *", execution_timezone=timezone, default_status=STOPPED, description=words
+            name=name,
+            job=job,
+            cron_schedule=f"0 {hour} * * {weekday}",
+            execution_timezone=timezone,
+            default_status=STOPPED,
+            description=words,
         )
 
     return [
         daily_load,
-        daily("daily_maintenance", maintenance, 3, "Keeps Delta tables, stage and staging folder small."),
-        daily(
+        at("daily_maintenance", maintenance, 3, "Keeps Delta tables, stage and staging folder small."),
+        at(
             "daily_reconcile",
             reconcile,
             7,
             "Runs the checks over whole tables once a day: Snowflake equals the lakehouse, live tables keep their contracts and rules.",
         ),
+        at("weekly_check", check, 1, "Compares every file of the lakehouse with what was committed, on Sundays.", "0"),
     ]

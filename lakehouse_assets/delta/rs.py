@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -25,6 +26,7 @@ from deltalake.schema import ArrayType, Field, PrimitiveType
 
 from lakehouse_assets.contracts import Column, ColumnType, Contract
 from lakehouse_assets.delta.evolution import properties
+from lakehouse_assets.delta.proof import GONE, DamagedTableError, DataFile, Finding, Proof, Span
 from lakehouse_assets.delta.store import (
     APPLICATION,
     CHANGE,
@@ -32,14 +34,17 @@ from lakehouse_assets.delta.store import (
     Commit,
     Consumed,
     DeltaStore,
+    Head,
     HistoryUnavailableError,
     doubled_key,
     overtaken,
     read_back,
+    recorded,
     refuse_columns,
     refuse_nulls,
     refuse_types,
     required,
+    span_of,
     written,
 )
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
@@ -68,18 +73,86 @@ class DeltaRsStore(DeltaStore):
         super().__init__()
         self.root = root.rstrip("/")
         self.scratch = Path(scratch)
+        self._proofs: dict[str, Proof] = {}
+        self._newest: dict[str, tuple[tuple[int, ...], Head | None]] = {}
 
     def uri(self, name: str) -> str:
         return f"{self.root}/{name.replace('.', '/')}"
 
-    def _open(self, name: str) -> DeltaTable:
+    def _open(self, name: str, version: int | None = None) -> DeltaTable:
+        """The table, where its log is complete. Raises `DamagedTableError` where it is not, `LakehouseError` where there is no table."""
+        proof = self.proof(name)
+        if proof and (found := proof.log_findings()):
+            raise DamagedTableError(found)
         try:
-            return DeltaTable(self.uri(name))
+            return DeltaTable(self.uri(name), version=version)
         except TableNotFoundError:
             raise LakehouseError(f"The table {name} does not exist below {self.root}; materialise it first.") from None
+        except DeltaError as error:
+            if proof is None or version is not None:
+                raise
+            # Something in the log of which nothing was recorded, as a checkpoint that somebody else wrote.
+            said = " ".join(str(error).split())[:200]
+            raise DamagedTableError([Finding(name, "_delta_log", f"cannot be read: {said}", "all rows")]) from error
+
+    def proof(self, name: str) -> Proof | None:
+        if "://" in self.root:
+            return None
+        return self._proofs.setdefault(name, Proof(name, Path(self.uri(name))))
+
+    def forget(self, name: str) -> None:
+        super().forget(name)
+        self._proofs.pop(name, None)
+        self._newest.pop(name, None)
+
+    def head(self, name: str) -> Head | None:
+        # The head of a table whose newest entry is the one that is known needs no look by delta-rs, which opens the whole log: it is asked for very often.
+        proof = self.proof(name)
+        mark = proof.mark() if proof else None
+        if proof is None or mark is None:
+            return super().head(name)
+        if found := proof.log_findings():
+            raise DamagedTableError(found)
+        known = self._newest.get(name)
+        if known is None or known[0] != mark:
+            known = self._newest[name] = (mark, super().head(name))
+        return known[1]
+
+    def files(self, name: str, version: int | None = None, within: Span | None = None) -> list[DataFile]:
+        return self._files(self._open(name, version), within)
+
+    @staticmethod
+    def _files(table: DeltaTable, within: Span | None) -> list[DataFile]:
+        found = pa.table(table.get_add_actions(flatten=True))
+        if within is not None:
+            for least, greatest in ((f"partition.{within.column}",) * 2, (f"min.{within.column}", f"max.{within.column}")):
+                if least in found.column_names:
+                    may = (ds.field(greatest) >= within.least) & (ds.field(least) <= within.greatest)
+                    found = found.filter(may | ds.field(least).is_null())  # of a file without statistics nothing is known
+        rows = found["num_records"] if "num_records" in found.column_names else pa.nulls(found.num_rows, pa.int64())
+        return [DataFile(*f) for f in zip(found["path"].to_pylist(), found["size_bytes"].to_pylist(), rows.to_pylist(), strict=True)]
+
+    def prove(self, name: str, version: int | None = None, within: Span | None = None) -> None:
+        proof = self.proof(name)
+        if proof:
+            table = self._open(name, version)
+            self._refuse_damaged(proof, table, self._files(table, within))
+
+    @staticmethod
+    def _refuse_damaged(proof: Proof, table: DeltaTable, files: Sequence[DataFile]) -> None:
+        found = proof.file_findings(files)
+        if table.version() < proof.newest():
+            # Files of an earlier version may be gone, for a vacuum takes them: that is not damage, and the reader says so.
+            found = [f for f in found if f.what != GONE]
+        if found:
+            raise DamagedTableError(found)
 
     def exists(self, name: str) -> bool:
-        return DeltaTable.is_deltatable(self.uri(name))
+        if DeltaTable.is_deltatable(self.uri(name)):
+            return True
+        # A table whose log is gone is not one that has never been: it would be created anew, without a word.
+        proof = self.proof(name)
+        return bool(proof and proof.log_findings())
 
     def version(self, name: str) -> int:
         return self._open(name).version() if self.exists(name) else -1
@@ -87,6 +160,7 @@ class DeltaRsStore(DeltaStore):
     def table_id(self, name: str) -> str:
         return str(self._open(name).metadata().id)
 
+    @recorded
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
         if not self.exists(contract.name):
             try:
@@ -111,6 +185,7 @@ class DeltaRsStore(DeltaStore):
         fields = self._open(name).schema().fields
         return {f.name: _SPARK_TYPES.get(f.type.type, f.type.type) for f in fields}
 
+    @recorded
     def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
         table = self._open(contract.name)
         head = self.head(contract.name)
@@ -120,6 +195,7 @@ class DeltaRsStore(DeltaStore):
             table.alter.add_columns(fields, commit_properties=said)
         return self.version(contract.name)
 
+    @recorded
     def rewrite(self, contract: Contract) -> int:
         with _first(contract.name):
             self._keep_statistics(contract)
@@ -127,6 +203,7 @@ class DeltaRsStore(DeltaStore):
             if head and head.version != table.version():
                 raise StaleSliceError(f"{contract.name} has moved from version {table.version()} to {head.version}.")
             said = _properties(table.version() + 1, head.consumed if head else None, None, None)
+            self.prove(contract.name, table.version())
             write_deltalake(table, _retyped(table, contract), mode="overwrite", schema_mode="overwrite", commit_properties=said)
         return self.version(contract.name)
 
@@ -141,20 +218,23 @@ class DeltaRsStore(DeltaStore):
             said = _properties(table.version() + 1, head.consumed if head else None, None, head.data_version if head else 0)
             table.alter.set_table_properties({key: kept}, commit_properties=said)
 
-    def frame(self, spark: SparkSession, name: str, version: int | None = None) -> DataFrame:
+    def frame(self, spark: SparkSession, name: str, version: int | None = None, within: Span | None = None) -> DataFrame:
         at = self.version(name) if version is None else version
+        self.prove(name, at, within)
         if at < self._checkpoint(name):
             # There Sail 0.7.2 looks for commits where they are not: "Missing commit file: expected version 0".
-            return self._written_out(spark, name, at)
-        return spark.read.format("delta").option("versionAsOf", at).load(self.uri(name))
+            rows = self._written_out(spark, name, at)
+        else:
+            rows = spark.read.format("delta").option("versionAsOf", at).load(self.uri(name))
+        return rows.where(within.sql) if within else rows
 
     def _checkpoint(self, name: str) -> int:
         """The version of the last checkpoint, as the log says it; -1 where it says none."""
         try:
             with DeltaStorageHandler(self.uri(name)).open_input_file("_delta_log/_last_checkpoint") as said:
                 return int(json.loads(said.read())["version"])
-        except FileNotFoundError:
-            return -1
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return -1  # a note that says none is as if it were not there, for every reader
 
     def _written_out(self, spark: SparkSession, name: str, version: int) -> DataFrame:
         """The rows of a version, copied into files of their own, batch by batch."""
@@ -168,9 +248,9 @@ class DeltaRsStore(DeltaStore):
 
     def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
 
-        table = self._open(name)
-        if version is not None:
-            table.load_as_version(version)
+        table = self._open(name, version)
+        if proof := self.proof(name):
+            self._refuse_damaged(proof, table, self._files(table, None))
         return pa.table(table.to_pyarrow_table(columns=list(columns) if columns else None))
 
     def count(self, name: str) -> int:
@@ -183,6 +263,7 @@ class DeltaRsStore(DeltaStore):
             found = pa.table({column: files[f"partition.{column}"], "rows": files["num_records"]})
             counted = found.group_by(column).aggregate([("rows", "sum")])
             return {value: rows for value, rows in zip(*counted.to_pydict().values(), strict=True) if least <= value <= greatest}
+        self.prove(name, table.version(), Span(column, least, greatest))
         within = (ds.field(column) >= least) & (ds.field(column) <= greatest)
         counted = table.to_pyarrow_dataset().to_table(columns=[column], filter=within).group_by(column).aggregate([([], "count_all")])
         return dict(zip(*counted.to_pydict().values(), strict=True))
@@ -191,6 +272,11 @@ class DeltaRsStore(DeltaStore):
         if since == until:  # nothing is read of the version, which the log may no longer hold
             return self.frame(spark, name).limit(0).selectExpr("*", f"'insert' AS {CHANGE}")
         table = self._open(name)
+        if (proof := self.proof(name)) and (rotten := proof.differing(since, until)):
+            # What differs is then found by comparing everything, and that proves the files of the snapshot.
+            raise HistoryUnavailableError(
+                f"{name} between versions {since} and {until}: {', '.join(rotten[:3])} is not as it was committed"
+            )
         try:
             if self._types_differ(name, since, until):
                 raise HistoryUnavailableError(f"{name} was written anew in other types between versions {since} and {until}")
@@ -221,6 +307,7 @@ class DeltaRsStore(DeltaStore):
         before, after = ({f.name: f.type for f in DeltaTable(self.uri(name), version=v).schema().fields} for v in (since, until))
         return any(after.get(n, t) != t for n, t in before.items())
 
+    @recorded
     def commit(
         self,
         contract: Contract,
@@ -253,6 +340,8 @@ class DeltaRsStore(DeltaStore):
                 data = _reader(slice_uri, contract, with_operation=False)
                 write_deltalake(table, data, mode="append", commit_properties=properties)
             else:
+                # A merge writes whole files anew, and what is wrong in them would get a proof.
+                self.prove(contract.name, base_version, span_of(contract, partitions))
                 self._merge(table, contract, slice_uri, partitions, properties)
                 if table.version() == base_version:  # delta-rs makes no commit where the merge finds nothing to do
                     self._record(table, contract, base_version, consumed, extra)
@@ -322,30 +411,45 @@ class DeltaRsStore(DeltaStore):
             return "object store" not in str(broken).lower()
         return bool(table.repair(dry_run=True)["files_removed"])
 
+    @recorded
     def optimize(self, name: str) -> int:
         table = self._open(name)
+        self.prove_compacted(name)
         with _first(name):
             metrics = table.optimize.compact(commit_properties=self._unchanged(table, name, None))
         return int(metrics["numFilesRemoved"])
 
+    @recorded
     def _z_order(self, contract: Contract, partitions: Sequence[Any] | None, extra: Mapping[str, Any]) -> int:
         table = self._open(contract.name)
+        self.prove(contract.name, table.version(), span_of(contract, partitions))
         within = None if partitions is None else [(contract.partition_by[0], "in", [str(p) for p in partitions])]
         with _first(contract.name):
             metrics = table.optimize.z_order(contract.z_order_by, within, commit_properties=self._unchanged(table, contract.name, extra))
         return int(metrics["numFilesRemoved"])
+
+    def prove_compacted(self, name: str) -> None:
+        # Those that lie together in a partition are written into one.
+        if proof := self.proof(name):
+            table = self._open(name)
+            files = self._files(table, None)
+            together = Counter(f.path.rpartition("/")[0] for f in files)
+            self._refuse_damaged(proof, table, [f for f in files if together[f.path.rpartition("/")[0]] > 1])
 
     def _unchanged(self, table: DeltaTable, name: str, extra: Mapping[str, Any] | None) -> CommitProperties:
         """What goes beside a commit that changes no row."""
         head = self.head(name)
         return _properties(table.version() + 1, head.consumed if head else None, extra, self._data_version(name))
 
+    @recorded
     def vacuum(self, name: str, retention_hours: int) -> int:
         removed = self._open(name).vacuum(retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False, full=False)
         return len(removed)
 
+    @recorded
     def restore(self, name: str, version: int) -> int:
         table = self._open(name)
+        self.prove(name, version)
         earlier = next((c for c in self.history(name) if c.version <= version and "consumed" in c.metadata), None)
         consumed = Consumed(**earlier.metadata["consumed"]) if earlier else None
         with _first(name):

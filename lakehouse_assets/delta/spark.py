@@ -25,6 +25,7 @@ from pyspark.sql.types import StructType
 
 from lakehouse_assets.contracts import Column, Contract
 from lakehouse_assets.delta.evolution import adding, created, features, literal, quoted, rewriting, sql_name
+from lakehouse_assets.delta.proof import DataFile, Proof, Span
 from lakehouse_assets.delta.rs import DeltaRsStore
 from lakehouse_assets.delta.store import (
     APPLICATION,
@@ -38,10 +39,12 @@ from lakehouse_assets.delta.store import (
     doubled_key,
     overtaken,
     read_back,
+    recorded,
     refuse_columns,
     refuse_nulls,
     refuse_types,
     required,
+    span_of,
     written,
 )
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
@@ -97,11 +100,13 @@ class DeltaSparkStore(DeltaStore):
         newest = self._history(name, 1)
         return self._head(name, newest) if newest else None
 
-    def frame(self, spark: SparkSession, name: str, version: int | None = None) -> DataFrame:
+    def frame(self, spark: SparkSession, name: str, version: int | None = None, within: Span | None = None) -> DataFrame:
         at = self.version(name) if version is None else version
         if at < 0:
             raise self._missing(name)
-        return spark.read.format("delta").option("versionAsOf", at).load(self.uri(name))
+        self.prove(name, at, within)
+        rows = spark.read.format("delta").option("versionAsOf", at).load(self.uri(name))
+        return rows.where(within.sql) if within else rows
 
     def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         frame = self.frame(self._start_spark(), name, version)
@@ -111,7 +116,7 @@ class DeltaSparkStore(DeltaStore):
         return self.frame(self._start_spark(), name).count()
 
     def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
-        frame = self.frame(self._start_spark(), name).where(f"`{column}` BETWEEN {_literal(least)} AND {_literal(greatest)}")
+        frame = self.frame(self._start_spark(), name, within=Span(column, least, greatest))
         return {row[0]: row[1] for row in frame.groupBy(column).count().collect()}
 
     def history(self, name: str, limit: int | None = None) -> list[Commit]:
@@ -127,6 +132,10 @@ class DeltaSparkStore(DeltaStore):
         columns = [f"`{c}`" for c in table.columns]
         feed = spark.read.format("delta").option("readChangeFeed", "true")
         folder = f"{self.scratch}/changes-{uuid4().hex}"
+        if (proof := self.proof(name)) and (rotten := proof.differing(since, until)):
+            raise HistoryUnavailableError(
+                f"{name} between versions {since} and {until}: {', '.join(rotten[:3])} is not as it was committed"
+            )
         try:
             changed = (
                 feed.option("startingVersion", since + 1)
@@ -154,6 +163,7 @@ class DeltaSparkStore(DeltaStore):
 
     # -- publishing ---------------------------------------------------------------------------------------------------------------
 
+    @recorded
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
         try:
             with _first(contract.name), self._setting({_USER_METADATA: written(consumed)}):
@@ -167,6 +177,7 @@ class DeltaSparkStore(DeltaStore):
     def columns(self, name: str) -> dict[str, str]:
         return {f.name: f.dataType.simpleString() for f in self.frame(self._start_spark(), name).schema.fields}
 
+    @recorded
     def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
         head = self.head(contract.name)
         said = written(head.consumed if head else None)
@@ -176,10 +187,12 @@ class DeltaSparkStore(DeltaStore):
             self._sql(adding(list(columns), self.uri(contract.name)))
         return self.version(contract.name)
 
+    @recorded
     def rewrite(self, contract: Contract) -> int:
         head = self.head(contract.name)
         if head is None:
             raise self._missing(contract.name)
+        self.prove(contract.name, head.version)
         settings = {_USER_METADATA: written(head.consumed), **_transaction(head.version + 1)}
         with _first(contract.name), self._setting(settings):
             self._sql(rewriting(contract, self.columns(contract.name), self.uri(contract.name)))
@@ -187,6 +200,7 @@ class DeltaSparkStore(DeltaStore):
             raise overtaken(contract.name, f"version {head.version + 1} is theirs")
         return self.version(contract.name)
 
+    @recorded
     def commit(
         self,
         contract: Contract,
@@ -203,6 +217,9 @@ class DeltaSparkStore(DeltaStore):
             raise StaleSliceError(f"{contract.name} has moved from version {base_version} to {version} since the slice was staged.")
         if slice_uri is not None and not self._has_rows(contract, slice_uri, unique=not append):
             slice_uri = None
+        if slice_uri is not None and not append:
+            # A merge writes whole files anew, and what is wrong in them would get a proof.
+            self.prove(contract.name, base_version, span_of(contract, partitions))
         settings = {
             _USER_METADATA: written(consumed, extra, self._data_version(contract.name) if slice_uri is None else None),
             **_transaction(base_version + 1),
@@ -270,18 +287,23 @@ class DeltaSparkStore(DeltaStore):
     def is_gone(self, name: str, version: int, error: Exception) -> bool:
         return _NO_SNAPSHOT.search(str(error)) is not None
 
+    @recorded
     def optimize(self, name: str) -> int:
+        self.prove_compacted(name)
         # Nothing is written beside it: unlike a publication it may land after one that it does not know of.
         with _first(name):
             return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(f"OPTIMIZE {self._sql_name(name)}"))
 
+    @recorded
     def _z_order(self, contract: Contract, partitions: Sequence[Any] | None, extra: Mapping[str, Any]) -> int:
+        self.prove(contract.name, within=span_of(contract, partitions))
         column = contract.partition_by[0] if contract.partition_by else None
         within = f" WHERE `{column}` IN ({', '.join(map(_literal, partitions))})" if partitions is not None else ""
         statement = f"OPTIMIZE {self._sql_name(contract.name)}{within} ZORDER BY ({', '.join(f'`{c}`' for c in contract.z_order_by)})"
         with _first(contract.name), self._setting({_USER_METADATA: written(None, extra)}):
             return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(statement))
 
+    @recorded
     def vacuum(self, name: str, retention_hours: int) -> int:
         before = self.version(name)
         settings = {
@@ -293,7 +315,9 @@ class DeltaSparkStore(DeltaStore):
         done = [c for c in self.history(name, 10) if c.version > before and c.operation == "VACUUM END"]
         return sum(int(c.metrics.get("numDeletedFiles", 0)) for c in done)
 
+    @recorded
     def restore(self, name: str, version: int) -> int:
+        self.prove(name, version)
         earlier = next((c for c in self.history(name) if c.version <= version and "consumed" in c.metadata), None)
         consumed = Consumed(**earlier.metadata["consumed"]) if earlier else None
         with _first(name), self._setting({_USER_METADATA: written(consumed)}):
@@ -353,6 +377,22 @@ class SharedDeltaSparkStore(DeltaSparkStore):
     def __init__(self, root: str, scratch: str, start_spark: Callable[[], SparkSession]):
         super().__init__(root, scratch, start_spark)
         self._log = DeltaRsStore(root, scratch)
+
+    def proof(self, name: str) -> Proof | None:
+        return self._log.proof(name)
+
+    def forget(self, name: str) -> None:
+        super().forget(name)
+        self._log.forget(name)
+
+    def files(self, name: str, version: int | None = None, within: Span | None = None) -> list[DataFile]:
+        return self._log.files(name, version, within)
+
+    def prove(self, name: str, version: int | None = None, within: Span | None = None) -> None:
+        self._log.prove(name, version, within)
+
+    def prove_compacted(self, name: str) -> None:
+        self._log.prove_compacted(name)
 
     def exists(self, name: str) -> bool:
         return self._log.exists(name)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lakehouse_assets.contracts import Contract
+from lakehouse_assets.delta.check import refuse_short
+from lakehouse_assets.delta.proof import Span, sums_of
 from lakehouse_assets.delta.store import OPERATION, ORIGIN, Consumed, DeltaStore, Head, HistoryUnavailableError, refuse_types
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.transforms.frames import Inputs, Recomputed, Transform
+from lakehouse_assets.transforms.frames import Inputs, Recomputed, Snapshots, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -42,6 +44,8 @@ class StagedSlice:
     preview: Sequence[Mapping[str, Any]] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     side: tuple[StagedSlice, ...] = ()
+    sums: Mapping[str, str] = field(default_factory=dict)
+    """The content sum of each of its files as it was staged, where they lie on this machine."""
 
     @property
     def rows(self) -> int:
@@ -51,11 +55,15 @@ class StagedSlice:
 
 @dataclass(frozen=True)
 class Lakehouse:
-    """The store and the engine that computes for it. `spark` starts the engine when it is first needed."""
+    """The store and the engine that computes for it. `spark` starts the engine when it is first needed.
+
+    readers: table → those that are computed from it; what they have recorded of it tells whether its log ends early.
+    """
 
     store: DeltaStore
     start_spark: Callable[[], SparkSession]
     staging_root: str
+    readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def spark(self) -> SparkSession:
@@ -66,7 +74,10 @@ class Lakehouse:
         return f"{self.staging_root}/{name}/{uuid4().hex}"
 
     def head(self, contract: Contract) -> Head:
-        """Where the table stands; it is created where it does not exist, and gets the columns that its contract has gained."""
+        """Where the table stands; it is created where it does not exist, and gets the columns that its contract has gained.
+
+        Raises `DamagedTableError` where its log is not complete."""
+        self.refuse_short(contract.name)
         head = self.store.head(contract.name)
         if head is None:
             self.store.create(contract)
@@ -80,14 +91,19 @@ class Lakehouse:
     # -- what a table is behind on ------------------------------------------------------------------------------------------------
 
     def upstream_heads(self, names: Sequence[str]) -> dict[str, Head]:
-        """Raises `LakehouseError` for an upstream that does not exist."""
+        """Raises `LakehouseError` for an upstream that does not exist, `DamagedTableError` for one whose log is not complete."""
         heads = {}
         for name in names:
+            self.refuse_short(name)
             head = self.store.head(name)
             if head is None:
                 raise LakehouseError(f"The table {name} does not exist yet; materialise it first.")
             heads[name] = head
         return heads
+
+    def refuse_short(self, name: str) -> None:
+        """Raise `DamagedTableError` where a table is behind what its readers have consumed of it."""
+        refuse_short(self.store, name, self.readers.get(name, ()))
 
     @staticmethod
     def reading(contract: Contract, transform: str, upstreams: Mapping[str, Head]) -> Consumed:
@@ -126,11 +142,12 @@ class Lakehouse:
         for name, upstream in upstreams.items():
             since = None if afresh or was is None or was.ids.get(name) != upstream.table_id else was.upstreams.get(name)
             changes[name] = self._changes(name, since, upstream)
-        return Inputs(
-            snapshots={n: self.store.frame(self.spark, n, h.version) for n, h in upstreams.items()},
-            changes=changes,
-            target=self.store.frame(self.spark, contract.name, head.version),
-        )
+        versions = {**{n: h.version for n, h in upstreams.items()}, contract.name: head.version}
+
+        def read(name: str, part: tuple[str, Any, Any] | None) -> DataFrame:
+            return self.store.frame(self.spark, name, versions[name], Span(*part) if part else None)
+
+        return Inputs(Snapshots(versions, read), changes, contract.name, contract.names)
 
     def _changes(self, name: str, since: int | None, upstream: Head) -> DataFrame | None:
         if since is None:
@@ -179,6 +196,8 @@ class Lakehouse:
             self.discard(uri)
             return slice_
         slice_.uri = uri
+        if "://" not in uri:
+            slice_.sums = sums_of(Path(uri))
         if contract.partition_by:
             # A row may come from another partition: a merge that looks for it only where it goes would not find it, and double it.
             slice_.partitions = sorted({part for group in groups for part in group[1:3] if part is not None})
@@ -210,6 +229,11 @@ class Lakehouse:
         head = self.head(staged.contract)
         if staged.uri is None and not self.is_behind(head, staged.consumed):
             return head.version
+        if staged.uri and staged.sums and staged.sums != sums_of(Path(staged.uri)):
+            raise LakehouseError(
+                f"The files of the slice for {staged.contract.name} in {staged.uri} are not as they were staged, so nothing was published; "
+                "run again, it is computed anew."
+            )
         version = self.store.commit(
             staged.contract,
             staged.uri,

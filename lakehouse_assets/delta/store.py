@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lakehouse_assets.contracts import Column, Contract
 from lakehouse_assets.delta.evolution import PlannedChange, added, created, differing
+from lakehouse_assets.delta.proof import DataFile, Proof, Span
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 
 if TYPE_CHECKING:
@@ -176,9 +178,34 @@ def refuse_breaking(planned: Sequence[PlannedChange], uri: str) -> None:
         )
 
 
+def span_of(contract: Contract, partitions: Sequence[Any] | None) -> Span | None:
+    """Where the rows of these partitions lie; None: anywhere."""
+    if not partitions or not contract.partition_by:
+        return None
+    return Span(contract.partition_by[0], min(partitions), max(partitions))
+
+
 def required(contract: Contract) -> list[str]:
     """The columns that are never null."""
     return [c.name for c in contract.columns if not c.nullable]
+
+
+_Write = TypeVar("_Write", bound="Callable[..., Any]")
+
+
+def recorded(write: _Write) -> _Write:
+    """For a method that writes to a table, given by name or contract: the sums of what it has committed are recorded when it is done."""
+
+    @wraps(write)
+    def writing(self: DeltaStore, table: str | Contract, *args: Any, **more: Any) -> Any:
+        proof = self.proof(table if isinstance(table, str) else table.name)
+        since = proof.newest() if proof else -1
+        done = write(self, table, *args, **more)
+        if proof:
+            proof.record(since)
+        return done
+
+    return cast(_Write, writing)
 
 
 class DeltaStore(ABC):
@@ -186,6 +213,42 @@ class DeltaStore(ABC):
 
     def __init__(self) -> None:
         self._heads: dict[str, tuple[tuple[int, int], Head]] = {}
+
+    # -- proof --------------------------------------------------------------------------------------------------------------------
+
+    def proof(self, name: str) -> Proof | None:
+        """The proof of a table; None where it does not lie on a disk of this machine, and so has none."""
+        return None
+
+    def files(self, name: str, version: int | None = None, within: Span | None = None) -> list[DataFile]:
+        """The data files of a table at a version (default: current); with `within` those that may hold such rows. Only of a table that has a proof."""
+        raise NotImplementedError
+
+    def prove(self, name: str, version: int | None = None, within: Span | None = None) -> None:
+        """Compare the files of a table at a version (default: current) with what was committed, each once a process; with `within` those that may hold
+        such rows. Raises `DamagedTableError`. Nothing is compared where there is no proof."""
+        return
+
+    def prove_compacted(self, name: str) -> None:
+        """The same of the files that compacting writes anew, so that nothing wrong in them gets a proof."""
+        return
+
+    def forget(self, name: str) -> None:
+        """Forget what was seen of a table that has been moved away."""
+        self._heads.pop(name, None)
+
+    def adopt(self, name: str) -> int:
+        """Give the files of a table that have no proof one, as they are, and write its sums together; returns how many files got one.
+
+        Raises `DamagedTableError` for a file that cannot be read."""
+        proof = self.proof(name)
+        if proof is None:
+            return 0
+        adopted = proof.adopt(self.files(name))
+        proof.fold()
+        return adopted
+
+    # -- tables -------------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def exists(self, name: str) -> bool:
@@ -252,8 +315,9 @@ class DeltaStore(ABC):
                     raise
 
     @abstractmethod
-    def frame(self, spark: SparkSession, name: str, version: int | None = None) -> DataFrame:
-        """The rows of the table at a version (default: current)."""
+    def frame(self, spark: SparkSession, name: str, version: int | None = None, within: Span | None = None) -> DataFrame:
+        """The rows of the table at a version (default: current), of files that have been proven; with `within` only such rows, and only the files
+        that may hold them. Raises `DamagedTableError`."""
 
     @abstractmethod
     def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:

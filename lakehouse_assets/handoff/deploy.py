@@ -101,7 +101,7 @@ def plan(session: Session, names: TargetNames, contracts: Collection[Contract], 
     return planned
 
 
-def damaged(session: Session, names: TargetNames, contracts: Collection[Contract], state: State) -> dict[str, str]:
+def altered(session: Session, names: TargetNames, contracts: Collection[Contract], state: State) -> dict[str, str]:
     """Deployed table or view, without schema and in lower case → what somebody else has done to it; by one statement where nothing was done.
 
     That statement is answered from metadata and can be cached: whether every object is there with its columns, and every table has as many rows as its

@@ -75,6 +75,12 @@ def _groups(frame: DataFrame, contract: Contract, sums: Mapping[str, SliceSum], 
         yield rows_of(frame, contract, group)
 
 
+def digest(file: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 class _RollingWriter:
     """Writes row groups of a fixed size, so that neither batches nor groups show in the bytes."""
 
@@ -118,9 +124,8 @@ class _RollingWriter:
             return
         self._writer.close()
         self._writer = None
-        with self._open_path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        path = self._open_path.rename(self._folder / f"{len(self._files):05d}-{digest[:16]}.parquet")
-        self._files.append(StagedFile(path.name, digest, path.stat().st_size, self._rows))
+        content = digest(self._open_path)
+        path = self._open_path.rename(self._folder / f"{len(self._files):05d}-{content[:16]}.parquet")
+        self._files.append(StagedFile(path.name, content, path.stat().st_size, self._rows))
         self._rows = 0
         point("exporting")

@@ -19,6 +19,7 @@ from uuid import uuid4
 from snowflake.connector.errors import DatabaseError
 
 from lakehouse_assets.contracts import Contract
+from lakehouse_assets.delta.proof import DamagedTableError, Finding, Span
 from lakehouse_assets.delta.store import DeltaStore, HistoryUnavailableError
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import deploy, export, slices, sql, stage, sums, verify
@@ -41,7 +42,7 @@ from lakehouse_assets.handoff.state import (
 from lakehouse_assets.handoff.sums import NOTHING, SliceSum
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,14 @@ class HandoffStatus:
     stage_loaded: int = 0
     stage_pending: int = 0
     stage_oldest: datetime | None = None
+
+
+def short_of(name: str, table_id: str, version: int, known: TableState) -> Finding | None:
+    """What is wrong with a Delta table that is behind what Snowflake has acknowledged of it. table_id, version: of the table as it is."""
+    if known.delta_table_id != table_id or known.version <= version:
+        return None
+    what = f"ends early: the table is at version {version}, and Snowflake has version {known.version}"
+    return Finding(name, "_delta_log", what, f"the rows of {known.version - version} versions")
 
 
 class _MovedOnError(Exception):
@@ -300,9 +309,9 @@ class Handoff:
         """The DDL that is pending, each with its class."""
         return deploy.plan(self.session, self.names, contracts, self.owner)
 
-    def damaged(self, contracts: Collection[Contract], state: State) -> dict[str, str]:
+    def altered(self, contracts: Collection[Contract], state: State) -> dict[str, str]:
         """Deployed table or view in lower case → what somebody else has done to it; one statement where nothing was done."""
-        return deploy.damaged(self.session, self.names, contracts, state)
+        return deploy.altered(self.session, self.names, contracts, state)
 
     def deploy(
         self, contracts: Collection[Contract], *, allow_breaking: bool = False, take_over: bool = False, again: Collection[str] = ()
@@ -421,6 +430,8 @@ class _Attempt:
 
     def run(self) -> HandoffResult:
         known = self.known
+        if known and (finding := short_of(self.contract.name, self.delta_table_id, self.store.version(self.contract.name), known)):
+            raise DamagedTableError([finding])
         fits = known is not None and self.parent.continues(self.contract, known)
         # What is asked for by force is of this version too: over a newer one it would publish rows of the past.
         if known is not None and fits and (self.version < known.version or (self.version == known.version and not self.force)):
@@ -468,10 +479,9 @@ class _Attempt:
 
     def _diff(self, fits: bool) -> _Difference:
         """The slices whose rows differ. Counts and hashes have the last word, so that a slice that changed and changed back stays."""
-        frame = self.store.frame(self.spark, self.contract.name, self.version)
         same_schema = self.known is not None and self.known.version >= 0 and self.known.fingerprint == self.fingerprint
         if not same_schema:
-            return _Difference("whole", True, sums.spark_sums(frame, self.contract), {})
+            return _Difference("whole", True, sums.spark_sums(self._frame(), self.contract), {})
         compared, touched = "sums", None
         if fits and self.since <= self.version:
             try:
@@ -484,10 +494,15 @@ class _Attempt:
             if not touched:
                 return _Difference(compared, False, {}, {})
         published = read_slices(self.session, self.names, self.table)
-        held = sums.spark_sums(frame, self.contract, touched)
+        held = sums.spark_sums(self._frame(touched), self.contract, touched)
         candidates = touched if touched is not None else sorted({*held, *published, *self.force})
         differing = {n: held.get(n, NOTHING) for n in candidates if n in self.force or held.get(n, NOTHING) != published.get(n, NOTHING)}
         return _Difference("request" if self.force else compared, False, differing, published)
+
+    def _frame(self, names: Collection[str] | None = None) -> DataFrame:
+        """The snapshot; where only some slices are read, of files that may hold them, so that a day does not cost the proof of the history."""
+        within = slices.span(self.contract, names) if names is not None else None
+        return self.store.frame(self.spark, self.contract.name, self.version, Span(*within) if within else None)
 
     def _acknowledge(self) -> None:
         assert self.known is not None
@@ -526,7 +541,7 @@ class _Attempt:
     def _carry(self, difference: _Difference) -> tuple[Manifest, int]:
         folder = self.parent.local_folder(self.table, self.id)
         with self._step("export"):
-            frame = self.store.frame(self.spark, self.contract.name, self.version)
+            frame = self._frame(None if difference.whole else list(difference.slices))
             files = export.write_files(
                 frame, self.contract, difference.slices, folder, file_bytes=self.parent.file_bytes, group_rows=self.parent.group_rows
             )
@@ -577,6 +592,10 @@ class _Attempt:
             target,
             len(manifest.files) - len(missing),
         )
+        if wrong := [f.name for f in missing if (folder / f.name).exists() and export.digest(folder / f.name) != f.sha256]:
+            raise LakehouseError(
+                f"{folder / wrong[0]} is not as it was written, so nothing of {self.contract.name} was sent; run again, it is exported anew."
+            )
         if missing:
             self.sent = f"{self.contract.table}/{manifest.directory}"
             stage.put_files(self.session, folder, target, len(missing))

@@ -84,6 +84,15 @@ def snowflake_predicate(contract: Contract, names: Collection[str]) -> str:
     return _list(snowflake_value(contract), names) if said.kind == "hash" else _whole(names)
 
 
+def span(contract: Contract, names: Collection[str]) -> tuple[str, date, date] | None:
+    """Column, first and last day of the slices `names`; None where they are not days, or one is of rows without a day."""
+    said = handoff_slice(contract)
+    if said.kind != "column" or not names or NULL in names:
+        return None
+    days = [date.fromisoformat(n) for n in names]
+    return str(said.column), min(days), max(days)
+
+
 def order(contract: Contract) -> Callable[[str], tuple[bool, int | str]]:
     """A sort key that puts slice names in the order in which both engines sort their values; null comes first."""
     numeric = handoff_slice(contract).kind == "hash"

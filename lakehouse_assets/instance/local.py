@@ -11,10 +11,13 @@ import io
 import json
 import os
 import re
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 
@@ -67,6 +70,21 @@ def environment_of_command(home: Path, given: Mapping[str, str], env_file: Path 
     if named and named != _written_by_make(env_file).get("DAGSTER_HOME"):
         return {"DAGSTER_EVENT_BATCH_SIZE": given.get("DAGSTER_EVENT_BATCH_SIZE") or str(EVENT_BATCH_SIZE)}
     return environment(ensure_instance(home))
+
+
+def refuse_broken_storage(instance: Path) -> None:
+    """Raise `LakehouseError` where a database of Dagster's history on this machine is none, or is broken. instance: the DAGSTER_HOME."""
+    for file in sorted(p for p in instance.rglob("*.db") if p.stat().st_size):
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
+                database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                continue  # somebody else holds it, or it lies where nobody may look
+            raise LakehouseError(
+                f"{file}, a database of Dagster's history, is broken ({error}); move {instance} away and run again: what is loaded stands in the tables, "
+                "and only the history of runs is lost."
+            ) from error
 
 
 def _written_by_make(env_file: Path) -> dict[str, str | None]:

@@ -4,7 +4,7 @@ Does not belong here: the protocol (`handoff/`), connecting (`snowflake.py`).
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,13 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.delta.evolution import PlannedChange
+from lakehouse_assets.delta.proof import DamagedTableError, Finding
 from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.delta.store import refuse_breaking as refuse_lost_rows
 from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
 from lakehouse_assets.handoff.deploy import MISSING, PlannedStatement, refuse_foreign
 from lakehouse_assets.handoff.deploy import refuse_breaking as refuse_lost_columns
-from lakehouse_assets.handoff.handoff import Handoff, HandoffResult
+from lakehouse_assets.handoff.handoff import Handoff, HandoffResult, short_of
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.state import Owner, State
 from lakehouse_assets.resources.lakehouse import LakehouseResource
@@ -122,22 +123,22 @@ class HandoffResource(dg.ConfigurableResource):
         known, state = state, state or self.state(handoff)
         deployed = state.objects if state else {}
         contracts = [c for c in served().values() if table in (None, c) or handoff.names.table(c) in deployed]
-        damaged = self.damaged(handoff, state) if state and not known else {}
-        if state is None or damaged or not handoff.deployed(contracts, state):
-            handoff.deploy(contracts, again=damaged)
+        altered = self.altered(handoff, state) if state and not known else {}
+        if state is None or altered or not handoff.deployed(contracts, state):
+            handoff.deploy(contracts, again=altered)
             state = handoff.read_state()
         return state
 
-    def damaged(self, handoff: Handoff, state: State) -> dict[str, str]:
+    def altered(self, handoff: Handoff, state: State) -> dict[str, str]:
         """Deployed table or view in lower case → what somebody else has done to it. Looked at twice before it counts: a hand-off may have published
         between what the state says and what the table holds."""
         contracts = list(served().values())
-        found = handoff.damaged(contracts, state)
+        found = handoff.altered(contracts, state)
         if not found:
             return {}
         again = self.state(handoff) or State()
         moved = {n.lower() for n, t in again.tables.items() if t != state.tables.get(n)}
-        return {name: why for name, why in handoff.damaged(contracts, again).items() if name in found and name not in moved}
+        return {name: why for name, why in handoff.altered(contracts, again).items() if name in found and name not in moved}
 
     def plan(self, handoff: Handoff) -> Plan:
         """What brings both sides to the contracts. Executes nothing."""
@@ -167,12 +168,26 @@ class HandoffResource(dg.ConfigurableResource):
         head, through = lakehouse.upstream_heads([contract.name])[contract.name], included(lakehouse, contract.name)
         return handoff.hand_off(lakehouse.spark, contract, head.version, through, complete=complete_through(lakehouse, through))
 
+    def short(self, state: State | None) -> dict[str, Finding]:
+        """Gold table → what is wrong with it, where it is behind what Snowflake has acknowledged of it: its log ends early."""
+        found = {}
+        for contract in served().values():
+            with suppress(DamagedTableError):  # as above
+                head = self.lakehouse.lakehouse.store.head(contract.name)
+                known = state.tables.get(contract.table.upper()) if state else None
+                if head and known and (finding := short_of(contract.name, head.table_id, head.version, known)):
+                    found[contract.name] = finding
+        return found
+
     def behind(self, handoff: Handoff, state: State | None = None) -> dict[str, str]:
         """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over. state: read here if None."""
         state = state or self.state(handoff) or State()
-        found = self.damaged(handoff, state)
+        found = self.altered(handoff, state)
         for name, contract in served().items():
-            head = self.lakehouse.lakehouse.store.head(contract.name)
+            try:
+                head = self.lakehouse.lakehouse.store.head(contract.name)
+            except DamagedTableError:
+                continue  # whoever asks what is pending is told so by the table itself
             if head is not None and (acknowledged := handoff.acknowledged(contract, state)) < head.data_version:
                 known = state.tables.get(contract.table.upper())
                 if name in found:

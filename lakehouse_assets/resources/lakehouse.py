@@ -3,12 +3,13 @@
 Belongs here: choosing the store that goes with the engine. Does not belong here: what the tables mean.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import DeltaStore
@@ -40,10 +41,12 @@ class LakehouseResource(dg.ConfigurableResource):
     customers_table: str = "customers"
     customers_overlap_seconds: float = 3600.0
     customers_may_lose: float = 0.5
+    readers: dict[str, list[str]] = Field(default_factory=dict)
+    """Table → the tables that are computed from it."""
     _lakehouse: Any = PrivateAttr(default=None)
 
     @classmethod
-    def of(cls, settings: Settings) -> "LakehouseResource":
+    def of(cls, settings: Settings, readers: Mapping[str, Sequence[str]] | None = None) -> "LakehouseResource":
         refuse_url(settings.engine)
         return cls(
             engine=settings.engine,
@@ -63,6 +66,7 @@ class LakehouseResource(dg.ConfigurableResource):
             customers_table=settings.customers_db_table,
             customers_overlap_seconds=settings.customers_db_overlap_seconds,
             customers_may_lose=settings.customers_db_may_lose,
+            readers={table: list(of) for table, of in (readers or {}).items()},
         )
 
     @property
@@ -77,7 +81,7 @@ class LakehouseResource(dg.ConfigurableResource):
                 memory=self.spark_memory,
                 log=f"{self.home}/logs/spark.log",
             )
-            self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging)
+            self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging, self.readers)
         return self._lakehouse
 
     @property

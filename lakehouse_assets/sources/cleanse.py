@@ -17,12 +17,13 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from lakehouse_assets.contracts import Contract, contract
+from lakehouse_assets.delta.proof import Span
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import CHANGE, OPERATION, Head, HistoryUnavailableError
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.quality.audit import AGED, DropVerdict, as_correction, drift_of, judge
 from lakehouse_assets.quality.rules import violations
-from lakehouse_assets.sources.ingest import entries
+from lakehouse_assets.sources.ingest import entries, refuse_short_journal
 from lakehouse_assets.sources.journal import ACCEPTED, LANDED, REFUSED, Content, Entry, acknowledged, by_path, standing
 from lakehouse_assets.sources.parse import BRONZE_VALUES
 from lakehouse_assets.transforms.frames import Recomputed, from_arrow, least_by
@@ -89,7 +90,10 @@ def cleanse(
     reading = replace(lakehouse.reading(model, fingerprint, {JOURNAL: journal_head}), unshown=owed)
     if not force and not any(lakehouse.is_behind(h, reading) for h in (head, *sides.values())):
         return None
-    journal = [e for e in entries(lakehouse, journal_head.version) if e.source == table.source]
+    everyone = entries(lakehouse, journal_head.version)
+    refuse_short_journal(lakehouse, everyone)
+    lakehouse.refuse_short(table.bronze)
+    journal = [e for e in everyone if e.source == table.source]
     paths = by_path(journal)
     affected = _affected(lakehouse, [head, *sides.values()], reading, journal_head, set(paths), force)
     contents = {e.content: e.batch_date for p in affected for e in paths[p]}
@@ -253,15 +257,12 @@ def _affected(lakehouse: Lakehouse, heads: Iterable[Head], reading, journal_head
 
 def _bronze(lakehouse: Lakehouse, table: SourceTable, contents: dict[Content, date] | None) -> DataFrame:
     """The landed rows of those contents (None: of all)."""
-    frame = lakehouse.store.frame(lakehouse.spark, table.bronze)
     if contents is None:
-        return frame
-    if not contents:
-        return frame.limit(0)
+        return lakehouse.store.frame(lakehouse.spark, table.bronze)
     days = contents.values()
-    return frame.where(f"batch_date >= DATE '{min(days)}' AND batch_date <= DATE '{max(days)}'").join(
-        _content_frame(lakehouse, contents), ["path", "content_hash"], "left_semi"
-    )
+    within = Span("batch_date", min(days, default=date.max), max(days, default=date.min))
+    frame = lakehouse.store.frame(lakehouse.spark, table.bronze, within=within)
+    return frame.join(_content_frame(lakehouse, contents), ["path", "content_hash"], "left_semi")
 
 
 def _with_words(judged: Mapping[Content, DropVerdict], landed: DataFrame) -> dict[Content, DropVerdict]:
@@ -326,8 +327,8 @@ def _silver_slice(
     key = list(model.key)
     good = candidates.where("size(_violations) = 0").select(*model.names)
     came = good if live == set(contents) else good.join(_content_frame(lakehouse, live), ["path", "content_hash"], "left_semi")
-    target = lakehouse.store.frame(lakehouse.spark, model.name, head.version)
     if everything:
+        target = lakehouse.store.frame(lakehouse.spark, model.name, head.version)
         # All supporters of all keys are at hand. What else the table holds was published under a contract or transform that is no more.
         return lakehouse.stage_difference(model, head, reading, Recomputed(least_by(came, key, table.order), target))
 
@@ -335,14 +336,19 @@ def _silver_slice(
     touched = [came.select(*key, *model.partition_by)]
     supporters = [came]
     if set(contents) - live:
+        target = lakehouse.store.frame(lakehouse.spark, model.name, head.version)
         orphaned = target.join(gone, ["path", "content_hash"], "left_semi").select(*key, *model.partition_by)
         touched.append(orphaned)
         if orphaned.limit(1).count():
             supporters.append(_other_supporters(lakehouse, table, orphaned.select(*key), live, set(contents), paths))
     keys = reduce(lambda a, b: a.unionByName(b), touched)
+    within = None
     if model.partition_by:
         column = model.partition_by[0]
         parts = [r[0] for r in keys.select(column).distinct().collect()]
+        within = Span(column, min(parts, default=date.max), max(parts, default=date.min))
+    target = lakehouse.store.frame(lakehouse.spark, model.name, head.version, within)
+    if model.partition_by:
         target = target.where(f"{column} IN ({', '.join(f'DATE {str(p)!r}' for p in parts)})" if parts else "false")
     replaced = target.join(keys.select(*key).distinct(), key, "left_semi").select(*model.names)
     standing_rows = replaced.join(gone, ["path", "content_hash"], "left_anti").select(*model.names)

@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError
 from pyspark.errors import PySparkException
 
 from lakehouse_assets.contracts import Contract, contract
+from lakehouse_assets.delta.proof import DamagedTableError, Finding, Span
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION, Consumed
 from lakehouse_assets.errors import LakehouseError
@@ -29,6 +30,10 @@ from lakehouse_assets.transforms.frames import from_arrow
 
 _CHUNK = 50_000
 """How many pulled rows travel to the engine at once."""
+
+INTAKE = "silver.intake"
+COUNTING = ("live", "refused", "unreadable")
+"""Of the standings of a drop in its account, those in which its rows count."""
 
 _PARTITIONS = 32
 """Into how many parts the drops of a run are spread over the workers at most."""
@@ -88,7 +93,7 @@ def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: li
         return StagedSlice(model, head.version, consumed) if pulled and consumed.watermark != remembered(head) else None
     uri = lakehouse.scratch(model.name)
     if missing:
-        _write_drops(lakehouse, model, source, zone, missing, uri)
+        write_drops(lakehouse, model, source, zone, missing, uri)
     for start in range(0, rows.num_rows if rows else 0, _CHUNK):
         assert rows
         frame = from_arrow(lakehouse.spark, rows.slice(start, _CHUNK))
@@ -98,7 +103,8 @@ def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: li
     return slice_
 
 
-def _write_drops(lakehouse: Lakehouse, model: Contract, source: str, zone: LandingZone, missing: list[Drop], uri: str) -> None:
+def write_drops(lakehouse: Lakehouse, model: Contract, source: str, zone: LandingZone, missing: list[Drop], uri: str) -> None:
+    """Write the rows of those drops, as bronze takes them in, into a folder of its own."""
     # The paths travel and the workers open the files. The engine's own binaryFile source leaves out empty files, takes brackets in a name
     # for a pattern, and on Sail 0.7.2 reads the files at which its list is cut into equal parts twice.
     names = pa.table({"path": [d.path for d in missing]})
@@ -143,7 +149,7 @@ def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) ->
                 day = drop.batch_date
             if day is not None:
                 found.append(Entry(drop.path, sequences.get(drop.path, 0) + 1, drop.content_hash, day, LANDED, source))
-    return _journal_slice(lakehouse, found) if found else None
+    return journal_slice(lakehouse, found) if found else None
 
 
 def _is_empty(zone: LandingZone, drop: Drop) -> bool:
@@ -152,7 +158,8 @@ def _is_empty(zone: LandingZone, drop: Drop) -> bool:
     return hashlib.sha256(content).hexdigest() == drop.content_hash and parse_drop(drop.source, content).num_rows == 0
 
 
-def _journal_slice(lakehouse: Lakehouse, found: list[Entry]) -> StagedSlice:
+def journal_slice(lakehouse: Lakehouse, found: list[Entry]) -> StagedSlice:
+    """Stage entries of the journal."""
     model = contract(JOURNAL)
     head = lakehouse.head(model)
     rows = [{**vars(e), OPERATION: "I"} for e in sorted(found)]
@@ -160,10 +167,45 @@ def _journal_slice(lakehouse: Lakehouse, found: list[Entry]) -> StagedSlice:
     schema = pa.schema([*(pa.field(f.name, f.type) for f in model.arrow_schema), pa.field(OPERATION, pa.string())])
     # The engine writes it, for the staging folder may lie where this process writes no file.
     from_arrow(lakehouse.spark, pa.Table.from_pylist(rows, schema=schema)).write.parquet(uri)
-    bronze = {f"bronze.{t}": h for t in SOURCES.values() if (h := lakehouse.store.head(f"bronze.{t}"))}
-    return StagedSlice(
-        model, head.version, lakehouse.reading(model, "", bronze), uri=uri, counts={"I": len(rows)}, metadata={"entries": len(rows)}
-    )
+    return StagedSlice(model, head.version, read_bronze(lakehouse), uri=uri, counts={"I": len(rows)}, metadata={"entries": len(rows)})
+
+
+def read_bronze(lakehouse: Lakehouse, whole: str = "") -> Consumed:
+    """What the journal records of the tables of bronze, as they are now. One that is damaged or behind keeps what was recorded of it, so that it stays
+    known; `whole` is the table that has just been made whole again."""
+    journal = lakehouse.store.head(JOURNAL)
+    was = journal.consumed if journal and journal.consumed else Consumed()
+    bronze, kept = {}, set()
+    for name in (f"bronze.{table}" for table in SOURCES.values()):
+        try:
+            if name != whole:
+                lakehouse.refuse_short(name)
+            if head := lakehouse.store.head(name):
+                bronze[name] = head
+        except DamagedTableError:
+            kept.add(name)
+    read = lakehouse.reading(contract(JOURNAL), "", bronze)
+    upstreams = {**read.upstreams, **{n: v for n, v in was.upstreams.items() if n in kept}}
+    return replace(read, upstreams=upstreams, ids={**read.ids, **{n: i for n, i in was.ids.items() if n in kept}})
+
+
+def unjournaled_paths(lakehouse: Lakehouse, journal: Iterable[Entry]) -> list[str]:
+    """The drops that count by their account in `silver.intake` and of which the journal says nothing: it lacks entries that it had."""
+    if not lakehouse.store.exists(INTAKE):
+        return []
+    known = {e.path for e in journal}
+    try:
+        rows = lakehouse.store.read(INTAKE, columns=["path", "standing"]).to_pylist()
+    except DamagedTableError:
+        return []  # it says nothing then, and is named where it is made
+    return sorted({r["path"] for r in rows if r["standing"] in COUNTING and r["path"] not in known})
+
+
+def refuse_short_journal(lakehouse: Lakehouse, journal: Iterable[Entry]) -> None:
+    """Raise `DamagedTableError` where the journal lacks entries of drops that count."""
+    if lacking := unjournaled_paths(lakehouse, journal):
+        what = f"lacks the entries of {len(lacking)} drops that {INTAKE} counts, such as {lacking[0]}"
+        raise DamagedTableError([Finding(JOURNAL, "_delta_log", what, f"the rows of {len(lacking)} drops")])
 
 
 def withdraw(lakehouse: Lakehouse, path: str) -> Entry:
@@ -186,7 +228,7 @@ def acknowledge(lakehouse: Lakehouse, path: str) -> Entry:
     if last.content in acknowledged(of_path):
         raise LakehouseError(f"{path} is already acknowledged; there is nothing to do.")
     entry = replace(last, sequence=max(e.sequence for e in of_path) + 1, state=ACKNOWLEDGED)
-    lakehouse.publish(_journal_slice(lakehouse, [entry]))
+    lakehouse.publish(journal_slice(lakehouse, [entry]))
     return entry
 
 
@@ -198,7 +240,7 @@ def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:
     if is_withdrawn(of_path) == (state == WITHDRAWN):
         raise LakehouseError(f"{path} is {'already withdrawn' if state == WITHDRAWN else 'not withdrawn'}; there is nothing to do.")
     entry = Entry(path, max(e.sequence for e in of_path) + 1, last.content_hash, last.batch_date, state, last.source)
-    lakehouse.publish(_journal_slice(lakehouse, [entry]))
+    lakehouse.publish(journal_slice(lakehouse, [entry]))
     return entry
 
 
@@ -215,10 +257,11 @@ def _held(lakehouse: Lakehouse, name: str, drops: list[Drop]) -> list[tuple[str,
     head = lakehouse.store.head(name)
     if not drops or head is None or head.data_version == 0:
         return []
-    frame = lakehouse.store.frame(lakehouse.spark, name, head.version)
     days = {date_in(d.path) for d in drops}
-    if None not in days:
-        frame = frame.where(f"batch_date IN ({', '.join(f'DATE {str(day)!r}' for day in sorted(filter(None, days)))})")
+    dated = sorted(filter(None, days)) if None not in days else []
+    frame = lakehouse.store.frame(lakehouse.spark, name, head.version, Span("batch_date", dated[0], dated[-1]) if dated else None)
+    if dated:
+        frame = frame.where(f"batch_date IN ({', '.join(f'DATE {str(day)!r}' for day in dated)})")
     paths = lakehouse.spark.createDataFrame(pa.table({"path": [d.path for d in drops]}))
     rows = frame.join(paths, ["path"], "left_semi").select("path", "content_hash", "batch_date").distinct().collect()
     return [(r[0], r[1], r[2]) for r in rows]

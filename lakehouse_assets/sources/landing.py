@@ -167,15 +167,19 @@ class LandingZone:
 
     def _load_cache(self) -> dict[str, list]:
         try:
-            content = json.loads(self.cache.read_text())
-        except (OSError, ValueError):
-            return {}  # a lost or torn cache only costs hashing again
-        return content.get(str(self.root), {}) if isinstance(content, dict) else {}
+            written = json.loads(self.cache.read_text())
+            if hashlib.sha256(written["said"].encode()).hexdigest() != written["sum"]:
+                return {}
+            return json.loads(written["said"]).get(str(self.root), {})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}  # a cache that is lost, torn or another's only costs hashing again
 
     def _save_cache(self, seen: dict[str, list]) -> None:
         self.cache.parent.mkdir(parents=True, exist_ok=True)
         torn = self.cache.with_suffix(f".{datetime.now().timestamp()}.tmp")
-        torn.write_text(json.dumps({str(self.root): seen}))
+        said = json.dumps({str(self.root): seen})
+        # With its sum: a hash in which a bit has turned over would be the hash of a drop that has never been.
+        torn.write_text(json.dumps({"sum": hashlib.sha256(said.encode()).hexdigest(), "said": said}))
         torn.replace(self.cache)
 
 

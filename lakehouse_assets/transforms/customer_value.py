@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
+
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_assets.transforms.frames import Inputs, Recomputed, exact_sum, keys_of
@@ -11,15 +14,17 @@ _SALE, _RETURN = "line_type = 'sale'", "line_type = 'return'"
 
 def customer_months(inputs: Inputs) -> Recomputed:
     """What known customers did in the touched months. An invoice counts on each day it spans."""
-    lines = inputs.snapshots["gold.sales_lines"].where("customer_id IS NOT NULL").withColumnRenamed("invoice_month", "month")
-    target = inputs.target
     changes = inputs.changes["gold.sales_lines"]
-    if changes is not None:
-        touched = keys_of([changes.where("customer_id IS NOT NULL").withColumnRenamed("invoice_month", "month")], "customer_id", "month")
+    if changes is None:
+        lines, target = _known(inputs.snapshots["gold.sales_lines"]), inputs.target
+    else:
+        touched = keys_of([_known(changes)], "customer_id", "month")
         months = [r[0] for r in touched.select("month").distinct().collect()]
         within = f"month IN ({', '.join(f'DATE {str(m)!r}' for m in months)})" if months else "false"
+        span = (min(months, default=date.max), max(months, default=date.min))
+        lines = _known(inputs.snapshots.part("gold.sales_lines", "invoice_month", *span))
         lines = lines.where(within).join(touched, ["customer_id", "month"], "left_semi")
-        target = target.where(within).join(touched, ["customer_id", "month"], "left_semi")
+        target = inputs.target_part("month", *span).where(within).join(touched, ["customer_id", "month"], "left_semi")
     sums = lines.groupBy("customer_id", "month").agg(
         F.expr(f"min(CASE WHEN {_SALE} THEN invoice_date END)").alias("first_sale_date"),
         F.expr(f"max(CASE WHEN {_SALE} THEN invoice_date END)").alias("last_sale_date"),
@@ -43,7 +48,12 @@ def customer_months(inputs: Inputs) -> Recomputed:
         "sale_lines",
         "return_lines",
     )
-    return Recomputed(rows, target.select(*inputs.target.columns))
+    return Recomputed(rows, target.select(*inputs.columns))
+
+
+def _known(lines: DataFrame) -> DataFrame:
+    """The lines of known customers, with their month."""
+    return lines.where("customer_id IS NOT NULL").withColumnRenamed("invoice_month", "month")
 
 
 def customer_value(inputs: Inputs) -> Recomputed:
@@ -72,7 +82,7 @@ def customer_value(inputs: Inputs) -> Recomputed:
         "CAST(_returns AS DECIMAL(18,3)) AS returns",
         "CAST(_gross + _returns AS DECIMAL(18,3)) AS net_sales",
     )
-    return Recomputed(rows, target.select(*inputs.target.columns))
+    return Recomputed(rows, target.select(*inputs.columns))
 
 
 def cohort_retention(inputs: Inputs) -> Recomputed:

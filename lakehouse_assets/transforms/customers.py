@@ -86,7 +86,7 @@ def _keyed_hash(column: str, key: str) -> F.Column:  # type: ignore[name-defined
 
 def dim_customers(inputs: Inputs) -> Recomputed:
     """The living customers, without what only matters to the merge."""
-    living = inputs.snapshots["silver.customers"].where("NOT is_deleted").select(*inputs.target.columns)
+    living = inputs.snapshots["silver.customers"].where("NOT is_deleted").select(*inputs.columns)
     if inputs.everything:
         return Recomputed(living, inputs.target)
     touched = keys_of([c for c in inputs.changes.values() if c is not None], *KEY)

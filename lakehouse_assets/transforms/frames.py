@@ -6,10 +6,11 @@ of the difference (insert, update, delete, publish) is not its business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import reduce
+from functools import cached_property, reduce
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -19,17 +20,52 @@ CAME, WENT = "insert", "delete"
 FOREVER = date(9999, 12, 31)
 
 
+class Snapshots(Mapping[str, DataFrame]):
+    """Tables as they are now, by name. All files of one are proven when it is asked for; with `part` those that may hold the rows asked for.
+
+    read: gives the rows of a table, all of them or those whose column lies between two values, both included.
+    """
+
+    def __init__(self, names: Iterable[str], read: Callable[[str, tuple[str, Any, Any] | None], DataFrame]):
+        self._names, self._read = tuple(names), read
+
+    def __getitem__(self, name: str) -> DataFrame:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def part(self, name: str, column: str, least: Any, greatest: Any) -> DataFrame:
+        """The rows of a table whose `column` lies between two values, both included."""
+        return self._read(name, (column, least, greatest))
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What a transform may look at.
 
-    snapshots: each upstream table as it is now. changes: the rows of each upstream that differ from what the table last consumed (column
-    `_change`: insert or delete), None where everything counts as changed. target: the table as it is now.
+    snapshots: each upstream table and the table itself as they are now. changes: the rows of each upstream that differ from what the table last consumed
+    (column `_change`: insert or delete), None where everything counts as changed. name, columns: of the table itself.
     """
 
-    snapshots: Mapping[str, DataFrame]
+    snapshots: Snapshots
     changes: Mapping[str, DataFrame | None]
-    target: DataFrame
+    name: str
+    columns: Sequence[str]
+
+    @cached_property
+    def target(self) -> DataFrame:
+        """The table as it is now."""
+        return self.snapshots[self.name]
+
+    def target_part(self, column: str, least: Any, greatest: Any) -> DataFrame:
+        """Its rows whose `column` lies between two values, both included."""
+        return self.snapshots.part(self.name, column, least, greatest)
 
     @property
     def everything(self) -> bool:
@@ -64,6 +100,11 @@ class Days:
             else:
                 merged.append((start, end))
         return cls(tuple(merged))
+
+    @property
+    def span(self) -> tuple[date, date]:
+        """The first and the last day of the scope; the last before the first where it is empty."""
+        return (self.intervals[0][0], self.intervals[-1][1] - timedelta(days=1)) if self.intervals else (date.max, date.min)
 
     def where(self, day: str, month: str | None = None) -> str:
         """A predicate on the column `day`; `month` is the column with the first day of its month, which prunes partitions."""

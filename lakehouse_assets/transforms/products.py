@@ -13,16 +13,16 @@ def products(inputs: Inputs) -> Recomputed:
     The description of a day is the most frequent among its sale lines, then the least text. A version begins where it differs from the
     day before it that has one. Versions first seen before the first touched day of a product still stand; lines are read from that day on.
     """
-    lines = inputs.snapshots["silver.order_lines"]
     changes = inputs.changes["silver.order_lines"]
     if changes is None:
-        return Recomputed(_versions(_day_descriptions(lines)), inputs.target)
+        return Recomputed(_versions(_day_descriptions(inputs.snapshots["silver.order_lines"])), inputs.target)
     changes = changes.where("line_type = 'sale'")
     since = changes.groupBy("product_code").agg({"invoice_date": "min"}).withColumnRenamed("min(invoice_date)", "since")
     days = days_of(changes)
     if not days:
         return Recomputed(inputs.target.limit(0), inputs.target.limit(0))
     reach = Days.of([], [(min(days), FOREVER)])
+    lines = inputs.snapshots.part("silver.order_lines", "invoice_date", *reach.span)
     recent = lines.where(reach.where("invoice_date", "invoice_month")).join(since, "product_code").where("invoice_date >= since")
     replaced = inputs.target.join(keys_of([changes], "product_code"), "product_code", "left_semi")
     standing = (
@@ -30,7 +30,7 @@ def products(inputs: Inputs) -> Recomputed:
         .where("first_seen_on < since")
         .selectExpr("product_code", "first_seen_on AS invoice_date", "description")
     )
-    return Recomputed(_versions(_day_descriptions(recent).unionByName(standing)), replaced.select(*inputs.target.columns))
+    return Recomputed(_versions(_day_descriptions(recent).unionByName(standing)), replaced.select(*inputs.columns))
 
 
 def _day_descriptions(lines: DataFrame) -> DataFrame:
@@ -65,7 +65,7 @@ def _versions(days: DataFrame) -> DataFrame:
 
 def dim_products(inputs: Inputs) -> Recomputed:
     """The dimension as it is served: the silver table's versions."""
-    versions = inputs.snapshots["silver.products"].select(*inputs.target.columns)
+    versions = inputs.snapshots["silver.products"].select(*inputs.columns)
     if inputs.everything:
         return Recomputed(versions, inputs.target)
     touched = keys_of([c for c in inputs.changes.values() if c is not None], "product_code")

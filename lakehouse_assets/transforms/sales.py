@@ -16,17 +16,20 @@ def sales_lines(inputs: Inputs) -> Recomputed:
 
     A rate touches the days from its own up to the next rate's.
     """
-    lines, rates = inputs.snapshots["silver.order_lines"], inputs.snapshots["silver.fx_rates"].where("currency = 'GBP'")
-    target = inputs.target
+    rates = inputs.snapshots["silver.fx_rates"].where("currency = 'GBP'")
     known = sorted((r["rate_date"], r["rate"]) for r in rates.select("rate_date", "rate").collect())
     line_changes, rate_changes = inputs.changes["silver.order_lines"], inputs.changes["silver.fx_rates"]
     if line_changes is not None and rate_changes is not None:
         moved = days_of(rate_changes.where("currency = 'GBP'"), "rate_date")
         borders = sorted({d for d, _ in known} | set(moved))
         windows = [(d, next((b for b in borders if b > d), _FAR)) for d in moved]
-        scope = Days.of(days_of(line_changes), windows).where("invoice_date", "invoice_month")
-        lines, target = lines.where(scope), target.where(scope)
-    return Recomputed(_in_euro(lines, known).select(*inputs.target.columns), target)
+        days = Days.of(days_of(line_changes), windows)
+        scope = days.where("invoice_date", "invoice_month")
+        lines = inputs.snapshots.part("silver.order_lines", "invoice_date", *days.span).where(scope)
+        target = inputs.target_part("invoice_date", *days.span).where(scope)
+    else:
+        lines, target = inputs.snapshots["silver.order_lines"], inputs.target
+    return Recomputed(_in_euro(lines, known).select(*inputs.columns), target)
 
 
 def _in_euro(lines: DataFrame, rates: list[tuple[date, object]]) -> DataFrame:
@@ -70,13 +73,12 @@ _SALE, _RETURN = "line_type = 'sale'", "line_type = 'return'"
 
 
 def _touched(inputs: Inputs, month: str | None) -> tuple[DataFrame, DataFrame]:
-    lines, target = inputs.snapshots["gold.sales_lines"], inputs.target
     changes = inputs.changes["gold.sales_lines"]
-    if changes is not None:
-        days = Days.of(days_of(changes))
-        lines = lines.where(days.where("invoice_date", "invoice_month"))
-        target = target.where(days.where("invoice_date", month))
-    return lines, target
+    if changes is None:
+        return inputs.snapshots["gold.sales_lines"], inputs.target
+    days = Days.of(days_of(changes))
+    lines = inputs.snapshots.part("gold.sales_lines", "invoice_date", *days.span).where(days.where("invoice_date", "invoice_month"))
+    return lines, inputs.target_part("invoice_date", *days.span).where(days.where("invoice_date", month))
 
 
 def daily_sales(inputs: Inputs) -> Recomputed:

@@ -112,7 +112,8 @@ def ensure_running(home: Path, idle_seconds: int = 1800) -> AccountAddress:
         if attempts > START_ATTEMPTS or time.monotonic() > deadline:
             raise LakehouseError(
                 f"The embedded Snowflake account under {directory} does not start{_last_words(directory)}: "
-                f"read {directory / 'server.log'}, run `lakehouse down`, then try again."
+                f"read {directory / 'server.log'}, run `lakehouse down`, then try again; where a database file is broken, move {directory} away and run "
+                "`lakehouse run`, which hands everything off again from the Delta tables."
             )
         time.sleep(0.02)
 
@@ -181,9 +182,11 @@ def read_address(directory: Path) -> AccountAddress | None:
     """The address in the state file of an account directory, whether or not the server still runs."""
     try:
         state = json.loads((directory / "server.json").read_text())
-        return AccountAddress(host=state["host"], port=state["port"], pid=state["pid"], secret=account_secret(directory))
-    except (FileNotFoundError, ValueError, KeyError):
-        return None  # absent, or being replaced: the caller looks again
+        address = AccountAddress(host=state["host"], port=state["port"], pid=state["pid"], secret=account_secret(directory))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # absent, being replaced or broken: the caller looks again, and a server that starts writes it anew
+    right = address.host == HOST and isinstance(address.port, int) and 0 < address.port < 65536 and isinstance(address.pid, int)
+    return address if right else None
 
 
 def account_secret(directory: Path) -> str:
@@ -213,7 +216,7 @@ def _server_process(directory: Path) -> psutil.Process | None:
         state = json.loads((directory / "server.json").read_text())
         process = psutil.Process(state["pid"])
         return process if abs(process.create_time() - state["started"]) < 1 else None
-    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, psutil.NoSuchProcess):
         return None
 
 
