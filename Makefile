@@ -1,5 +1,6 @@
 # Two commands on a fresh machine: `make run` and `make test`. Needs Python 3.11 to 3.13 and make; everything else is installed into .venv.
 PYTHON ?= python3
+PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
@@ -11,6 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 setup: $(VENV)/.installed .env
 
 $(VENV)/.installed: pyproject.toml constraints.txt setup.py
+	@echo "Installing into $(VENV): one to three minutes on a first run, for some 200 packages are brought from PyPI …"
 ifdef UV
 	test -x $(BIN)/python || uv venv --python $(PYTHON) $(VENV)
 	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres]'
@@ -45,7 +47,7 @@ lint: setup
 	$(BIN)/pyright
 
 ui: setup
-	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -w workspace.yaml -p 3000
+	$(BIN)/lakehouse ui --port $(PORT)
 
 # What tests need beside Python: Java for Apache Spark, PostgreSQL for the team's instance and the customers' database, Chromium for the UI. Installed by
 # Debian and its kin, for root; elsewhere the tests that lack it are skipped, with that reason.

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
@@ -251,13 +252,18 @@ def _rejected(found: Pending) -> list[str]:
 def _runner(settings: Settings, instance: Any, console: Console, first: date | None, last: date | None, select: list[str] | None) -> Runner:
     from lakehouse_assets.automation.runner import Runner
     from lakehouse_assets.definitions import build_definitions, graph, resources
+    from lakehouse_assets.resources.handoff import served
+
+    total, done = len(select) if select else len(graph(settings)) + len(served()), 0
 
     def observe(step: Any) -> None:
+        nonlocal done
         if step.kind in _MARKS:
             for key in step.asset_keys[:1]:
+                done = done % total + 1
                 seconds = f"{step.seconds:6.2f} s" if step.seconds is not None else step.kind
                 mark, style = _MARKS[step.kind]
-                say(console, f"{'.'.join(key.path):32} {seconds}", f"  {mark}", style)
+                say(console, f"{done:2} of {total} {'.'.join(key.path):32} {seconds}", f"  {mark}", style)
 
     built = resources(settings)
     return Runner(
@@ -661,7 +667,7 @@ def verify(
             for slice_ in result.slices:
                 print(f"  slice {slice_.slice}: {slice_.snowflake} in Snowflake, {slice_.ledger} in the ledger")
             for row in result.row_differences:
-                print(f"  {row.kind} {dict(row.key)} {', '.join(row.columns)}")
+                print(f"  {printable(str(row))}")
             if not result.equal and repair:
                 repaired = open_handoff.repair(lakehouse.lakehouse.spark, served()[name], compared[name])
                 again = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
@@ -1111,14 +1117,58 @@ def account(
 
 
 @app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="The port, on this machine alone.")] = 3000, home: Home = None) -> None:
+    """Dagster's web server and daemon on 127.0.0.1, with the runs that the command made.
+
+    Example: `lakehouse ui --port 3001`
+    """
+    from lakehouse_assets.instance.local import environment_of_command
+
+    settings = _settings(makes_home=True, home=home)
+    os.environ.update({"LAKEHOUSE_HOME": str(settings.home), **environment_of_command(settings.home, os.environ)})
+    os.execv(
+        sys.executable, [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-m", "lakehouse_assets.definitions"]
+    )
+
+
+@app.command()
+def alerts(format: Annotated[str, typer.Option(help="table or json.")] = "table", home: Home = None) -> None:
+    """What is wrong now, as the sensor `watch` reports it. Exit 1 where anything is.
+
+    Example: `lakehouse alerts`
+    """
+    _one_of(format, ["table", "json"])
+    settings = _settings(home=home)
+    from lakehouse_assets.automation.alerts import open_alerts
+    from lakehouse_assets.definitions import build_definitions, watched
+
+    lakehouse, _ = _resources(settings)
+    with _instance(settings) as instance:
+        found = open_alerts(instance, lakehouse, *watched(build_definitions(settings)))
+    if format == "json":
+        print(json.dumps([{**asdict(a), "runbook": a.runbook} for a in found], indent=1, ensure_ascii=False))
+    elif found:
+        wide().print(table_of(["kind", "what is wrong", "what to do"], [[a.kind, a.summary, a.runbook] for a in found]))
+    else:
+        print("Nothing is wrong.")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command()
 def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, home: Home = None) -> None:
     """Delete local state: Dagster's storage, Delta tables, staged slices, the embedded account. Never objects of a real account.
 
     Example: `lakehouse reset --yes`
     """
+    from lakehouse_assets.instance.local import working_on
     from lakehouse_assets.resources.embedded_account import stop
 
     folder = _settings(home=home).home
+    if processes := working_on(folder):
+        raise LakehouseError(
+            f"Dagster works on {folder} (process {', '.join(map(str, processes))}); stop it first, for it would go on with files that are gone."
+        )
     if not yes and not typer.confirm(f"Delete everything below {folder}?"):
         raise typer.Exit(1)
     stop(folder)

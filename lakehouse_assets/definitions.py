@@ -150,6 +150,12 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     )
 
 
+def watched(definitions: dg.Definitions) -> tuple[list[dg.AssetKey], list[dg.AssetCheckKey]]:
+    """What the sensor `watch` looks at: the assets with a freshness policy, and the stand-alone checks."""
+    checks = [key for check in definitions.asset_checks or () for key in check.check_keys]
+    return [dg.AssetKey(["snowflake", table]) for table in served()], checks
+
+
 def server_settings() -> Settings:
     """The environment's, for Dagster's servers: they let a drop settle where nothing else is said, for nobody knows who is writing it."""
     settings = Settings()  # pyright: ignore[reportCallIssue] -- all fields have defaults

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     analytics_schema: str = Field("ANALYTICS", description="Snowflake schema of the served tables")
     ops_schema: str = Field("OPS", description="Snowflake schema of hand-off state and ledger")
     staging_schema: str = Field("STAGING", description="Snowflake schema of the stage and its views")
-    partitions_start: date = Field(date(2009, 11, 1), description="the first batch date")
+    partitions_start: date | None = Field(None, description="the first batch date; default: that of the first drop")
     timezone: str = Field("UTC", description="time zone in which an undated drop gets its batch date")
     customers_db: SecretStr | None = Field(
         None, description="a database whose customers are pulled beside the drops: postgresql://… or sqlite:///…; default: none"
@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     follow_links: bool = Field(False, description="take in drops that a link in the landing zone names and that lie outside it")
     checksum: bool = Field(False, description="hash every drop at every look, where neither sizes nor times of files can be trusted")
     drop_settle_seconds: float = Field(
-        0.0, ge=0, description="a drop younger than this is taken to be still written; 5 for Dagster's servers"
+        0.0, ge=0, description="a drop younger than this is treated as incomplete; 5 for Dagster's servers"
     )
     retry_seconds: float = Field(
         60.0, ge=0, description="how long the landing sensor waits after a failed run; 5 and 30 times that after several"

@@ -25,6 +25,8 @@ from lakehouse_assets.automation.inflight import only_refused, span, step_failur
 from lakehouse_assets.automation.jobs import LOAD_ALL
 from lakehouse_assets.automation.sensor import SENSOR, Memory, cursor_object
 from lakehouse_assets.automation.sinks import Alert, AlertSink, Kind
+from lakehouse_assets.contracts import CONTRACTS
+from lakehouse_assets.delta.check import check
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
 from lakehouse_assets.instance.sweep import sweep_dead_runs
 from lakehouse_assets.quality.audit import remedy
@@ -114,6 +116,13 @@ def rejected_drops(lakehouse: LakehouseResource) -> list[Alert]:
     ]
 
 
+def damaged_tables(lakehouse: LakehouseResource) -> list[Alert]:
+    """Tables whose log or files are not what was committed, as far as that shows without reading a file."""
+    store = lakehouse.lakehouse.store
+    findings = [f for name in CONTRACTS for f in check(store, name, lakehouse.readers.get(name, ())).findings]
+    return [Alert(f"table_damaged:{f.table}:{f.file}", "table_damaged", f"{f.sentence()}.", time.time()) for f in findings]
+
+
 def unavailable_sources(lakehouse: LakehouseResource) -> list[Alert]:
     """The customers' database, where it cannot be read."""
     database = lakehouse.customers
@@ -194,6 +203,29 @@ def told_before(cursor: str | None, complain: Callable[[str], object]) -> dict[s
     return told if usable else {}
 
 
+def _places(
+    instance: dg.DagsterInstance, lakehouse: LakehouseResource, fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey]
+) -> dict[str, Callable[[], Sequence[Alert]]]:
+    """Where it is looked: kinds of alerts, joined by commas → what is wrong there."""
+    return {
+        "run_failed": lambda: failed_runs(instance, lambda: waiting_days(lakehouse)),
+        "account_unreachable,given_up": lambda: sensor_troubles(instance),
+        "drop_refused,drop_unreadable,drop_not_taken_in": lambda: rejected_drops(lakehouse),
+        "source_unavailable": lambda: unavailable_sources(lakehouse),
+        "table_damaged": lambda: damaged_tables(lakehouse),
+        "reconciliation_mismatch,check_failed": lambda: failed_checks(instance, checks),
+        "not_fresh": lambda: not_fresh(instance, fresh),
+    }
+
+
+def open_alerts(
+    instance: dg.DagsterInstance, lakehouse: LakehouseResource, fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey]
+) -> list[Alert]:
+    """All that is wrong now, by kind. fresh, checks: as of `watch_sensor`."""
+    found = look(_places(instance, lakehouse, fresh, checks), {}, lambda _: None)
+    return sorted(found.values(), key=lambda a: (a.kind, a.key))
+
+
 def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
     """The watch. fresh: assets with a freshness policy; checks: the stand-alone checks."""
 
@@ -210,18 +242,7 @@ def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey
         instance = context.instance
         sweep_dead_runs(instance)
         told = told_before(context.cursor, context.log.warning)
-        troubles = look(
-            {
-                "run_failed": lambda: failed_runs(instance, lambda: waiting_days(lakehouse)),
-                "account_unreachable,given_up": lambda: sensor_troubles(instance),
-                "drop_refused,drop_unreadable,drop_not_taken_in": lambda: rejected_drops(lakehouse),
-                "source_unavailable": lambda: unavailable_sources(lakehouse),
-                "reconciliation_mismatch,check_failed": lambda: failed_checks(instance, checks),
-                "not_fresh": lambda: not_fresh(instance, fresh),
-            },
-            told,
-            context.log.error,
-        )
+        troubles = look(_places(instance, lakehouse, fresh, checks), told, context.log.error)
         began = [alert for key, alert in troubles.items() if key not in told]
         over = [alert for key, alert in told.items() if key not in troubles]
         if began or over:

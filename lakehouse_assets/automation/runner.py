@@ -200,4 +200,5 @@ class Runner:
             if DamagedTableError.__name__ in step.message:
                 self.damaged[step.step_key] = step.message.partition(": ")[2]
             elif not (step.step_key.startswith("silver__") and "AssetCheckFailedError" in step.message):
-                raise LakehouseError(f"Step {step.step_key} of run {result.run_id} failed: {step.message}")
+                said = step.message.removeprefix("lakehouse_assets.errors.LakehouseError: ").rstrip(".")
+                raise LakehouseError(f"Step {step.step_key} of run {result.run_id} failed: {said}; -v shows where.")

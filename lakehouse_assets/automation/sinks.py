@@ -19,6 +19,7 @@ import dagster as dg
 from pydantic import Field
 
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.settings import PROJECT, Settings
 
 _SHOWN = 20
 """So many troubles are told one by one in the text of a message."""
@@ -32,6 +33,7 @@ Kind = Literal[
     "drop_unreadable",
     "drop_not_taken_in",
     "source_unavailable",
+    "table_damaged",
     "reconciliation_mismatch",
     "check_failed",
     "not_fresh",
@@ -51,8 +53,13 @@ class Alert:
 
     @property
     def runbook(self) -> str:
-        """Where it is written what this means and what to do."""
-        return f"docs/operations.md#{self.kind.replace('_', '-')}"
+        """Where it is written what this means and what to do: in the repository that LAKEHOUSE_CODE_URL names, in this checkout, or, of an installed
+        package, the name of the page."""
+        page, section = "docs/operations.md", self.kind.replace("_", "-")
+        base = Settings.model_validate({}).code_url
+        file = PROJECT / page
+        place = f"{base.rstrip('/')}/{page}" if base else file.as_uri() if file.exists() else page
+        return f"{place}#{section}"
 
 
 def text(began: Sequence[Alert], over: Sequence[Alert]) -> str:

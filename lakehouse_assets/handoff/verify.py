@@ -6,7 +6,7 @@ Does not belong here: mending it (`handoff.Handoff.repair`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -28,6 +28,13 @@ LOOKS = 5
 """How often a table is looked at, where hand-offs publish meanwhile."""
 
 
+MASK = "•••"
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
 @dataclass(frozen=True)
 class SliceDifference:
     """A slice that is not the same everywhere. `snapshot` is None where the snapshot cannot be read any more."""
@@ -40,11 +47,21 @@ class SliceDifference:
 
 @dataclass(frozen=True)
 class RowDifference:
-    """A row that differs: `missing` in Snowflake, `foreign` to the snapshot, `changed` in `columns`, or there more or less `often`."""
+    """A row that differs: `missing` in Snowflake, `foreign` to the snapshot, `changed` in `columns`, or there more or less `often`.
+
+    values: of each such column the value in the snapshot and the one in Snowflake; personal data masked.
+    """
 
     kind: Literal["missing", "foreign", "changed", "often"]
     key: Mapping[str, Any]
     columns: tuple[str, ...] = ()
+    values: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The row in a line: its key, and of each column the value in the snapshot and the one in Snowflake."""
+        key = ", ".join(f"{name} {_shown(value)}" for name, value in self.key.items())
+        values = "; ".join(f"{name} is {_shown(there)}, not {_shown(here)}" for name, (here, there) in self.values.items())
+        return f"{self.kind}: {key}{f': {values}' if values else ''}"
 
 
 @dataclass(frozen=True)
@@ -203,5 +220,6 @@ def compare_rows(contract: Contract, held: pa.Table, arrived: pa.Table, limit: i
             kind, changed = "foreign", ()
         else:
             kind = "changed" if row["_n"] == row["_n_arrived"] else "often"
-        differences.append(RowDifference(kind, {k: row[k] for k in key}, changed))
+        shown = {c: (MASK, MASK) if contract.column(c).personal else (row[c], row[f"{c}_arrived"]) for c in changed}
+        differences.append(RowDifference(kind, {k: row[k] for k in key}, changed, shown))
     return tuple(differences)

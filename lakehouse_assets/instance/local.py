@@ -1,7 +1,7 @@
 """The one Dagster instance of this machine, and the `.env` by which Dagster's own commands find it.
 
 What belongs here: writing these two files, and which instance a command is on. What does not: what the instance is made of, which stands in
-`deploy/dagster.local.yaml`, and reading settings, which `settings.py` does.
+`dagster.local.yaml`, and reading settings, which `settings.py` does.
 
 As a command, for `make`: `python -m lakehouse_assets.instance.local`, which takes LAKEHOUSE_HOME from the environment or from `.env`, as every other command does.
 """
@@ -19,6 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 from dotenv import dotenv_values
 
 from lakehouse_assets.errors import LakehouseError
@@ -26,7 +27,7 @@ from lakehouse_assets.paths import plain
 from lakehouse_assets.private import open_home
 from lakehouse_assets.settings import Settings
 
-TEMPLATE = Path(__file__).parents[2] / "deploy" / "dagster.local.yaml"
+TEMPLATE = Path(__file__).with_name("dagster.local.yaml")
 
 # Larger batches gain nothing measurable and hold the events of a step in memory for longer.
 EVENT_BATCH_SIZE = 1000
@@ -37,7 +38,7 @@ _BLOCK = re.compile(f"^{re.escape(_BEGIN)}$.*?^{re.escape(_END)}$\n?", re.MULTIL
 
 
 def ensure_instance(home: Path) -> Path:
-    """Write `<home>/dagster/dagster.yaml` from `deploy/dagster.local.yaml`, unless it says that already, and return the folder: the DAGSTER_HOME of this machine.
+    """Write `<home>/dagster/dagster.yaml` from `dagster.local.yaml`, unless it says that already, and return the folder: the DAGSTER_HOME of this machine.
 
     Any number of processes may do so at once, and it is cheap enough for every start.
 
@@ -70,6 +71,17 @@ def environment_of_command(home: Path, given: Mapping[str, str], env_file: Path 
     if named and named != _written_by_make(env_file).get("DAGSTER_HOME"):
         return {"DAGSTER_EVENT_BATCH_SIZE": given.get("DAGSTER_EVENT_BATCH_SIZE") or str(EVENT_BATCH_SIZE)}
     return environment(ensure_instance(home))
+
+
+def working_on(home: Path) -> list[int]:
+    """The process ids of Dagster's servers that work on a home, as far as this user may see."""
+    instance, found = os.path.realpath(plain(home) / "dagster"), []
+    for process in psutil.process_iter(["pid", "cmdline", "environ"]):
+        seen = process.info
+        named = (seen["environ"] or {}).get("DAGSTER_HOME")
+        if named and os.path.realpath(named) == instance and any("dagster" in word for word in seen["cmdline"] or ()):
+            found.append(seen["pid"])
+    return [pid for pid in sorted(found) if pid != os.getpid()]
 
 
 def refuse_broken_storage(instance: Path) -> None:

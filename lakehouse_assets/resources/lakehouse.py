@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import DeltaStore
+from lakehouse_assets.partitions import first_day
 from lakehouse_assets.paths import plain
 from lakehouse_assets.private import open_home
 from lakehouse_assets.resources.spark import SparkEngine, refuse_url
@@ -57,7 +58,7 @@ class LakehouseResource(dg.ConfigurableResource):
             staging=settings.staging_root,
             landing=str(settings.landing),
             timezone=settings.timezone,
-            partitions_start=settings.partitions_start.isoformat(),
+            partitions_start=first_day(settings).isoformat(),
             home=str(settings.home),
             settle_seconds=settings.drop_settle_seconds,
             follow_links=settings.follow_links,

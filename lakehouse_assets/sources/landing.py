@@ -104,7 +104,7 @@ class LandingZone:
                 batch_date = self.batch_date(path)
                 if batch_date < self.partitions_start:
                     refused[path] = (
-                        f"{path} is dated {batch_date}, before the first partition {self.partitions_start}; set LAKEHOUSE_PARTITIONS_START or rename it."
+                        f"{path} is dated {batch_date}, before the first partition {self.partitions_start}; rename it, or set LAKEHOUSE_PARTITIONS_START and reload the code location."
                     )
                 elif batch_date > self.today():
                     refused[path] = f"{path} is dated {batch_date}, in the future; rename it or wait for that day."

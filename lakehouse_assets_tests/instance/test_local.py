@@ -59,7 +59,7 @@ def test_the_instance_retries_lost_runs_only_and_keeps_a_place_beside_a_backfill
 
 def test_both_deployments_agree_on_limits_and_retries():
     """Otherwise what has been tried on a laptop would behave differently for the team."""
-    one, team = (yaml.safe_load((ROOT / "deploy" / f"dagster.{name}.yaml").read_text()) for name in ("local", "team"))
+    one, team = (yaml.safe_load(file.read_text()) for file in (local.TEMPLATE, ROOT / "deploy" / "dagster.team.yaml"))
     for section in ("run_retries", "run_monitoring", "sensors", "schedules", "backfills", "retention", "telemetry"):
         assert one[section] == team[section], section
     assert one["concurrency"]["runs"]["tag_concurrency_limits"] == team["concurrency"]["runs"]["tag_concurrency_limits"]

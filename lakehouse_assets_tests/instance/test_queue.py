@@ -12,6 +12,7 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from lakehouse_assets.automation.sensor import Work
+from lakehouse_assets.instance.local import TEMPLATE
 from lakehouse_assets.instance.runs import job_origin
 from lakehouse_assets_tests.instance import toy
 from lakehouse_assets_tests.instance.conftest import ROOT, TOY
@@ -24,7 +25,7 @@ class Queue:
     """Runs by the names that a test gives them, and the daemon that takes them out of the queue."""
 
     def __init__(self, deployment: str, folder: Path):
-        said = yaml.safe_load((ROOT / "deploy" / f"dagster.{deployment}.yaml").read_text())
+        said = yaml.safe_load((TEMPLATE if deployment == "local" else ROOT / "deploy" / f"dagster.{deployment}.yaml").read_text())
         self.places = said["concurrency"]["runs"]["max_concurrent_runs"]
         launcher = {"module": "dagster._core.test_utils", "class": "MockedRunLauncher"}
         config = {"concurrency": said["concurrency"], "telemetry": said["telemetry"], "run_launcher": launcher}

@@ -24,7 +24,7 @@ READER = "SELECT invoice_date, country, gross_sales, net_sales + 0.0000 AS net_s
 
 def edited(folder: Path, *changes: tuple[str, str, str]) -> dict[str, str]:
     """The environment of a command on a copy of the application in which a text of a file stands in another's place."""
-    for name in ("lakehouse_assets", "deploy"):
+    for name in ("lakehouse_assets",):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for file, before, after in changes:
         text = (folder / file).read_text()

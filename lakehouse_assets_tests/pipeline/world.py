@@ -51,6 +51,8 @@ class World:
             "LAKEHOUSE_TABLES": str(root / "tables"),
             "LAKEHOUSE_STAGING": str(root / "staging"),
             "LAKEHOUSE_DATABASE": database,
+            # Else partitions would begin with the drops that lie there when the world is made.
+            "LAKEHOUSE_PARTITIONS_START": "2009-11-01",
         }
         fields = {name.removeprefix("LAKEHOUSE_").lower(): value for name, value in self.environment.items()}
         self.settings = Settings(_env_file=None, **fields)  # type: ignore[call-arg]

@@ -69,6 +69,7 @@ class Site:
             **outside,
             **CANARIES,
             "LAKEHOUSE_LANDING": str(self.landing),
+            "LAKEHOUSE_PARTITIONS_START": "2009-11-01",
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "ignore",
             **more,
