@@ -237,7 +237,7 @@ def test_without_a_webhook_alerts_go_to_the_log(loaded: World):
     said: list[str] = []
     log = type("Log", (), {"warning": staticmethod(said.append)})
     LogSink().tell(log, [Alert("run_failed:load_all", "run_failed", "It failed.", 0.0)], [])
-    assert said == ["ALERT run_failed: It failed. See docs/operations.md#run-failed."]
+    assert said == [f"ALERT run_failed: It failed. See {Alert('', 'run_failed', '', 0.0).runbook}."]
     assert isinstance(loaded.resources["alert_sink"], LogSink)
 
 

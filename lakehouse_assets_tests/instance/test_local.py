@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 
 from lakehouse_assets import cli
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.paths import plain
 from lakehouse_assets.instance import local
 from lakehouse_assets.instance.event_log import BatchingSqliteEventLogStorage
 from lakehouse_assets.instance.local import ensure_instance, environment, write_env_file
@@ -95,8 +96,8 @@ def test_the_env_file_names_the_instance_whatever_its_path(name: str, tmp_path: 
     """Otherwise dagster would start on a temporary instance, and the command's runs would be missing from the UI."""
     home, file = tmp_path / name, tmp_path / ".env"
     command = [sys.executable, "-m", "lakehouse_assets.instance.local", "--home", str(home), "--env-file", str(file)]
-    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "HOME": "/elsewhere"})
-    assert dotenv_values(file)["DAGSTER_HOME"] == str(home / "dagster")
+    subprocess.run(command, check=True, cwd=ROOT)
+    assert dotenv_values(file)["DAGSTER_HOME"] == str(plain(home) / "dagster")
     write_env_file(file, environment(home / "moved"))
     assert dotenv_values(file)["DAGSTER_HOME"] == str(home / "moved")
     assert file.read_text().count("DAGSTER_HOME") == 1
@@ -185,5 +186,6 @@ def test_an_instance_of_the_users_own_is_left_to_command_and_ui(checkout: Checko
 def test_another_home_given_to_the_command_has_an_instance_of_its_own(checkout: Checkout, tmp_path: Path):
     """Otherwise runs over a trial's tables would be shown as loads of the real ones."""
     checkout.of_the_ui()
+    (tmp_path / "trial").mkdir()
     for asked in (checkout.of_the_command(tmp_path / "trial"), checkout.of_the_command(LAKEHOUSE_HOME=str(tmp_path / "trial"))):
         assert asked == str(tmp_path / "trial" / "dagster")
