@@ -133,7 +133,9 @@ def test_a_hand_off_that_publishes_while_the_table_is_made_is_not_lost(evolving:
 def as_a_run_does(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> State:
     """What a run does before it hands off: the state, with what is pending deployed."""
     monkeypatch.setattr(resource, "served", lambda: {"things": lakehouse.contract})
-    return HandoffResource.ready(SimpleNamespace(state=partial(HandoffResource.state, None)), lakehouse.handoff)  # type: ignore[arg-type]
+    run = SimpleNamespace(state=partial(HandoffResource.state, None))
+    run.altered = partial(HandoffResource.altered, run)  # type: ignore[arg-type]
+    return HandoffResource.ready(run, lakehouse.handoff)  # type: ignore[arg-type]
 
 
 def test_a_run_finishes_a_deployment_that_died_although_the_schema_is_there(evolving: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
