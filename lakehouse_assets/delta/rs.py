@@ -48,6 +48,7 @@ from lakehouse_assets.delta.store import (
     written,
 )
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.processes import scratch_name
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -239,7 +240,7 @@ class DeltaRsStore(DeltaStore):
     def _written_out(self, spark: SparkSession, name: str, version: int) -> DataFrame:
         """The rows of a version, copied into files of their own, batch by batch."""
         dataset = DeltaTable(self.uri(name), version=version).to_pyarrow_dataset()
-        folder = self.scratch / f"version-{uuid4().hex}"
+        folder = self.scratch / f"version-{scratch_name()}"
         folder.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(folder / "part-0.parquet", dataset.schema, compression="zstd") as out:
             for batch in dataset.to_batches():
@@ -285,7 +286,7 @@ class DeltaRsStore(DeltaStore):
             raise HistoryUnavailableError(f"{name} between versions {since} and {until}: {error}") from error
         columns = [f.name for f in pa.schema(table.schema().to_arrow())]
         feed = feed.select([*columns, "_change_type"])
-        folder = self.scratch / f"changes-{uuid4().hex}"
+        folder = self.scratch / f"changes-{scratch_name()}"
         folder.mkdir(parents=True, exist_ok=True)
         kinds = set(feed["_change_type"].unique().to_pylist())
         pq.write_table(feed, folder / "part-0.parquet", compression="zstd")

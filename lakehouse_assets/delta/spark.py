@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
@@ -48,6 +47,7 @@ from lakehouse_assets.delta.store import (
     written,
 )
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.processes import scratch_name
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
@@ -131,7 +131,7 @@ class DeltaSparkStore(DeltaStore):
         table = self.frame(spark, name, until)
         columns = [f"`{c}`" for c in table.columns]
         feed = spark.read.format("delta").option("readChangeFeed", "true")
-        folder = f"{self.scratch}/changes-{uuid4().hex}"
+        folder = f"{self.scratch}/changes-{scratch_name()}"
         if (proof := self.proof(name)) and (rotten := proof.differing(since, until)):
             raise HistoryUnavailableError(
                 f"{name} between versions {since} and {until}: {', '.join(rotten[:3])} is not as it was committed"
