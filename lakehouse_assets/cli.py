@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
@@ -162,6 +162,9 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
     from lakehouse_assets.definitions import resources
 
     built = resources(settings)
+    held = ExitStack()
+    held.enter_context(built["lakehouse"].holding())
+    atexit.register(held.close)  # a command is one look at the tables, from its beginning to its end
     return built["lakehouse"], built["handoff"]
 
 

@@ -108,7 +108,7 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
         for table in tables:
             try:
                 if store.exists(table):
-                    compacted, deleted = compact(lakehouse.lakehouse, table), store.vacuum(table, config.vacuum_hours)
+                    compacted, deleted = compact(lakehouse.lakehouse, table), store.vacuum(table, config.vacuum_hours, context.run_id)
                     done = {"files compacted": compacted, "files deleted": deleted, "files given a proof": store.adopt(table)}
                     rows.append({"table": table, **done})
             except DamagedTableError as error:

@@ -24,6 +24,7 @@ from pyspark.sql.types import StructType
 
 from lakehouse_assets.contracts import Column, Contract
 from lakehouse_assets.delta.evolution import adding, created, features, literal, quoted, rewriting, sql_name
+from lakehouse_assets.delta.holds import Holds
 from lakehouse_assets.delta.proof import DataFile, Proof, Span
 from lakehouse_assets.delta.rs import DeltaRsStore
 from lakehouse_assets.delta.store import (
@@ -304,7 +305,9 @@ class DeltaSparkStore(DeltaStore):
             return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(statement))
 
     @recorded
-    def vacuum(self, name: str, retention_hours: int) -> int:
+    def vacuum(self, name: str, retention_hours: int, run: str = "") -> int:
+        if self.holds and self.holds.oldest(name, run) is not None:
+            return 0  # Apache Spark cannot be told which versions to keep: the next maintenance does it
         before = self.version(name)
         settings = {
             "spark.databricks.delta.retentionDurationCheck.enabled": "false",
@@ -377,6 +380,10 @@ class SharedDeltaSparkStore(DeltaSparkStore):
     def __init__(self, root: str, scratch: str, start_spark: Callable[[], SparkSession]):
         super().__init__(root, scratch, start_spark)
         self._log = DeltaRsStore(root, scratch)
+
+    @property
+    def holds(self) -> Holds | None:
+        return self._log.holds
 
     def proof(self, name: str) -> Proof | None:
         return self._log.proof(name)

@@ -339,7 +339,9 @@ def test_the_intent_of_a_living_process_is_left_alone(lakehouse: Lakehouse, monk
 
 
 @pytest.mark.parametrize("at", ["recorded", "uploaded", "viewed", "begun"])
-def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
     """Of another host only an age is known, and a clock that is set makes everything old: a hand-off that is cleared up after must begin again."""
     from lakehouse_assets.handoff import handoff
 
@@ -348,7 +350,9 @@ def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(lakehouse:
 
     def point(name: str) -> None:
         if name == at and not met:
-            lakehouse.sql(f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = 'host=elsewhere realm=other/pid pid=1 started=1'")
+            lakehouse.sql(
+                f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = 'host=elsewhere realm=other/pid pid=1 started=1'"
+            )
             with lakehouse.publisher(abandoned_hours=-1) as other:
                 met.append(other.sweep())
                 assert not other.read_state().intents
