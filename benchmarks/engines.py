@@ -96,7 +96,7 @@ def compare(options: argparse.Namespace, folder: Path) -> str:
     if options.rows:
         landing = folder / "landing"
         print(json.dumps({"order_lines": multiply(options.landing, landing, options.rows)}), flush=True)
-        (landing / "fx").symlink_to(options.landing.resolve() / "fx")
+        shutil.copytree(options.landing / "fx", landing / "fx")
     by_hand = [sys.executable, str(HERE / "floor.py"), "--landing", str(landing), "--out", str(folder / "floor")]
     done = subprocess.run([*by_hand, "--start", "1900-01-01", "--end", "9999-12-31"], capture_output=True, text=True)
     if done.returncode:

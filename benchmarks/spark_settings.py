@@ -49,7 +49,7 @@ def main() -> None:
         if options.rows:
             landing = Path(folder) / "landing"
             multiply(options.landing, landing, options.rows)
-            (landing / "fx").symlink_to(options.landing.resolve() / "fx")
+            shutil.copytree(options.landing / "fx", landing / "fx")
         took: dict[str, list[dict[str, float]]] = {}
         expected: dict[str, tuple[int, int]] = {}
         for _ in range(options.repeat):

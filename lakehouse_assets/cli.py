@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
@@ -163,6 +163,9 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
     from lakehouse_assets.definitions import resources
 
     built = resources(settings)
+    held = ExitStack()
+    held.enter_context(built["lakehouse"].holding())
+    atexit.register(held.close)  # a command is one look at the tables, from its beginning to its end
     return built["lakehouse"], built["handoff"]
 
 

@@ -55,9 +55,7 @@ class Settings(BaseSettings):
     )
     follow_links: bool = Field(False, description="take in drops that a link in the landing zone names and that lie outside it")
     checksum: bool = Field(False, description="hash every drop at every look, where neither sizes nor times of files can be trusted")
-    drop_settle_seconds: float = Field(
-        0.0, ge=0, description="a drop younger than this is treated as incomplete; 5 for Dagster's servers"
-    )
+    drop_settle_seconds: float = Field(0.0, ge=0, description="a drop younger than this is treated as incomplete; 5 for Dagster's servers")
     retry_seconds: float = Field(
         60.0, ge=0, description="how long the landing sensor waits after a failed run; 5 and 30 times that after several"
     )

@@ -10,12 +10,13 @@ import lakehouse_assets
 PACKAGE = Path(lakehouse_assets.__file__).parent
 MODULES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))
 
-_GROUND = {"errors", "paths", "private", "settings"}
+_GROUND = {"errors", "paths", "private", "processes", "settings"}
 _TABLES = _GROUND | {"contracts", "transforms", "delta", "quality", "sources", "handoff"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "private": set(),
+    "processes": set(),
     "paths": {"errors"},
     "shown": set(),
     "settings": {"errors", "paths"},
@@ -23,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "contracts": {"errors"},
     "transforms": {"errors", "contracts"},
     "quality": {"errors", "contracts"},
-    "delta": {"errors", "contracts", "transforms"},
+    "delta": {"errors", "processes", "contracts", "transforms"},
     "handoff": _GROUND | {"contracts", "delta"},
     "sources": _GROUND | {"contracts", "transforms", "delta", "quality"},
     "sample": {"errors"},

@@ -20,6 +20,7 @@ from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.proof import DamagedTableError, Finding
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.processes import in_use
 from lakehouse_assets.quality.checks import markdown_table
 from lakehouse_assets.resources.handoff import HandoffResource
 from lakehouse_assets.resources.lakehouse import LakehouseResource
@@ -67,10 +68,13 @@ def compact(lakehouse: Lakehouse, table: str) -> int:
 def remove_leftovers(staging: Path, hours: float, aside: Sequence[str] = ("handoff",)) -> list[str]:
     """Remove staged slices in which nothing was written for so many hours; returns their folders below `staging`.
 
+    What a living process of this machine staged stays whatever its age: a clock that is set makes everything old at once.
     staging: holds a folder a table, in each a folder a slice. aside: folders that somebody else clears up.
     """
     removed = []
     for slice_ in sorted(p for p in staging.glob("*/*") if p.parent.name not in aside):
+        if in_use(slice_.name):
+            continue
         try:
             newest = max(p.stat().st_mtime for p in [slice_, *slice_.rglob("*")])
         except FileNotFoundError:
@@ -104,7 +108,7 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
         for table in tables:
             try:
                 if store.exists(table):
-                    compacted, deleted = compact(lakehouse.lakehouse, table), store.vacuum(table, config.vacuum_hours)
+                    compacted, deleted = compact(lakehouse.lakehouse, table), store.vacuum(table, config.vacuum_hours, context.run_id)
                     done = {"files compacted": compacted, "files deleted": deleted, "files given a proof": store.adopt(table)}
                     rows.append({"table": table, **done})
             except DamagedTableError as error:

@@ -26,6 +26,7 @@ from deltalake.schema import ArrayType, Field, PrimitiveType
 
 from lakehouse_assets.contracts import Column, ColumnType, Contract
 from lakehouse_assets.delta.evolution import properties
+from lakehouse_assets.delta.holds import Holds
 from lakehouse_assets.delta.proof import GONE, DamagedTableError, DataFile, Finding, Proof, Span
 from lakehouse_assets.delta.store import (
     APPLICATION,
@@ -48,6 +49,7 @@ from lakehouse_assets.delta.store import (
     written,
 )
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.processes import scratch_name
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -94,6 +96,10 @@ class DeltaRsStore(DeltaStore):
             # Something in the log of which nothing was recorded, as a checkpoint that somebody else wrote.
             said = " ".join(str(error).split())[:200]
             raise DamagedTableError([Finding(name, "_delta_log", f"cannot be read: {said}", "all rows")]) from error
+
+    @property
+    def holds(self) -> Holds | None:
+        return None if "://" in self.root else Holds(Path(self.root))
 
     def proof(self, name: str) -> Proof | None:
         if "://" in self.root:
@@ -239,7 +245,7 @@ class DeltaRsStore(DeltaStore):
     def _written_out(self, spark: SparkSession, name: str, version: int) -> DataFrame:
         """The rows of a version, copied into files of their own, batch by batch."""
         dataset = DeltaTable(self.uri(name), version=version).to_pyarrow_dataset()
-        folder = self.scratch / f"version-{uuid4().hex}"
+        folder = self.scratch / f"version-{scratch_name()}"
         folder.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(folder / "part-0.parquet", dataset.schema, compression="zstd") as out:
             for batch in dataset.to_batches():
@@ -285,7 +291,7 @@ class DeltaRsStore(DeltaStore):
             raise HistoryUnavailableError(f"{name} between versions {since} and {until}: {error}") from error
         columns = [f.name for f in pa.schema(table.schema().to_arrow())]
         feed = feed.select([*columns, "_change_type"])
-        folder = self.scratch / f"changes-{uuid4().hex}"
+        folder = self.scratch / f"changes-{scratch_name()}"
         folder.mkdir(parents=True, exist_ok=True)
         kinds = set(feed["_change_type"].unique().to_pylist())
         pq.write_table(feed, folder / "part-0.parquet", compression="zstd")
@@ -442,9 +448,20 @@ class DeltaRsStore(DeltaStore):
         return _properties(table.version() + 1, head.consumed if head else None, extra, self._data_version(name))
 
     @recorded
-    def vacuum(self, name: str, retention_hours: int) -> int:
-        removed = self._open(name).vacuum(retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False, full=False)
+    def vacuum(self, name: str, retention_hours: int, run: str = "") -> int:
+        # In this order: see `holds.py`.
+        table = self._open(name)
+        held = self.holds.oldest(name, run) if self.holds else None
+        kept = None if held is None else list(range(max(held, self._oldest(table)), table.version() + 1))
+        removed = table.vacuum(
+            retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False, full=False, keep_versions=kept
+        )
         return len(removed)
+
+    @staticmethod
+    def _oldest(table: DeltaTable) -> int:
+        """The oldest version that the log still has."""
+        return min((int(c["version"]) for c in table.history() if "version" in c), default=table.version())
 
     @recorded
     def restore(self, name: str, version: int) -> int:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
@@ -25,6 +24,7 @@ from pyspark.sql.types import StructType
 
 from lakehouse_assets.contracts import Column, Contract
 from lakehouse_assets.delta.evolution import adding, created, features, literal, quoted, rewriting, sql_name
+from lakehouse_assets.delta.holds import Holds
 from lakehouse_assets.delta.proof import DataFile, Proof, Span
 from lakehouse_assets.delta.rs import DeltaRsStore
 from lakehouse_assets.delta.store import (
@@ -48,6 +48,7 @@ from lakehouse_assets.delta.store import (
     written,
 )
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.processes import scratch_name
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
@@ -131,7 +132,7 @@ class DeltaSparkStore(DeltaStore):
         table = self.frame(spark, name, until)
         columns = [f"`{c}`" for c in table.columns]
         feed = spark.read.format("delta").option("readChangeFeed", "true")
-        folder = f"{self.scratch}/changes-{uuid4().hex}"
+        folder = f"{self.scratch}/changes-{scratch_name()}"
         if (proof := self.proof(name)) and (rotten := proof.differing(since, until)):
             raise HistoryUnavailableError(
                 f"{name} between versions {since} and {until}: {', '.join(rotten[:3])} is not as it was committed"
@@ -304,7 +305,9 @@ class DeltaSparkStore(DeltaStore):
             return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(statement))
 
     @recorded
-    def vacuum(self, name: str, retention_hours: int) -> int:
+    def vacuum(self, name: str, retention_hours: int, run: str = "") -> int:
+        if self.holds and self.holds.oldest(name, run) is not None:
+            return 0  # Apache Spark cannot be told which versions to keep: the next maintenance does it
         before = self.version(name)
         settings = {
             "spark.databricks.delta.retentionDurationCheck.enabled": "false",
@@ -377,6 +380,10 @@ class SharedDeltaSparkStore(DeltaSparkStore):
     def __init__(self, root: str, scratch: str, start_spark: Callable[[], SparkSession]):
         super().__init__(root, scratch, start_spark)
         self._log = DeltaRsStore(root, scratch)
+
+    @property
+    def holds(self) -> Holds | None:
+        return self._log.holds
 
     def proof(self, name: str) -> Proof | None:
         return self._log.proof(name)

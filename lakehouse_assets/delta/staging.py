@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.delta.check import refuse_short
 from lakehouse_assets.delta.proof import Span, sums_of
 from lakehouse_assets.delta.store import OPERATION, ORIGIN, Consumed, DeltaStore, Head, HistoryUnavailableError, refuse_types
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.processes import scratch_name
 from lakehouse_assets.transforms.frames import Inputs, Recomputed, Snapshots, Transform
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Lakehouse:
 
     def scratch(self, name: str) -> str:
         """A new folder below the staging root."""
-        return f"{self.staging_root}/{name}/{uuid4().hex}"
+        return f"{self.staging_root}/{name}/{scratch_name()}"
 
     def head(self, contract: Contract) -> Head:
         """Where the table stands; it is created where it does not exist, and gets the columns that its contract has gained.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lakehouse_assets.contracts import Column, Contract
 from lakehouse_assets.delta.evolution import PlannedChange, added, created, differing
+from lakehouse_assets.delta.holds import Holds
 from lakehouse_assets.delta.proof import DataFile, Proof, Span
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 
@@ -213,6 +214,11 @@ class DeltaStore(ABC):
 
     def __init__(self) -> None:
         self._heads: dict[str, tuple[tuple[int, int], Head]] = {}
+
+    @property
+    def holds(self) -> Holds | None:
+        """What runs and commands hold against vacuum; None where the tables lie in an object store: there age alone protects readers."""
+        return None
 
     # -- proof --------------------------------------------------------------------------------------------------------------------
 
@@ -439,8 +445,8 @@ class DeltaStore(ABC):
         return None if None in found else sorted(found)
 
     @abstractmethod
-    def vacuum(self, name: str, retention_hours: int) -> int:
-        """Delete files no version younger than `retention_hours` needs; returns how many."""
+    def vacuum(self, name: str, retention_hours: int, run: str = "") -> int:
+        """Delete files that no version younger than `retention_hours` needs, and none that others than the run `run` hold; returns how many."""
 
     @abstractmethod
     def restore(self, name: str, version: int) -> int:

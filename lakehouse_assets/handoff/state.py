@@ -5,19 +5,17 @@ Belongs here: reading that record and judging whether the owner of an intent is 
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-
-import psutil
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.handoff import sql
 from lakehouse_assets.handoff.names import TargetNames
 from lakehouse_assets.handoff.session import Session
 from lakehouse_assets.handoff.sums import SliceSum, snowflake_sums
+from lakehouse_assets.processes import ProcessIdentity, has_ended
 
 
 @dataclass(frozen=True)
@@ -179,17 +177,16 @@ def read_published(session: Session, names: TargetNames, table: str) -> Publishe
 
 
 def own_name() -> str:
-    """Host, process id and start of this process: enough for another process on the host to tell whether it is still there."""
-    return f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"
+    """This process, so that another one on the host can tell whether it is still there."""
+    return ProcessIdentity.current().text
 
 
 def is_alive(owner: str) -> bool | None:
     """Whether the process named by `own_name` is still there; None for processes of other hosts, of which this one knows nothing."""
-    host, _, rest = owner.rpartition(":")
-    host, _, pid = host.rpartition(":")
-    if host != socket.gethostname():
-        return None
     try:
-        return int(psutil.Process(int(pid)).create_time()) == int(rest)
-    except psutil.NoSuchProcess:
-        return False
+        gone = ProcessIdentity.parse(owner).is_gone()
+    except (KeyError, ValueError):
+        # Earlier versions wrote host:pid:seconds, and the seconds move when the clock is set: whoever has the id now is taken for the process.
+        host, pid, _ = owner.rsplit(":", 2)
+        gone = has_ended(int(pid)) if host == socket.gethostname() else None
+    return None if gone is None else not gone

@@ -1,14 +1,12 @@
 """Which process executes a run, and whether it still lives.
 
-What belongs here: writing that down as a run tag, reading it back, asking the operating system. What does not: what follows for the run, see `sweep.py`.
+What belongs here: writing that down as a run tag and reading it back. What does not: what follows for the run, see `sweep.py`; whether a process lives, see
+`lakehouse_assets/processes.py`.
 """
 
-import socket
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 from dagster import Executor, InitExecutorContext, executor
 from dagster import in_process_executor as stock_in_process_executor
 from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
@@ -17,71 +15,37 @@ from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.executor.in_process import InProcessExecutor
 
-PROCESS_TAG = "lakehouse/process"
+from lakehouse_assets.processes import ProcessIdentity
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_PID_NAMESPACE = Path("/proc/self/ns/pid")
+PROCESS_TAG = "lakehouse/process"
 
 
 class RunProcess(NamedTuple):
-    """The process that executes a run: its host, what its id means something in, its id there, and when it started, by which it differs from a later process
-    of the same id."""
+    """The process that executes a run."""
 
     run_id: str
-    host: str
-    realm: str
-    pid: int
-    started: str
+    process: ProcessIdentity
 
     @classmethod
     def current(cls, run_id: str) -> "RunProcess":
         """This process, as the one that executes `run_id`."""
-        process = psutil.Process()
-        return cls(run_id, socket.gethostname(), _realm(), process.pid, _started(process))
+        return cls(run_id, ProcessIdentity.current())
 
     @classmethod
     def of_run(cls, run_id: str, tags: Mapping[str, str]) -> "RunProcess | None":
         """The process that a run's tags name; None where there is no such tag, or where it is another run's: Dagster hands the tags of a run on to its
         re-executions, which other processes execute."""
         fields: dict[str, str] = dict(field.split("=", 1) for field in tags.get(PROCESS_TAG, "").split())
-        if fields.get("run") != run_id:
-            return None
-        return cls(run_id, fields["host"], fields.get("realm", ""), int(fields["pid"]), fields["started"])
+        return cls(run_id, ProcessIdentity.read(fields)) if fields.get("run") == run_id else None
 
     def tags(self) -> dict[str, str]:
         """The run tag that `of_run` reads."""
-        return {PROCESS_TAG: f"host={self.host} realm={self.realm} pid={self.pid} started={self.started} run={self.run_id}"}
+        return {PROCESS_TAG: f"{self.process.text} run={self.run_id}"}
 
     def is_gone(self) -> bool:
         """Whether the process is known to have ended. Of another machine or container that is not known, so False: `max_runtime_seconds` in `deploy/` ends such a
-        run at last. A host that has meanwhile got another name is still the same one, and none of its processes has survived a restart."""
-        here = _realm()
-        if self.realm != here:
-            restarted = self.realm.partition("/")[0] != here.partition("/")[0]
-            return self.host == socket.gethostname() and restarted
-        try:
-            process = psutil.Process(self.pid)
-            return process.status() == psutil.STATUS_ZOMBIE or _started(process) != self.started
-        except psutil.NoSuchProcess:
-            return True
-
-
-def _realm() -> str:
-    """Where process ids are unique: this boot of this machine and, as containers share both, this namespace of process ids. Elsewhere than on Linux, this host."""
-    if _BOOT_ID.exists():
-        return f"{_BOOT_ID.read_text().strip()}/{_PID_NAMESPACE.readlink().as_posix()}"
-    return socket.gethostname()
-
-
-def _started(process: psutil.Process) -> str:
-    """When a process started, in a form that stays the same for as long as it lives."""
-    if _BOOT_ID.exists():
-        # Wall-clock start times move whenever Linux sets its clock, and a running process would be taken for a dead one; ticks since boot do not.
-        try:
-            return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        except (FileNotFoundError, ProcessLookupError) as error:
-            raise psutil.NoSuchProcess(process.pid) from error
-    return f"{process.create_time():.2f}"
+        run at last."""
+        return self.process.is_gone() is True
 
 
 class _TaggingExecutor(InProcessExecutor):

@@ -25,15 +25,15 @@ def sweep_dead_runs(instance: DagsterInstance) -> list[str]:
     """
     swept = []
     for found in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
-        process = RunProcess.of_run(found.run_id, found.tags)
-        if process is None or not process.is_gone():
+        of_run = RunProcess.of_run(found.run_id, found.tags)
+        if of_run is None or not of_run.is_gone():
             continue
         run = instance.get_run_by_id(found.run_id)
         if run is None or run.is_finished:  # it came to its end between the two looks
             continue
         # The slots first: killed after the report, this process would leave them taken by a run that nobody looks at again.
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        message = f"The process of this run, {process.pid} on {process.host}, ended without reporting its end."
+        message = f"The process of this run, {of_run.process.pid} on {of_run.process.host}, ended without reporting its end."
         if run.status == DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, message)
         else:

@@ -3,7 +3,8 @@
 Belongs here: choosing the store that goes with the engine. Does not belong here: what the tables mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from lakehouse_assets.delta.holds import Holds
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.delta.store import DeltaStore
 from lakehouse_assets.partitions import first_day
@@ -84,6 +86,16 @@ class LakehouseResource(dg.ConfigurableResource):
             )
             self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging, self.readers)
         return self._lakehouse
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["LakehouseResource"]:
+        """What a run reads is held against vacuum until it ends."""
+        with self.holding(context.run.run_id if context.run else ""):
+            yield self
+
+    def holding(self, run: str = "") -> AbstractContextManager[None]:
+        """Hold all versions of all tables from now on against vacuum; run: for which run, empty for a command."""
+        return nullcontext() if "://" in self.tables else Holds(Path(self.tables)).placed(run)
 
     @property
     def local_staging(self) -> Path:

@@ -1,6 +1,7 @@
 """Keeping house: nothing that anybody needs goes, and no row changes."""
 
 import os
+import subprocess
 import time
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,7 @@ from lakehouse_assets.contracts import CONTRACTS, Contract
 from lakehouse_assets.contracts.gold import SalesLines
 from lakehouse_assets.delta.staging import Lakehouse
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
+from lakehouse_assets.processes import scratch_name
 from lakehouse_assets.quality.audit import AGED
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources.cleanse import preview, refused_now, standing_verdicts
@@ -44,6 +46,25 @@ def test_only_old_slices_of_dead_runs_are_removed(tmp_path: Path):
     assert remove_leftovers(tmp_path, 24) == ["changes/version-1", "gold.daily_sales/dead"]
     assert sorted(p.name for p in tmp_path.glob("*/*")) == ["daily_sales", "slow", "young"]
     assert remove_leftovers(tmp_path / "nowhere", 24) == []
+
+
+def test_what_a_living_process_staged_stays_however_old_the_clock_makes_it(tmp_path: Path):
+    """Otherwise a clock that is set forward by a day takes the slices of the runs that are under way."""
+    mine, dead = scratch_name(), scratch_name()
+    dead = dead.replace(f"-{os.getpid()}-", f"-{ended()}-")
+    for name in (mine, dead, f"version-{mine}", f"changes-{dead}", "0" * 32, f"{'0' * 32}-elsewhere-{os.getpid()}-1"):
+        aged(tmp_path / "gold.daily_sales" / name / "part-0.parquet", 30 * 24)
+    aged(tmp_path / "gold.daily_sales-candidates" / mine / "part-0.parquet", 30 * 24)
+    remove_leftovers(tmp_path, 24)
+    assert {p.name for p in tmp_path.glob("*/*")} == {mine, f"version-{mine}"}
+    assert (tmp_path / "gold.daily_sales-candidates" / mine).exists()
+
+
+def ended() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
 
 
 def test_maintenance_changes_no_row_and_nothing_becomes_pending(world: World):

@@ -22,6 +22,7 @@ from lakehouse_assets.automation.sinks import WebhookSink
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.instance.processes import RunProcess
 from lakehouse_assets.instance.runs import job_origin
+from lakehouse_assets.processes import ProcessIdentity
 from lakehouse_assets.resources.handoff import HandoffResource
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.resources.snowflake import snowflake_resource
@@ -396,7 +397,7 @@ def test_a_run_whose_process_died_holds_nothing_up(landing: Ticker, world: World
         remote_job_origin=job_origin(world.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions"),
     )
     assert "is loading" in landing.says()
-    world.instance.add_run_tags(run.run_id, RunProcess.current(run.run_id)._replace(pid=gone.pid).tags())
+    world.instance.add_run_tags(run.run_id, RunProcess(run.run_id, ProcessIdentity.current()._replace(pid=gone.pid)).tags())
     assert span_of(landing.request()) == ("2026-09-01", "2026-09-01")
     assert [r.status for r in world.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
 

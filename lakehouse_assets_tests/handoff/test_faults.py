@@ -148,7 +148,7 @@ def test_an_account_that_is_killed_during_a_hand_off_is_right_after_the_next(
         assert lakehouse.snowflake_rows() == (lakehouse.lakehouse_rows() if point == "committed" else before)
         lakehouse.handoff = Handoff(lambda: snowflake.connector.connect(**arguments), shared.store, shared.names, shared.staging)
         # Whoever saw its account die ends, in life: a living process's intent is left alone.
-        lakehouse.sql(f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition(':')[0]}:0'")
+        lakehouse.sql(f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition('=')[0]}=0'")
         lakehouse.hand_off()
         assert_equal(lakehouse)
         assert_tidy(lakehouse)
@@ -207,7 +207,7 @@ def test_published_is_published_although_nothing_can_be_cleared_up(
     assert "published, but could not clear up after hand-off" in caplog.text
     assert "Insufficient privileges" in caplog.text
     # Whoever could not clear up ends, in life: a living process's intent is left alone.
-    lakehouse.sql(f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition(':')[0]}:0'")
+    lakehouse.sql(f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition('=')[0]}=0'")
     assert lakehouse.hand_off().outcome == "unchanged"
     assert_equal(lakehouse)
     assert_tidy(lakehouse)

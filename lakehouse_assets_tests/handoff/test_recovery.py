@@ -19,6 +19,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from lakehouse_assets.delta.rs import DeltaRsStore
@@ -313,15 +314,18 @@ def test_files_that_vanish_before_they_are_read_are_sent_again(lakehouse: Lakeho
     assert_tidy(lakehouse)
 
 
-def test_the_intent_of_a_living_process_is_left_alone(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hours", [0, -5, 5], ids=lambda h: f"clock set by {h} h meanwhile")
+def test_the_intent_of_a_living_process_is_left_alone(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
     """Clearing up after a hand-off that is under way would pull its files from under it."""
     from lakehouse_assets.handoff import handoff
 
     lakehouse.add(FIRST_DAY)
     met: list[int] = []
+    started = psutil.Process.create_time
 
     def point(name: str) -> None:
         if name == "viewed" and not met:
+            monkeypatch.setattr(psutil.Process, "create_time", lambda self: started(self) + hours * 3600)
             # Also one that has been at work for longer than another host's would count as alive.
             with lakehouse.publisher(abandoned_hours=-1) as other:
                 met.append(other.sweep())
@@ -332,6 +336,33 @@ def test_the_intent_of_a_living_process_is_left_alone(lakehouse: Lakehouse, monk
     assert lakehouse.hand_off().attempts == 1
     assert met == [0]
     assert_equal(lakehouse)
+
+
+@pytest.mark.parametrize("at", ["recorded", "uploaded", "viewed", "begun"])
+def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Of another host only an age is known, and a clock that is set makes everything old: a hand-off that is cleared up after must begin again."""
+    from lakehouse_assets.handoff import handoff
+
+    lakehouse.add(FIRST_DAY)
+    met: list[int] = []
+
+    def point(name: str) -> None:
+        if name == at and not met:
+            lakehouse.sql(
+                f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = 'host=elsewhere realm=other/pid pid=1 started=1'"
+            )
+            with lakehouse.publisher(abandoned_hours=-1) as other:
+                met.append(other.sweep())
+                assert not other.read_state().intents
+
+    monkeypatch.setattr(handoff, "point", point)
+    lakehouse.hand_off()
+    assert met
+    assert_equal(lakehouse)
+    lakehouse.hand_off()
+    assert_tidy(lakehouse)
 
 
 def test_the_hook_is_inert_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:

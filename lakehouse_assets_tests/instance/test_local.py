@@ -14,10 +14,10 @@ from dotenv import dotenv_values
 
 from lakehouse_assets import cli
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.paths import plain
 from lakehouse_assets.instance import local
 from lakehouse_assets.instance.event_log import BatchingSqliteEventLogStorage
 from lakehouse_assets.instance.local import ensure_instance, environment, write_env_file
+from lakehouse_assets.paths import plain
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.instance.conftest import ROOT
 

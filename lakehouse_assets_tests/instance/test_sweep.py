@@ -12,6 +12,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 from lakehouse_assets.instance.processes import PROCESS_TAG, RunProcess
 from lakehouse_assets.instance.runs import execute_range, job_origin
 from lakehouse_assets.instance.sweep import sweep_dead_runs
+from lakehouse_assets.processes import ProcessIdentity
 from lakehouse_assets_tests.instance import toy
 from lakehouse_assets_tests.instance.conftest import TOY, wait_for
 
@@ -100,15 +101,19 @@ def test_only_a_run_whose_own_process_is_known_to_be_gone_is_closed(whose: str, 
     run = instance.create_run_for_job(
         toy.defs.resolve_job_def("load_all"), status=status, remote_job_origin=job_origin(toy.defs, "load_all", "toy", TOY)
     )
-    me = RunProcess.current(run.run_id)
+    me = ProcessIdentity.current()
+
+    def of(process: ProcessIdentity, run_id: str = run.run_id) -> dict[str, str]:
+        return RunProcess(run_id, process).tags()
+
     tags = {
-        "its own": me._replace(pid=gone.pid).tags(),
-        "its parent's": me._replace(pid=gone.pid, run_id="parent").tags(),
-        "of this machine under another name": me._replace(pid=gone.pid, host="renamed").tags(),
-        "of this machine before a restart": me._replace(pid=os.getpid(), realm="earlier/pid:[1]").tags(),
-        "another machine's": me._replace(pid=gone.pid, host="elsewhere", realm="other/pid:[1]").tags(),
-        "another container's": me._replace(pid=gone.pid, realm=me.realm + "0").tags(),
-        "of a later process": me._replace(started=me.started + "0").tags(),
+        "its own": of(me._replace(pid=gone.pid)),
+        "its parent's": of(me._replace(pid=gone.pid), "parent"),
+        "of this machine under another name": of(me._replace(pid=gone.pid, host="renamed")),
+        "of this machine before a restart": of(me._replace(realm="earlier/pid:[1]")),
+        "another machine's": of(me._replace(pid=gone.pid, host="elsewhere", realm="other/pid:[1]")),
+        "another container's": of(me._replace(pid=gone.pid, realm=me.realm + "0")),
+        "of a later process": of(me._replace(started=me.started + "0")),
         "none": {},
     }[whose]
     instance.add_run_tags(run.run_id, tags)

@@ -205,7 +205,7 @@ def test_web_server_and_daemon_run_what_is_launched_and_notice_what_dies(home: P
         servers.signal.unlink()
         process = RunProcess.of_run(dying, servers.run(dying).tags)
         assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.process.pid, signal.SIGKILL)
         wait_for(lambda: servers.run(dying).is_finished, "the death to be noticed", 300)
         assert servers.run(dying).status == DagsterRunStatus.FAILURE
 

@@ -38,6 +38,7 @@ import psutil
 from lakehouse_assets.errors import AccountStoppedError, LakehouseError
 from lakehouse_assets.paths import plain
 from lakehouse_assets.private import open_home, opener
+from lakehouse_assets.processes import ProcessIdentity
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0  # imports take seconds on a cold disk, and recovery after kill -9 replays a log
@@ -211,20 +212,24 @@ def proof(secret: str, *said: object) -> str:
 
 
 def _server_process(directory: Path) -> psutil.Process | None:
-    """The server's process by id and start time: an id alone may be a stranger's by now."""
+    """The server's process by all that it is known by: an id alone may be a stranger's by now."""
     try:
         state = json.loads((directory / "server.json").read_text())
         process = psutil.Process(state["pid"])
-        return process if abs(process.create_time() - state["started"]) < 1 else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, psutil.NoSuchProcess):
+        if "process" in state:
+            return process if ProcessIdentity.parse(state["process"]).is_gone() is False else None
+        # A server of an earlier version wrote when it started by a clock that may have been set since.
+        return process if __name__ in process.cmdline() else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, OverflowError, psutil.Error):
         return None
 
 
-def write_address(directory: Path, address: AccountAddress, started: float) -> None:
-    """Publish the address of a server that listens; `started` is when its process started, in seconds since the epoch."""
+def write_address(directory: Path, address: AccountAddress) -> None:
+    """Publish the address of this process, a server that listens."""
     written = directory / f"server.json.{address.pid}"
+    process = ProcessIdentity.current().text
     with open(written, "w", opener=opener) as file:
-        json.dump({"host": address.host, "port": address.port, "pid": address.pid, "started": started}, file)
+        json.dump({"host": address.host, "port": address.port, "pid": address.pid, "process": process}, file)
     written.replace(directory / "server.json")
 
 

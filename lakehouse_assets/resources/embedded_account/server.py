@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-import psutil
 from fakesnow.arrow import to_ipc, to_sf
 from fakesnow.converter import from_binding
 from fakesnow.statement_type import DML_TYPE_IDS
@@ -551,7 +550,7 @@ def serve(directory: Path, idle_seconds: int) -> None:
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: threading.Thread(target=server.shutdown).start())
     threading.Thread(target=server.housekeeping, args=(idle_seconds,), daemon=True).start()
-    write_address(directory, AccountAddress(HOST, server.server_port, os.getpid()), psutil.Process().create_time())
+    write_address(directory, AccountAddress(HOST, server.server_port, os.getpid()))
     logger.info("listening on port %s", server.server_port)
     try:
         server.serve_forever(poll_interval=0.2)
