@@ -30,6 +30,7 @@ def how_to_connect(settings: Settings, show_secret: bool) -> str:
     database, schema = settings.database, settings.analytics_schema
     return dedent(f"""\
         The embedded account listens at {address.host}:{address.port}. {where}
+        The lines for Python are tried by a test; those for JDBC and dbt are not.
         It has another port after each start, and stops after {settings.account_idle_seconds} s without a request; this command starts it and says the port.
 
         Python:
