@@ -47,7 +47,7 @@ lint: setup
 	$(BIN)/pyright
 
 ui: setup
-	$(BIN)/lakehouse ui --port $(PORT)
+	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -w workspace.yaml -p $(PORT)
 
 # What tests need beside Python: Java for Apache Spark, PostgreSQL for the team's instance and the customers' database, Chromium for the UI. Installed by
 # Debian and its kin, for root; elsewhere the tests that lack it are skipped, with that reason.
