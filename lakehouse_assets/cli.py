@@ -626,7 +626,10 @@ def verify(
     Example: `lakehouse verify --tables sales_lines --slices 2010-12-01..2010-12-31 --repair`
     """
     settings = _settings(home=home)
+    from snowflake.connector.errors import ProgrammingError
+
     from lakehouse_assets.delta.proof import DamagedTableError
+    from lakehouse_assets.handoff.deploy import MISSING
     from lakehouse_assets.handoff.slices import between
     from lakehouse_assets.resources.handoff import served
 
@@ -645,10 +648,12 @@ def verify(
         altered = handoff.altered(open_handoff, state)
         if repair and altered:
             handoff.ready(open_handoff)
-        for name in sorted(altered):
-            print(f"{name.upper():20} {altered[name]}; {'made anew' if repair else '`lakehouse run` restores it'}")
         different |= bool(altered) and not repair
-        for name in sorted(chosen - (altered.keys() if not repair else set())):
+        for name in sorted(altered.keys() - chosen):
+            print(f"{name.upper():20} {altered[name]}; {'made anew' if repair else '`lakehouse run` restores it'}")
+        for name in sorted(chosen):
+            if name in altered:
+                print(f"{name.upper():20} {altered[name]}; {'made anew' if repair else '`lakehouse run` restores it'}")
             try:
                 result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
                 if result.version < 0 and repair and name in altered:
@@ -657,6 +662,10 @@ def verify(
                     print(f"{name.upper():20} restored: {sent.rows} rows; now {'equal' if result.equal else 'still DIFFERENT'}")
                     different |= not result.equal
                     continue
+            except ProgrammingError as error:
+                if name not in altered or error.errno not in MISSING:
+                    raise
+                continue
             except DamagedTableError as error:
                 # Nothing is compared with it, and nothing is repaired from it.
                 print(f"{name.upper():20} DAMAGED  {error}")
