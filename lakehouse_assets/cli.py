@@ -602,8 +602,8 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
         alike.setdefault(words, []).append(verdict.path)
     for words, paths in alike.items():
         more = f" and {len(paths) - 1} more drops" if len(paths) > 1 else ""
-        said = f"{paths[-1]}{more}: {words} (`lakehouse acknowledge {shlex.quote(paths[-1])}` silences this)"
-        say(console, said, "Other columns than its source:", "yellow")
+        drift = f"{paths[-1]}{more}: {words} (`lakehouse acknowledge {shlex.quote(paths[-1])}` silences this)"
+        say(console, drift, "Other columns than its source:", "yellow")
     for reason in _rejected(found):
         say(console, reason, "Waits for a correction:", "red")
     for reason in found.refused_names.values():

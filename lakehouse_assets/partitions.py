@@ -18,7 +18,7 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets.sources.landing import SOURCES, date_in
 
 EARLIEST = date(1995, 1, 1)
-"""Before it, nothing was sold: the contract of order lines says so, too."""
+"""The earliest date of an invoice, as the contract of order lines has it."""
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
 
