@@ -110,8 +110,12 @@ def test_a_server_of_an_earlier_version_is_known_by_what_it_runs(tmp_path: Path)
     """Else nobody can stop it after an upgrade; or a stranger is stopped in its place."""
     module = embedded_account.__name__
     for words, known in ((["-m", module], True), ([], False)):
-        process = subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", "print(flush=True); input()", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         try:
+            assert process.stdout
+            process.stdout.readline()  # for a moment after its start a process has no command line
             (tmp_path / "server.json").write_text(f'{{"host": "127.0.0.1", "port": 4000, "pid": {process.pid}, "started": 1.0}}')
             assert (embedded_account._server_process(tmp_path) is not None) == known
         finally:
