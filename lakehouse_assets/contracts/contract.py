@@ -17,6 +17,7 @@ import pandera.polars as pa
 import polars as pl
 import pyarrow as arrow
 
+from lakehouse_assets.contracts.naming import refuse_names
 from lakehouse_assets.errors import LakehouseError
 
 Severity = Literal["quarantine", "block", "warn"]
@@ -188,6 +189,7 @@ class Contract:
             schema = model.to_schema()
         except AttributeError as error:  # what pandera says of a name in Config that it does not know
             raise LakehouseError(f"The contract of {name} cannot be read by pandera: {error}; check the spelling in its Config.") from error
+        refuse_names(name, self.table, schema.columns)
         config = dict(model.__config__.metadata or {})  # type: ignore[union-attr]
         if foreign := sorted(config.keys() - SAID):
             raise LakehouseError(
@@ -240,6 +242,11 @@ class Contract:
                 f"The contract of {name} is handed off by {config['handoff']}; "
                 "write a column of its own for the kind column, at least 1 bucket for the kind hash, and nothing more for the kind whole."
             )
+
+    @property
+    def summary(self) -> str:
+        """The first line of the description; empty where the model has none."""
+        return self.description.partition("\n")[0]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -202,5 +202,5 @@ def page(contracts: Mapping[str, Contract]) -> str:
         "# Contracts\n\nWhat each table promises. Written from the models in `lakehouse_assets/contracts/` by `lakehouse contracts --export docs/contracts.md`; change it there.\n"
         "\nA null breaks only *null: no*. A row that breaks a rule goes to quarantine, unless the rule says block or warn.\n"
     )
-    index = "\n".join(f"- [{name}](#{name.replace('.', '')}): {c.description.splitlines()[0]}" for name, c in contracts.items())
+    index = "\n".join(f"- [{name}](#{name.replace('.', '')}): {c.summary}" for name, c in contracts.items())
     return "\n".join([head, index, "", *(markdown(c) for c in contracts.values())])

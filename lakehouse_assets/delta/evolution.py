@@ -92,7 +92,7 @@ def clauses(contract: Contract) -> str:
     """Partitions, comment and properties, as a table is created with them."""
     partitions = f" PARTITIONED BY ({', '.join(f'`{c}`' for c in contract.partition_by)})" if contract.partition_by else ""
     settings = ", ".join(f"{literal(k)} = {literal(v)}" for k, v in {**properties(contract), **features(contract.columns)}.items())
-    return f"{partitions}\nCOMMENT {literal(contract.description.splitlines()[0])}\nTBLPROPERTIES ({settings})"
+    return f"{partitions}\nCOMMENT {literal(contract.summary)}\nTBLPROPERTIES ({settings})"
 
 
 _PRUNING = ("string", "bigint", "date")

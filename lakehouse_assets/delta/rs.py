@@ -177,7 +177,7 @@ class DeltaRsStore(DeltaStore):
                     schema=pa.schema([f.with_nullable(True) for f in contract.arrow_schema]),
                     partition_by=list(contract.partition_by),
                     name=contract.name,
-                    description=contract.description.splitlines()[0],
+                    description=contract.summary,
                     configuration=properties(contract),
                     commit_properties=_properties(0, consumed, None, None),
                 )
