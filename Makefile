@@ -15,10 +15,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt setup.py
 	@echo "Installing into $(VENV): one to three minutes on a first run, for some 200 packages are brought from PyPI …"
 ifdef UV
 	test -x $(BIN)/python || uv venv --python $(PYTHON) $(VENV)
-	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres]'
+	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres,alerts]'
 else
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres,alerts]'
 endif
 	touch $@
 
@@ -69,7 +69,7 @@ status: setup
 
 # A new set of versions within the bounds of pyproject.toml.
 lock:
-	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --no-header --no-annotate pyproject.toml -o constraints.txt
+	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --extra alerts --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf $(VENV) .env build *.egg-info .pytest_cache .ruff_cache

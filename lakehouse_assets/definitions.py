@@ -18,7 +18,7 @@ from lakehouse_assets.automation.pending import TableNode
 from lakehouse_assets.automation.recovery import check_job
 from lakehouse_assets.automation.schedules import schedules
 from lakehouse_assets.automation.sensor import landing_sensor
-from lakehouse_assets.automation.sinks import LogSink, WebhookSink
+from lakehouse_assets.automation.sinks import sink
 from lakehouse_assets.contracts import CONTRACTS, contract
 from lakehouse_assets.delta.proof import SIDES
 from lakehouse_assets.delta.staging import JOURNAL
@@ -88,7 +88,7 @@ def resources(settings: Settings) -> dict[str, Any]:
         "handoff": handoff,
         "delta_io": DeltaIOManager(lakehouse=lakehouse),
         "snowflake_stage_io": SnowflakeStageIOManager(handoff=handoff),
-        "alert_sink": WebhookSink(url=dg.EnvVar("LAKEHOUSE_ALERT_WEBHOOK")) if settings.alert_webhook else LogSink(),
+        "alert_sink": sink(settings),
     }
 
 

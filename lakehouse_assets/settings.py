@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     alert_webhook: SecretStr | None = Field(
         None, description="where alerts are posted as JSON; without it they go to the log of the sensor `watch`"
     )
+    alert_services: SecretStr | None = Field(
+        None, description="where Apprise sends alerts (Slack, Teams, mail, PagerDuty, …): its addresses, divided by blanks"
+    )
     code_url: str | None = Field(
         None,
         description="where this repository can be browsed at a branch or commit; assets then link there, else to the files of this checkout",

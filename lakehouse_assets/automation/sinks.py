@@ -7,6 +7,7 @@ Belongs here: how a message leaves the house. Does not belong here: what counts 
 from __future__ import annotations
 
 import json
+import logging
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
@@ -64,8 +65,11 @@ class Alert:
 
 def text(began: Sequence[Alert], over: Sequence[Alert]) -> str:
     """The news as lines for a person."""
-    lines = [f"ALERT {a.kind}: {a.summary} See {a.runbook}." for a in began] + [f"RESOLVED {a.kind}: {a.summary}" for a in over]
-    return "\n".join([*lines[:_SHOWN], *([f"And {len(lines) - _SHOWN} more."] if len(lines) > _SHOWN else [])])
+    news = [(True, alert) for alert in began] + [(False, alert) for alert in over]
+    lines = [
+        f"ALERT {a.kind}: {a.summary} See {a.runbook}." if begins else f"RESOLVED {a.kind}: {a.summary}" for begins, a in news[:_SHOWN]
+    ]
+    return "\n".join([*lines, *([f"And {len(news) - _SHOWN} more."] if len(news) > _SHOWN else [])])
 
 
 class AlertSink(dg.ConfigurableResource, ABC):
@@ -106,3 +110,44 @@ class WebhookSink(AlertSink):
             raise LakehouseError(f"The alert webhook answered {error.code}; check LAKEHOUSE_ALERT_WEBHOOK.") from None
         except (OSError, ValueError) as error:
             raise LakehouseError(f"The alert webhook cannot be reached ({type(error).__name__}); check LAKEHOUSE_ALERT_WEBHOOK.") from None
+
+
+class ServicesSink(AlertSink):
+    """Sends the text of the news by Apprise, which knows Slack, Teams, mail, PagerDuty and a hundred more (https://github.com/caronc/apprise/wiki)."""
+
+    urls: str = Field(description="addresses as Apprise writes them, divided by blanks; secrets, for whoever knows them may send")
+
+    def tell(self, log: Any, began: Sequence[Alert], over: Sequence[Alert]) -> None:
+        try:
+            import apprise
+        except ImportError:
+            raise LakehouseError(
+                "LAKEHOUSE_ALERT_SERVICES needs the package apprise; install it with `pip install 'lakehouse_assets[alerts]'`."
+            ) from None
+        logging.getLogger("apprise").disabled = True  # it writes the addresses that it cannot read
+        # One by one, to say which of them failed. By its place: an address is a secret.
+        failed = []
+        for number, url in enumerate(self.urls.split(), 1):
+            service = apprise.Apprise.instantiate(url)
+            if service is None:
+                failed.append(f"address {number} is none that Apprise knows")
+            elif not service.notify(
+                text(began, over),
+                title="Lakehouse alerts" if began else "Lakehouse: resolved",
+                notify_type=apprise.NotifyType.WARNING if began else apprise.NotifyType.SUCCESS,
+                body_format=apprise.NotifyFormat.TEXT,
+            ):
+                failed.append(f"{service.service_name} (address {number}) did not take the message")
+        if failed:
+            raise LakehouseError(f"Alerts were not delivered: {'; '.join(failed)}; check LAKEHOUSE_ALERT_SERVICES.")
+
+
+def sink(settings: Settings) -> AlertSink:
+    """Where the settings send alerts. Raises `LakehouseError` where they name two places."""
+    if settings.alert_webhook and settings.alert_services:
+        raise LakehouseError(
+            "LAKEHOUSE_ALERT_WEBHOOK and LAKEHOUSE_ALERT_SERVICES are both set; keep one (to Apprise a webhook is json://… or jsons://…)."
+        )
+    if settings.alert_services:
+        return ServicesSink(urls=dg.EnvVar("LAKEHOUSE_ALERT_SERVICES"))
+    return WebhookSink(url=dg.EnvVar("LAKEHOUSE_ALERT_WEBHOOK")) if settings.alert_webhook else LogSink()

@@ -1,6 +1,7 @@
 """The watch, tick by tick, with a real receiver of webhooks."""
 
 import json
+import sys
 from datetime import UTC, date, datetime
 from typing import Any, get_args
 
@@ -9,10 +10,11 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from lakehouse_assets.automation.alerts import look
-from lakehouse_assets.automation.sinks import Alert, Kind, LogSink, WebhookSink, text
+from lakehouse_assets.automation.sinks import Alert, Kind, LogSink, ServicesSink, WebhookSink, sink, text
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.instance.runs import job_origin
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.automation.conftest import DAYS, Receiver, Ticker, orders
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import ROOT, World, rates_csv
@@ -210,6 +212,41 @@ def test_an_unreachable_webhook_does_not_tell_its_address():
         with pytest.raises(LakehouseError) as caught:
             WebhookSink(url=url).tell(None, [Alert("k", "run_failed", "x", 0.0)], [])
         assert "s3cret" not in str(caught.value)
+
+
+NEWS = [Alert("run_failed:load_all", "run_failed", "It failed: *all* of <it>.", 0.0)]
+
+
+def test_services_of_apprise_are_sent_what_began_and_what_is_over(receiver: Receiver):
+    """A team that lives in a chat or is called by a pager would read the log of a sensor."""
+    address = receiver.url.replace("http://", "json://")
+    ServicesSink(urls=f"{address}?x=1  {address}?x=2").tell(None, NEWS, [])
+    assert [(m["title"], m["message"]) for m in receiver.taken] == [("Lakehouse alerts", text(NEWS, []))] * 2
+    ServicesSink(urls=address).tell(None, [], NEWS)
+    assert receiver.taken[-1]["title"] == "Lakehouse: resolved"
+
+
+def test_a_service_that_fails_is_named_without_its_address(receiver: Receiver, caplog: pytest.LogCaptureFixture):
+    """What is not delivered is sent again; whoever reads of it may not learn where it goes."""
+    receiver.status = 500
+    address = receiver.url.replace("http://", "json://mark:s3cret@")
+    with pytest.raises(LakehouseError, match=r"address 1 is none that Apprise knows; JSON \(address 2\) did not take") as caught:
+        ServicesSink(urls=f"slakc://s3cret {address}").tell(None, NEWS, [])
+    assert "s3cret" not in f"{caught.value} {caplog.text}"
+
+
+def test_without_the_package_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    """An extra that is missing is no traceback."""
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(LakehouseError, match=r"pip install 'lakehouse_assets\[alerts\]'"):
+        ServicesSink(urls="json://localhost").tell(None, NEWS, [])
+
+
+def test_alerts_go_to_one_place():
+    """Two places would each be told again whenever the other fails."""
+    assert isinstance(sink(Settings(alert_services="json://localhost")), ServicesSink)
+    with pytest.raises(LakehouseError, match="both set; keep one"):
+        sink(Settings(alert_services="json://localhost", alert_webhook="http://localhost"))
 
 
 def test_where_it_cannot_look_nothing_is_taken_for_cured():
