@@ -95,6 +95,7 @@ class Catalogue(FakeSnow):
             info_schema.SQL_CREATE_GLOBAL_INFORMATION_SCHEMA_COLUMNS_VIEW,
             ("columns.data_type='BIGINT'", f"columns.data_type IN {_INTEGERS}"),
         )
+        self.duck_conn.execute(f"CREATE OR REPLACE MACRO {rewrites.AS_ARGUMENT}(x, d DATE) AS x::DATE, (x, d) AS x")
         self.duck_conn.execute("SET GLOBAL TimeZone = 'UTC'")
         self.duck_conn.execute("SET GLOBAL ieee_floating_point_ops = false")  # a division by zero is an error, as in Snowflake
         for file in sorted(self.databases.glob("*.db")):

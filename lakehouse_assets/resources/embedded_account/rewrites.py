@@ -20,6 +20,9 @@ from sqlglot import Expr, exp
 
 from lakehouse_assets.resources.embedded_account.errors import compilation_error, rendered_only
 
+AS_ARGUMENT = "_fs_global.main.as_argument"
+"""A macro of the account: the first value, as a date where the second is one."""
+
 _AGGREGATES = (exp.Sum, exp.Avg, exp.Variance, exp.Stddev, exp.StddevSamp, exp.StddevPop, exp.VariancePop, exp.Median)
 
 
@@ -68,6 +71,30 @@ def md5_number_lower64(expression: Expr) -> Expr:
     digits = exp.func("SUBSTR", exp.func("MD5", expression.this.copy()), exp.Literal.number(17), exp.Literal.number(16))
     number = exp.cast(exp.DPipe(this=exp.Literal.string("0x"), expression=digits, safe=True), exp.DataType.Type.UBIGINT)
     return exp.cast(number, exp.DataType.build("DECIMAL(20, 0)", dialect="duckdb"))
+
+
+_DAYS = {"YEAR", "QUARTER", "MONTH", "WEEK", "WEEKISO", "DAY", "Y", "YY", "YYYY", "MM", "MON", "D", "DD"}
+"""Units of days and more, by which a date stays a date."""
+
+
+def dates(statement: Expr) -> None:
+    """A date that is truncated or moved by days, months or years stays a date; DuckDB makes it a timestamp.
+
+    The type of a column is not known here, so a macro with a case for dates (`AS_ARGUMENT`) decides.
+    """
+    kinds = (exp.TimestampTrunc, exp.DateTrunc, exp.DateAdd, exp.DateSub, exp.AddMonths, exp.Add, exp.Sub)
+    named = [(node, node.sql(dialect="snowflake").upper()) for node in statement.find_all(*kinds)]
+    for node, name in reversed(named):  # inner ones first
+        by = node.expression if isinstance(node, (exp.Add, exp.Sub)) else node
+        if by is not node and not isinstance(by, exp.Interval):
+            continue
+        unit = by.args.get("unit")
+        if unit is not None and unit.name.upper().removesuffix("S") not in _DAYS:
+            continue
+        moved: Expr = exp.Anonymous(this=AS_ARGUMENT, expressions=[node.copy(), node.this.copy()])
+        if isinstance(node.parent, exp.Select):  # whose column Snowflake names after the expression as it is written
+            moved = exp.alias_(moved, name, quoted=True)
+        node.replace(moved)
 
 
 def refuse_formats(expression: Expr) -> Expr:
@@ -156,6 +183,7 @@ def apply(expression: Expr, values: Mapping[type[Expr], str | None]) -> Expr:
         literal = exp.Null() if value is None else exp.Literal.string(value)
         return exp.alias_(literal, node.sql(dialect="snowflake"), quoted=True) if isinstance(node.parent, exp.Select) else literal
 
+    dates(expression)
     expression = expression.transform(context_functions, copy=False)
     for rewrite in (md5_number_lower64, refuse_formats, unenforced_keys, copy_options):
         expression = expression.transform(rewrite, copy=False)

@@ -48,6 +48,29 @@ def test_an_expression_has_snowflakes_value(sql: Sql, expression: str, value: An
     assert type(sql.value(expression)) is type(value) or value in (0, None)
 
 
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("DATEADD(month, -1, d)", dt.date(2026, 2, 28)),
+        ("DATEADD('days', 1, d)", dt.date(2026, 4, 1)),
+        ("TIMESTAMPADD(year, 1, d)", dt.date(2027, 3, 31)),
+        ("ADD_MONTHS(d, 1)", dt.date(2026, 4, 30)),
+        ("DATE_TRUNC('week', d)", dt.date(2026, 3, 30)),
+        ("DATE_TRUNC(month, DATEADD(year, 1, d))", dt.date(2027, 3, 1)),
+        ("d - INTERVAL '1 day'", dt.date(2026, 3, 30)),
+        ("MAX(DATE_TRUNC('quarter', d))", dt.date(2026, 1, 1)),
+        ("DATE_TRUNC('month', d::TIMESTAMP_NTZ)", dt.datetime(2026, 3, 1)),
+        ("DATEADD(hour, 1, d)", dt.datetime(2026, 3, 31, 1)),
+        ("d + INTERVAL '1 hour'", dt.datetime(2026, 3, 31, 1)),
+        ("DATEADD(day, 1, d::TIMESTAMP_NTZ)", dt.datetime(2026, 4, 1)),
+    ],
+)
+def test_a_date_that_is_moved_by_days_stays_a_date(sql: Sql, expression: str, value: dt.date) -> None:
+    """A report by month would show midnights, and a view made here another type than in Snowflake."""
+    ((found, grouped),) = sql(f"SELECT {expression}, COUNT(*) FROM (SELECT '2026-03-31'::DATE AS d) GROUP BY d")
+    assert (type(found), found, grouped) == (type(value), value, 1)
+
+
 @SHARED
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30), min_size=1, max_size=20))
 def test_row_hashes_equal_pythons_for_any_text(sql: Sql, texts: list[str]) -> None:
