@@ -16,18 +16,16 @@ LONGEST = 128
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
-RESERVED = frozenset(
-    # Of Snowflake, for columns or for tables (https://docs.snowflake.com/en/sql-reference/reserved-keywords).
-    """
-    all alter and any as between by case cast check column connect constraint create cross current current_date current_time
-    current_timestamp current_user delete distinct drop else exists false following for from full grant group having ilike in
-    increment inner insert intersect into is join lateral left like localtime localtimestamp minus natural not null of on or
-    order qualify regexp revoke right rlike row rows sample select set some start table tablesample then to trigger true
-    try_cast union unique update using values view when whenever where with
-    """.split()
-    # Of SQL at large: the parser of the embedded account takes them for no name.
-    + "except exclude fetch glob if notnull outer returning unknown".split()
-)
+# https://docs.snowflake.com/en/sql-reference/reserved-keywords, for columns or for tables.
+_BY_SNOWFLAKE = """
+all alter and any as between by case cast check column connect constraint create cross current current_date current_time current_timestamp
+current_user delete distinct drop else exists false following for from full grant group having ilike in increment inner insert intersect
+into is join lateral left like localtime localtimestamp minus natural not null of on or order qualify regexp revoke right rlike row rows
+sample select set some start table tablesample then to trigger true try_cast union unique update using values view when whenever where with
+"""
+# The parser of the embedded account takes them for no name.
+_BY_OTHERS = "except exclude fetch glob if notnull outer returning unknown"
+RESERVED = frozenset(f"{_BY_SNOWFLAKE} {_BY_OTHERS}".split())
 """Words that cannot be the name of a column or table everywhere."""
 
 

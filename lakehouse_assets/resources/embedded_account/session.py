@@ -25,7 +25,7 @@ from sqlglot import Expr, exp
 from sqlglot.errors import SqlglotError
 
 from lakehouse_assets.resources.embedded_account import definitions, refusals, rewrites, stage
-from lakehouse_assets.resources.embedded_account.errors import compilation_error
+from lakehouse_assets.resources.embedded_account.errors import compilation_error, damaged
 
 logger = logging.getLogger(__name__)
 
@@ -408,7 +408,7 @@ def _programming_error(error: Exception) -> ProgrammingError:
     if isinstance(error, duckdb.Error) and "Division by zero" in str(error):
         return ProgrammingError(msg="Division by zero", errno=100051, sqlstate="22012")
     if isinstance(error, duckdb.Error):
-        return ProgrammingError(msg=str(error), errno=100183, sqlstate="22000")
+        return ProgrammingError(msg=damaged(error) or str(error), errno=100183, sqlstate="22000")
     if not isinstance(error, NotImplementedError):
         logger.exception("unexpected")
     return ProgrammingError(msg=f"{type(error).__name__}: {error}", errno=9999, sqlstate="99999")
