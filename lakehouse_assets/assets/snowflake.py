@@ -32,7 +32,7 @@ def _served_table(model: Contract, settings: Settings, partitions: dg.Partitions
         code_version=model.fingerprint,
         metadata={
             "dagster/column_schema": checks.dagster_schema(model),
-            "dagster/column_lineage": dg.TableColumnLineage({c: [dg.TableColumnDep(asset_key(model.name), c)] for c in model.names}),
+            **checks.lineage({c: [dg.TableColumnDep(asset_key(model.name), c)] for c in model.names}),
             "dagster/table_name": f"{settings.database}.{settings.analytics_schema}.{model.table}".upper(),
             "dagster/storage_kind": "snowflake",
         },

@@ -339,8 +339,8 @@ def dagster_schema(contract: Contract) -> dg.TableSchema:
     )
 
 
-def dagster_lineage(contract: Contract, contracts: Mapping[str, Contract], upstreams: Collection[str]) -> dict[str, dg.TableColumnLineage]:
-    """The metadata `dagster/column_lineage`, as far as the rules over the whole table say where a column comes from, for these are checked.
+def dagster_lineage(contract: Contract, contracts: Mapping[str, Contract], upstreams: Collection[str]) -> dict[str, Any]:
+    """The column lineage as metadata, as far as the rules over the whole table say where a column comes from, for these are checked.
 
     A column that holds keys of an upstream comes from there, and a sum that agrees with another table from what is summed there. Of other columns nothing is said.
     """
@@ -359,7 +359,17 @@ def dagster_lineage(contract: Contract, contracts: Mapping[str, Contract], upstr
                 comes_from(column, rule.other, theirs)
             for source in (rule.of, *(name for name, _ in rule.where)):
                 comes_from(rule.column, rule.other, source)
-    return {"dagster/column_lineage": dg.TableColumnLineage(deps)} if deps else {}
+    return lineage(deps)
+
+
+def lineage(deps: Mapping[str, list[dg.TableColumnDep]]) -> dict[str, Any]:
+    """Where columns come from, as metadata: the graph, which only Dagster+ draws, and a table for everybody else."""
+    rows = [
+        {"column": name, "comes from": ", ".join(f"{'.'.join(s.asset_key.path)}.{s.column_name}" for s in sources)}
+        for name, sources in deps.items()
+    ]
+    graph = dg.TableColumnLineage({name: list(sources) for name, sources in deps.items()})
+    return {"dagster/column_lineage": graph, "columns_from": markdown_table(rows, len(rows))} if deps else {}
 
 
 def live_check(contract: Contract, load: LoadFrame, required_resource_keys: set[str] | None = None) -> dg.AssetChecksDefinition:

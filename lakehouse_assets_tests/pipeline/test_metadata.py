@@ -179,6 +179,19 @@ def test_lineage_says_what_contracts_prove_and_no_more(world: World) -> None:
                 assert all(source.rpartition(".")[2] in CONTRACTS[source.rpartition(".")[0]].names for source in sources)
 
 
+def test_the_definition_shows_where_columns_come_from(world: World) -> None:
+    """Else the lineage is there for those alone who have Dagster+."""
+    specs = {".".join(s.key.path): s for s in world.definitions.resolve_all_asset_specs()}
+    shown = specs["snowflake.daily_sales"].metadata["columns_from"].value.splitlines()
+    names = CONTRACTS["gold.daily_sales"].names
+    assert [row.strip("| ").split(" | ") for row in shown[2:]] == [[name, f"gold.daily_sales.{name}"] for name in names]
+    assert (
+        "| gross_sales | silver.order_lines.amount, silver.order_lines.line_type |"
+        in specs["gold.daily_sales"].metadata["columns_from"].value
+    )
+    assert "columns_from" not in specs["bronze.orders"].metadata
+
+
 def test_assets_link_to_their_code_and_contract(world: World) -> None:
     """Else whoever sees a red asset has to search for where it is made and what it promises."""
 

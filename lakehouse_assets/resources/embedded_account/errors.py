@@ -23,7 +23,9 @@ def rendered_only(what: str) -> ProgrammingError:
     return ProgrammingError(msg=f"{what}: {RENDERED_ONLY}", errno=9999, sqlstate="0A000")
 
 
-_DAMAGED = re.compile(r"Corrupt database file|Could not read enough bytes|not a valid DuckDB database|replaying WAL|deserialize", re.IGNORECASE)
+_DAMAGED = re.compile(
+    r"Corrupt database file|Could not read enough bytes|not a valid DuckDB database|replaying WAL|deserialize", re.IGNORECASE
+)
 
 
 def damaged(error: Exception) -> str | None:
