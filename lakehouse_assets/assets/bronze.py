@@ -11,6 +11,7 @@ from lakehouse_assets.contracts import contract
 from lakehouse_assets.delta.staging import JOURNAL, StagedSlice
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.io_managers.delta import Publication
+from lakehouse_assets.quality import checks
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources import journal, parse
 from lakehouse_assets.sources.ingest import entries, landed_drops, new_drops, stage_bronze, stage_journal
@@ -26,33 +27,46 @@ def _drops_of(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, s
     return [d for d in new_drops(drops, entries(lakehouse.lakehouse)) if d.batch_date in days]
 
 
-def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Pull | None:
-    """What is new in the customers' database, where the run has the batch date of that. A database that cannot be read holds nothing else up."""
+DATABASE_ANSWERS = "database_answers"
+"""The check of bronze.customers that is red while the customers' database cannot be read; nothing waits for it."""
+
+
+def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> tuple[Pull | None, str]:
+    """What is new in the customers' database, where the run has the batch date of that, and why it cannot be read, if so: that holds nothing else up."""
     database = lakehouse.customers
     if database is None:
-        return None
+        return None, ""
     house, today, journal = lakehouse.lakehouse, lakehouse.zone.today(), entries(lakehouse.lakehouse)
     try:
         drop = due(house, database, journal, today)
         if drop is None or drop.batch_date.isoformat() not in context.partition_keys:
-            return None
-        return pull(house, database, house.head(contract(TABLE)), journal, drop, today)
+            return None, ""
+        return pull(house, database, house.head(contract(TABLE)), journal, drop, today), ""
     except SourceUnavailableError as error:
         context.log.warning(str(error))
-        return None
+        return None, str(error)
 
 
 def _bronze(source: str, words: str) -> Table:
     model = contract(f"bronze.{SOURCES[source]}")
+    specs = checks.gate_specs(model)
+    if source == PULLED:
+        specs.append(
+            dg.AssetCheckSpec(
+                DATABASE_ANSWERS, asset=asset_key(model.name), description="The customers' database, where one is set, can be read."
+            )
+        )
 
     def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-        @lakehouse_asset(model, partitions, "", words)
+        @lakehouse_asset(model, partitions, "", words, check_specs=specs)
         def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource) -> Iterator[Any]:
             drops = _drops_of(context, lakehouse, source)
+            silent = ""
 
             def stage() -> StagedSlice | None:
+                nonlocal silent
                 lakehouse.lakehouse.head(model)  # the table exists from its first run on, drops or not
-                pulled = _pull(context, lakehouse) if source == PULLED else None
+                pulled, silent = _pull(context, lakehouse) if source == PULLED else (None, "")
                 return stage_bronze(lakehouse.lakehouse, source, lakehouse.zone, drops, pulled)
 
             def batches(rows: Mapping[date, int]) -> dict[date, dict[str, Any]]:
@@ -67,6 +81,8 @@ def _bronze(source: str, words: str) -> Table:
             with timed(seconds, "audit"):
                 gates = audit(model, lakehouse, staged)
             yield from gates.results
+            if source == PULLED:
+                yield dg.AssetCheckResult(passed=not silent, check_name=DATABASE_ANSWERS, description=checks.plain(silent) or None)
             if not gates.blocked:
                 yield output(context, lakehouse, Publication(model.name, staged, gated(model, lakehouse, stage), batches, seconds), config)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse_assets.assets.bronze import DATABASE_ANSWERS
 from lakehouse_assets.automation.sinks import WebhookSink
 from lakehouse_assets_tests.automation.conftest import DAYS, Receiver, Ticker, orders, receiver
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
@@ -27,6 +28,11 @@ def crm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Crm:
 def served(world: World) -> dict[int, str]:
     """DIM_CUSTOMERS in Snowflake, by number."""
     return dict(world.cursor_do("SELECT customer_id, name FROM {db}.ANALYTICS.DIM_CUSTOMERS"))
+
+
+def answers(world: World) -> list[bool]:
+    """What the check of the database has said, the oldest first."""
+    return [e.passed for e in world.evaluations() if e.check_name == DATABASE_ANSWERS]
 
 
 def test_customers_reach_snowflake_and_the_sensor_sees_every_change(make_world: NewWorld, crm: Crm):
@@ -121,9 +127,11 @@ def test_a_database_that_fails_in_the_middle_of_a_run_does_not_fail_it(make_worl
     runner.run()
     assert served(world) == {9: "Ida"}
     assert runner.found.unavailable
+    assert set(answers(world)) == {False}
     (tmp_path / "moved.sqlite").rename(tmp_path / "crm.sqlite")
     world.run()
     assert served(world) == {1: "Ada", 9: "Ida"}
+    assert answers(world)[-1]
 
 
 def test_a_quiet_tick_asks_one_small_question(make_world: NewWorld, crm: Crm):
