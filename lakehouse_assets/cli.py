@@ -29,6 +29,7 @@ from dotenv import load_dotenv
 from rich.console import Console
 
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.private import OURS
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.shown import printable, say, wide
 from lakehouse_assets.shown import table as table_of
@@ -1184,14 +1185,10 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     if not yes and not typer.confirm(f"Delete everything below {folder}?"):
         raise typer.Exit(1)
     stop(folder)
-    if folder.exists() and not _looks_like_home(folder):
+    if folder.exists() and not {p.name for p in folder.iterdir()} <= OURS:
         raise LakehouseError(f"{folder} does not look like a state folder of this application, so it was left alone; delete it by hand.")
     shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
     print(f"Deleted {folder}.")
-
-
-def _looks_like_home(folder: Path) -> bool:
-    return {p.name for p in folder.iterdir()} <= {"tables", "staging", "cache", "dagster", "account", "logs"}
 
 
 if __name__ == "__main__":

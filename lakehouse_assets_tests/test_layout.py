@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "partitions": _GROUND | {"delta", "sources"},
     "contracts": {"errors"},
     "transforms": {"errors", "contracts"},
-    "quality": {"errors", "contracts"},
+    "quality": {"errors", "contracts", "shown"},
     "delta": {"errors", "processes", "contracts", "transforms"},
     "handoff": _GROUND | {"contracts", "delta"},
     "sources": _GROUND | {"contracts", "transforms", "delta", "quality"},

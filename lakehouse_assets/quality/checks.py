@@ -34,6 +34,7 @@ from lakehouse_assets.quality.audit import (
 )
 from lakehouse_assets.quality.rules import refuse_unreadable
 from lakehouse_assets.quality.table_rules import broken_table_rules, refuse_table_rules
+from lakehouse_assets.shown import printable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -291,8 +292,7 @@ def _cell(value: Any) -> str:
 
 def plain(text: str) -> str:
     """A text as Markdown that shows just that text, on one line: no markup, link, picture or HTML of it comes into being. Control characters are spelled out."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    marked = re.sub(r"[\\`*|\[\]~!#$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", shown)
+    marked = re.sub(r"[\\`*|\[\]~!#$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text))
     return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
