@@ -17,6 +17,8 @@ from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.paths import plain, plain_uri
 
 PROJECT = Path(__file__).resolve().parent.parent
+"""The checkout; of an installed package, the folder of packages, where none of a checkout's files lie."""
+_SAMPLE = Path("data", "landing")
 
 
 class Settings(BaseSettings):
@@ -25,7 +27,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", env_file=".env", extra="ignore", frozen=True)
 
     home: Path = Field(Path(".lakehouse"), description="where state lives: Dagster's storage, tables, staged slices, the embedded account")
-    landing: Path = Field(PROJECT / "data" / "landing", description="the landing zone, with one folder a source")
+    landing: Path = Field(
+        default_factory=lambda: PROJECT / _SAMPLE if (PROJECT / _SAMPLE).is_dir() else _SAMPLE,
+        description="the landing zone, with one folder a source",
+    )
     tables: str | None = Field(None, description="root of the Delta tables: a path or URI; default HOME/tables")
     staging: str | None = Field(None, description="where slices are staged: a path or URI; default HOME/staging")
     engine: str = Field("embedded", description="embedded, local, or a Spark Connect URL sc://…")

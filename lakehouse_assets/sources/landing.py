@@ -65,7 +65,7 @@ class LandingZone:
         Raises `LakehouseError` where the landing zone is no folder.
         """
         if not self.root.is_dir():
-            raise LakehouseError(f"The landing zone {self.root} is not a folder; create it or set LAKEHOUSE_LANDING.")
+            raise LakehouseError(f"The landing zone {self.root} is not a folder; create it or set LAKEHOUSE_LANDING (`lakehouse generate` writes a sample).")
         known = self._load_cache()
         seen: dict[str, list] = {}
         drops: list[Drop] = []
