@@ -143,10 +143,6 @@ COMPUTED = [name for name in kept_tables() if not name.startswith("bronze.") and
 SOURCES = {"orders": "silver.order_lines", "customers": "silver.customers", "fx": "silver.fx_rates"}
 
 
-KILLED = 1
-"""How many runs of an example may be killed: each is a process of its own, which takes as long as all the other steps."""
-
-
 class BrokenOff(Exception):
     """What a test lets fail in the middle of a run."""
 
@@ -154,7 +150,8 @@ class BrokenOff(Exception):
 class Lakehouse(RuleBasedStateMachine):
     """One lakehouse, and beside it the model of what it must hold."""
 
-    def __init__(self, make_world: NewWorld) -> None:
+    def __init__(self, make_world: NewWorld, kills: int = 0) -> None:
+        """kills: how many runs may be killed; each is a process of its own, which takes as long as all the other steps."""
         super().__init__()
         self.world: World = make_world()
         self.model = Model()
@@ -164,7 +161,7 @@ class Lakehouse(RuleBasedStateMachine):
         """What lies there now: path → hash."""
         self.journaled: dict[str, int] = {}
         """How many entries of each path the model knows."""
-        self.killed = 0
+        self.kills = kills
         self.clean = True
         """Whether nothing has happened since the last whole run."""
 
@@ -261,9 +258,12 @@ class Lakehouse(RuleBasedStateMachine):
 
     @rule(part=st.sampled_from(PARTS))
     def run_a_part(self, part: list[str]) -> None:
-        if "bronze.landings" in part or "bronze.landings" in self.world.versions():
+        try:
             self.world.run(select=part)
-            self.look()
+        except LakehouseError as error:
+            if "materialise" not in str(error):  # a table further up that has never been made, or lacks a batch, is said
+                raise
+        self.look()
 
     @rule(day=st.sampled_from(DAYS))
     def run_a_day(self, day: str) -> None:
@@ -315,11 +315,11 @@ class Lakehouse(RuleBasedStateMachine):
                 raise
         self.look()
 
-    @precondition(lambda self: self.killed < KILLED)
+    @precondition(lambda self: self.kills > 0)
     @rule(where=st.sampled_from([*faults.POINTS, *kept_tables()]))
     def kill(self, where: str) -> None:
         """A run in a process of its own dies: at a point of a hand-off, or once a table has a new version."""
-        self.killed += 1
+        self.kills -= 1
         log = None
         if "." in where:
             log = Path(self.world.root, "tables", *where.split("."), "_delta_log", f"{self.world.versions().get(where, 0) + 1:020}.json")
@@ -436,19 +436,19 @@ class Lakehouse(RuleBasedStateMachine):
         self.clean = True
 
 
-def play(make_world: NewWorld, number: int, examples: int) -> None:
-    """Let hypothesis play with lakehouses. number: of the seed; examples: how many of them, of which the first is the shortest one."""
+def play(make_world: NewWorld, number: int, examples: int, steps: int, kills: int) -> None:
+    """Let hypothesis play with lakehouses. number: of the seed; examples: how many of them, of which the first is the simplest one; steps: of each."""
 
     @seed(number)
     class Played(Lakehouse):
         def __init__(self) -> None:
-            super().__init__(make_world)
+            super().__init__(make_world, kills)
 
     run_state_machine_as_test(
         Played,
         settings=settings(
             max_examples=examples,
-            stateful_step_count=12,
+            stateful_step_count=steps,
             deadline=None,
             database=None,
             phases=[Phase.generate, Phase.shrink],
@@ -459,7 +459,7 @@ def play(make_world: NewWorld, number: int, examples: int) -> None:
 
 def test_after_any_steps_a_run_gives_what_has_landed(make_world: NewWorld) -> None:
     """Features that are right one by one, and wrong one after the other, lose rows of those who use them so."""
-    play(make_world, 1, 2)
+    play(make_world, 1, examples=2, steps=4, kills=0)
 
 
 @pytest.mark.heavy
@@ -469,7 +469,7 @@ def test_after_many_other_steps_a_run_gives_what_has_landed(make_world: NewWorld
     end = time.monotonic() + 12 * 60
     for number in range(2, 7):
         if time.monotonic() < end:
-            play(make_world, number, 5)
+            play(make_world, number, examples=5, steps=12, kills=1)
 
 
 # -- found so, and pinned -------------------------------------------------------------------------------------------------------------
