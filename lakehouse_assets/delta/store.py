@@ -47,6 +47,9 @@ Z_ORDERED_THROUGH = "z_ordered_through"
 TIDYING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
 """Operations that change no row, whoever ran them."""
 
+RESTORE = "RESTORE"
+"""The operation that makes an earlier version the current one."""
+
 
 class HistoryUnavailableError(Exception):
     """The rows that differ between two versions can no longer be told from the table's history."""
@@ -367,7 +370,8 @@ class DeltaStore(ABC):
     def head(self, name: str) -> Head | None:
         """Where the table stands; None where it does not exist.
 
-        A commit by anybody else counts as one that changed rows, unless its operation cannot.
+        A commit by anybody else counts as one that changed rows, unless its operation cannot. What a table has consumed is not known any more once it
+        was put back to an earlier version and nothing says what that one had.
         """
         return self._head(name, self.history(name, 1)) if self.exists(name) else None
 
@@ -380,14 +384,17 @@ class DeltaStore(ABC):
         return known[1]
 
     def _looked_up(self, name: str, newest: list[Commit]) -> Head:
+        history, said = newest, None
         for limit in (1, 20, None):
             history = newest if limit == 1 else self.history(name, limit)
-            ours = next((c for c in history if "consumed" in c.metadata), None)
-            if ours is not None:
-                foreign = max((c.version for c in history if c.version > ours.version and c.operation not in TIDYING), default=-1)
-                data_version = max(foreign, ours.metadata.get("data_version", ours.version))
-                return Head(name, history[0].version, data_version, self.table_id(name), Consumed(**ours.metadata["consumed"]))
-        return Head(name, newest[0].version, newest[0].version, self.table_id(name), None)
+            said = next((c for c in history if "consumed" in c.metadata or c.operation == RESTORE), None)
+            if said is not None:
+                break
+        if said is None or "consumed" not in said.metadata:
+            return Head(name, newest[0].version, newest[0].version, self.table_id(name), None)
+        foreign = max((c.version for c in history if c.version > said.version and c.operation not in TIDYING), default=-1)
+        data_version = max(foreign, said.metadata.get("data_version", said.version))
+        return Head(name, history[0].version, data_version, self.table_id(name), Consumed(**said.metadata["consumed"]))
 
     @abstractmethod
     def history(self, name: str, limit: int | None = None) -> list[Commit]:
@@ -428,7 +435,7 @@ class DeltaStore(ABC):
         by = list(contract.z_order_by)
         through = -1
         for commit in self.history(contract.name):
-            if commit.operation == "RESTORE":  # files come back with it that were not in order, though no row may differ
+            if commit.operation == RESTORE:  # files come back with it that were not in order, though no row may differ
                 return None
             if commit.metadata.get(Z_ORDER) == by:
                 through = commit.metadata[Z_ORDERED_THROUGH]

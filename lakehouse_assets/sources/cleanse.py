@@ -123,7 +123,10 @@ def cleanse(
     turned = {v.batch_date.isoformat() for v in earlier if v.batch_date not in red} - shown
     reading = replace(reading, unshown=sorted({*owed, *turned}))
 
-    slice_ = _silver_slice(lakehouse, table, head, reading, candidates, contents, live, everything, paths)
+    # What a dead run took in and the journal never knew, for another content lay there by then, is in bronze as well.
+    good = candidates.where("size(_violations) = 0").select(*model.names)
+    came = good if found.keys() <= live else good.join(_content_frame(lakehouse, live), ["path", "content_hash"], "left_semi")
+    slice_ = _silver_slice(lakehouse, table, head, reading, came, contents, live, everything, paths)
     slice_.side = (
         _verdict_slice(lakehouse, table, sides[table.verdicts.name], reading, affected, judged.values()),
         _quarantine_slice(lakehouse, table, sides[table.quarantine.name], reading, affected, candidates, landed, judged, live, rejected),
@@ -317,16 +320,15 @@ def _silver_slice(
     table: SourceTable,
     head: Head,
     reading,  # type: ignore[no-untyped-def]
-    candidates: DataFrame,
+    came: DataFrame,
     contents: dict[Content, date],
     live: set[Content],
     everything: bool,
     paths: dict[str, list[Entry]],
 ) -> StagedSlice:
+    """came: the good rows of `live`, which are those of `contents` that live."""
     model = table.contract
     key = list(model.key)
-    good = candidates.where("size(_violations) = 0").select(*model.names)
-    came = good if live == set(contents) else good.join(_content_frame(lakehouse, live), ["path", "content_hash"], "left_semi")
     if everything:
         target = lakehouse.store.frame(lakehouse.spark, model.name, head.version)
         # All supporters of all keys are at hand. What else the table holds was published under a contract or transform that is no more.

@@ -328,6 +328,21 @@ def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(be
         bench.changes(first, first + 2)
 
 
+def test_a_table_put_back_without_a_word_of_what_it_had_consumed_has_consumed_nothing(bench: Workbench):
+    """Else its rows are those of earlier and it says that it is up to date: no run ever brings back what it lacks."""
+    bench.store.create(THINGS)
+    bench.commit(("I", thing(1)), append=True, consumed=CONSUMED)
+    for put_back in (lambda: bench.store.restore(NAME, 0), lambda: DeltaTable(bench.store.uri(NAME)).restore(1)):
+        put_back()
+        bench.store.optimize(NAME)
+        head = bench.store.head(NAME)
+        assert head is not None
+        assert head.consumed is None
+        bench.commit(("I", thing(3)), append=True, consumed=CONSUMED)
+        assert (after := bench.store.head(NAME)) is not None
+        assert after.consumed == CONSUMED
+
+
 def test_versions_before_a_checkpoint_are_read_and_nothing_is_asked_of_one_that_is_gone(bench: Workbench):
     """Else a lakehouse works until its hundredth commit, and then no table that has an upstream without news."""
     bench.store.create(THINGS)
