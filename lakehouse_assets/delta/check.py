@@ -35,10 +35,12 @@ class Checked:
 def short(store: DeltaStore, name: str, readers: Iterable[str]) -> Finding | None:
     """What readers have recorded of a table, where the table is behind that: its log ends early, or it is another table now.
 
-    A table of bronze that is another one now lacks what landed; every other is computed anew, and so are its readers. A reader that is damaged itself says
-    nothing.
+    A table of bronze that is another one now, or was put back to an earlier version, lacks what landed; every other is computed anew, and so are its
+    readers. A reader that is damaged itself says nothing.
     """
     mine = store.head(name)
+    if mine and mine.put_back and name.startswith(_ONLY_COPY):
+        return Finding(name, "_delta_log", "was put back to an earlier version by a RESTORE that is not ours", "the rows that landed since")
     for reader in readers:
         try:
             head = store.head(reader)

@@ -95,13 +95,15 @@ class Commit:
 @dataclass(frozen=True)
 class Head:
     """Where a table stands. `data_version` is the newest version whose rows differ from the one before; later commits only tidied up or
-    recorded what was consumed. `consumed` is None for a table without a commit of ours."""
+    recorded what was consumed. `consumed` is None for a table without a commit of ours, and for one that somebody has `put_back`."""
 
     name: str
     version: int
     data_version: int
     table_id: str
     consumed: Consumed | None
+    put_back: bool = False
+    """Somebody has made an earlier version the current one by Delta's RESTORE, and no commit of ours has followed."""
 
 
 def written(consumed: Consumed | None, extra: Mapping[str, Any] | None = None, data_version: int | None = None) -> str:
@@ -391,7 +393,7 @@ class DeltaStore(ABC):
             if said is not None:
                 break
         if said is None or "consumed" not in said.metadata:
-            return Head(name, newest[0].version, newest[0].version, self.table_id(name), None)
+            return Head(name, newest[0].version, newest[0].version, self.table_id(name), None, put_back=said is not None)
         foreign = max((c.version for c in history if c.version > said.version and c.operation not in TIDYING), default=-1)
         data_version = max(foreign, said.metadata.get("data_version", said.version))
         return Head(name, history[0].version, data_version, self.table_id(name), Consumed(**said.metadata["consumed"]))

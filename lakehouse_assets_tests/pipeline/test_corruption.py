@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from lakehouse_assets.sample.dirt import DIRT_KINDS
 from lakehouse_assets.sample.generate import generate
@@ -222,6 +223,22 @@ def test_yesterdays_copy_is_noticed_by_what_others_have_recorded(kept: Kept, tab
     assert done.returncode == 1, done.stderr
     assert f"{table}: " in done.stderr, done.stderr
     assert "ends early" in done.stderr, done.stderr
+    kept.assert_served_unchanged()
+    rebuild(kept, table)
+    kept.assert_whole()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("table", ["bronze.orders", "bronze.landings"])
+def test_bronze_that_somebody_put_back_is_named_and_made_whole(kept: Kept, table: str):
+    """A RESTORE makes the version greater and the table smaller: the only raw copy would be short, and everything be equal to it."""
+    DeltaTable(str(kept.folder(table))).restore(0)
+    kept.world.load()
+    done = kept.world.command("run")
+    assert done.returncode == 1, done.stderr
+    assert f"{table}: " in done.stderr, done.stderr
+    assert "put back to an earlier version" in done.stderr, done.stderr
+    kept.assert_named(table, "put back to an earlier version")
     kept.assert_served_unchanged()
     rebuild(kept, table)
     kept.assert_whole()
