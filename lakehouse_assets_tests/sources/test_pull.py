@@ -1,6 +1,7 @@
 """Customers pulled from a real database end in silver as the database has them, whatever happens there and wherever a run dies."""
 
 import random
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
