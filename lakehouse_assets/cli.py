@@ -180,16 +180,19 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
 @contextmanager
 def _instance(settings: Settings) -> Iterator[Any]:
     """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
-    from lakehouse_assets.instance.local import environment_of_command, refuse_broken_storage
+    from lakehouse_assets.instance.local import environment_of_command, one_at_a_time, refuse_broken_storage
 
     os.environ.update(environment_of_command(settings.home, os.environ))
-    if "DAGSTER_HOME" in os.environ:
-        refuse_broken_storage(Path(os.environ["DAGSTER_HOME"]))
     from dagster import DagsterInstance
 
     from lakehouse_assets.instance.sweep import sweep_dead_runs
 
-    with DagsterInstance.get() as instance:
+    with ExitStack() as opening:
+        if home := os.environ.get("DAGSTER_HOME"):
+            opening.enter_context(one_at_a_time(Path(home)))
+            refuse_broken_storage(Path(home))
+        opened = DagsterInstance.get()
+    with opened as instance:
         sweep_dead_runs(instance)
         yield instance
 
