@@ -64,7 +64,7 @@ class AccountAddress:
     port: int
     pid: int
     secret: str = field(default="", repr=False)
-    directory: Path | None = field(default=None, repr=False, compare=False)
+    directory: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _WhileItRuns:
         yield 0
         for pause in itertools.chain((0, 1, 2, 4), itertools.repeat(8)):
             if not _answers(self.address):
-                lost = _GAVE_UP.search(_last_line(self.address.directory)) if self.address.directory else None
+                lost = _GAVE_UP.search(_last_line(Path(self.address.directory)))
                 raise AccountStoppedError(
                     f"The embedded Snowflake account has stopped while it was being used{f', for {lost[1]}' if lost else ''}: run the command again, "
                     "it starts anew."
@@ -188,7 +188,7 @@ def read_address(directory: Path) -> AccountAddress | None:
     try:
         state = json.loads((directory / "server.json").read_text())
         address = AccountAddress(
-            host=state["host"], port=state["port"], pid=state["pid"], secret=account_secret(directory), directory=directory
+            host=state["host"], port=state["port"], pid=state["pid"], secret=account_secret(directory), directory=str(directory)
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # absent, being replaced or broken: the caller looks again, and a server that starts writes it anew
