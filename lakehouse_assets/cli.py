@@ -189,7 +189,8 @@ def _instance(settings: Settings) -> Iterator[Any]:
 
     with ExitStack() as opening:
         if home := os.environ.get("DAGSTER_HOME"):
-            opening.enter_context(one_at_a_time(Path(home)))
+            if os.access(home, os.W_OK):  # else nothing is made there
+                opening.enter_context(one_at_a_time(Path(home)))
             refuse_broken_storage(Path(home))
         opened = DagsterInstance.get()
     with opened as instance:
