@@ -3,6 +3,7 @@
 import json
 from datetime import date
 
+from lakehouse_assets.quality.checks import plain
 from lakehouse_assets.sources import ingest
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv
