@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ import typer
 from dotenv import load_dotenv
 from rich.console import Console
 
+from lakehouse_assets.disks import full_disk
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.private import OURS
 from lakehouse_assets.settings import Settings
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from lakehouse_assets.sources.recover import Recovered
 
 _verbose = False
+_written: list[Path] = []
+"""The folders of this machine in which the command writes, once its settings are read."""
 _INTERRUPTED = 130
 
 
@@ -105,7 +109,8 @@ def command(arguments: Sequence[str] | None = None) -> int:
         if _verbose:
             traceback.print_exc()
         where = f" in {error.filename}" if isinstance(error, SyntaxError) else ""
-        said = f"Error{where}: {' '.join((str(error) or type(error).__name__).split())}"
+        full = full_disk(error, _written) if _written else None
+        said = f"Error{where}: {full or ' '.join((str(error) or type(error).__name__).split())}"
     print(printable(said), file=sys.stderr)
     return code
 
@@ -143,7 +148,10 @@ def _settings(*, makes_home: bool = False, **given: Any) -> Settings:
     for name in os.environ:
         if name.startswith("LAKEHOUSE_") and name not in known and (near := get_close_matches(name, known, 1, 0.9)):
             print(f"{name} is no setting; did you mean {near[0]}?", file=sys.stderr)
-    return Settings(**{k: v for k, v in given.items() if v is not None})
+    settings = Settings(**{k: v for k, v in given.items() if v is not None})
+    places = [settings.home, settings.tables or "", settings.staging or "", tempfile.gettempdir()]
+    _written[:] = [Path(place).expanduser().absolute() for place in places if place and "://" not in str(place)]
+    return settings
 
 
 def _one_of(format: str, formats: list[str]) -> None:
@@ -173,16 +181,20 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
 @contextmanager
 def _instance(settings: Settings) -> Iterator[Any]:
     """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
-    from lakehouse_assets.instance.local import environment_of_command, refuse_broken_storage
+    from lakehouse_assets.instance.local import environment_of_command, one_at_a_time, refuse_broken_storage
 
     os.environ.update(environment_of_command(settings.home, os.environ))
-    if "DAGSTER_HOME" in os.environ:
-        refuse_broken_storage(Path(os.environ["DAGSTER_HOME"]))
     from dagster import DagsterInstance
 
     from lakehouse_assets.instance.sweep import sweep_dead_runs
 
-    with DagsterInstance.get() as instance:
+    with ExitStack() as opening:
+        if home := os.environ.get("DAGSTER_HOME"):
+            if os.access(home, os.W_OK):  # else nothing is made there
+                opening.enter_context(one_at_a_time(Path(home)))
+            refuse_broken_storage(Path(home))
+        opened = DagsterInstance.get()
+    with opened as instance:
         sweep_dead_runs(instance)
         yield instance
 

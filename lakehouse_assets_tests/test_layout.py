@@ -15,6 +15,7 @@ _TABLES = _GROUND | {"contracts", "transforms", "delta", "quality", "sources", "
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
+    "disks": set(),
     "private": set(),
     "processes": set(),
     "paths": {"errors"},
@@ -34,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assets": _TABLES | {"resources", "io_managers", "partitions", "instance"},
     "automation": _TABLES | {"resources", "io_managers", "partitions", "instance"},
     "definitions": _TABLES | {"resources", "io_managers", "partitions", "instance", "automation", "assets"},
-    "cli": _TABLES | {"resources", "io_managers", "partitions", "instance", "automation", "definitions", "sample", "shown"},
+    "cli": _TABLES | {"resources", "io_managers", "partitions", "instance", "automation", "definitions", "sample", "shown", "disks"},
 }
 """Of each room or module at the top, the others that it may import. Arrows point one way: no two may import each other."""
 

@@ -47,6 +47,7 @@ PROBLEMS: Mapping[str, str] = {
     "row.nul": "the line holds no NUL",
     "row.open_quote": "a quote that is opened is closed where its field ends",
     "row.json": "the line is one JSON object with distinct keys",
+    "row.long": "the line is no longer than 16 MB",
     "row.truncated": "the gzip stream is whole",
     "rows.aged": "no longer known: the rows have left quarantine by age",
 }

@@ -7,6 +7,7 @@ As a command, for `make`: `python -m lakehouse_assets.instance.local`, which tak
 """
 
 import argparse
+import fcntl
 import io
 import json
 import os
@@ -14,8 +15,8 @@ import re
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -97,6 +98,14 @@ def refuse_broken_storage(instance: Path) -> None:
                 f"{file}, a database of Dagster's history, is broken ({error}); move {instance} away and run again: what is loaded stands in the tables, "
                 "and only the history of runs is lost."
             ) from error
+
+
+@contextmanager
+def one_at_a_time(instance: Path) -> Iterator[None]:
+    """Held by a command while Dagster opens its databases: of two that make them at once, one fails. instance: the DAGSTER_HOME."""
+    with (instance / "opening.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _written_by_make(env_file: Path) -> dict[str, str | None]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from lakehouse_assets.sources.drift import column_drift
-from lakehouse_assets.sources.lines import JSON_LINES, BadLine, as_text, drop_body, readable, truncated_line, visible
+from lakehouse_assets.sources.lines import JSON_LINES, MAX_COLUMNS, BadLine, as_text, drop_body, readable, truncated_line, visible
 from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, NumberText, RowBuilder, as_json, rescued_json
 
 _VALUES: Final = BRONZE_VALUES["customers"]
@@ -98,6 +98,8 @@ def _reason(error: Exception) -> str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_COLUMNS:
+        raise ValueError(f"it holds {len(pairs):,} keys, more than {MAX_COLUMNS:,}")
     record = dict(pairs)
     if len(record) != len(pairs):
         keys = [key for key, _ in pairs]

@@ -20,7 +20,7 @@ from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.proof import DamagedTableError, Finding, Span
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION, Consumed
-from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.sources.journal import ACKNOWLEDGED, LANDED, WITHDRAWN, Entry, acknowledged, by_path, is_withdrawn, last_landed
 from lakehouse_assets.sources.landing import SOURCES, Drop, LandingZone, date_in
 from lakehouse_assets.sources.parse import parse_drop
@@ -34,6 +34,8 @@ _CHUNK = 50_000
 INTAKE = "silver.intake"
 COUNTING = ("live", "refused", "unreadable")
 """Of the standings of a drop in its account, those in which its rows count."""
+
+_ATTEMPTS = 5
 
 _PARTITIONS = 32
 """Into how many parts the drops of a run are spread over the workers at most."""
@@ -221,27 +223,34 @@ def land_again(lakehouse: Lakehouse, path: str) -> Entry:
 def acknowledge(lakehouse: Lakehouse, path: str) -> Entry:
     """Journal that what is wrong with the newest content of a path is known and stays so: it is reported no more, and nothing waits for it. What is
     published stays as it is. Raises `LakehouseError` for a path that never landed or is acknowledged."""
-    of_path = by_path(entries(lakehouse)).get(path, [])
-    last = last_landed(of_path)
-    if last is None:
-        raise never_landed(path)
-    if last.content in acknowledged(of_path):
-        raise LakehouseError(f"{path} is already acknowledged; there is nothing to do.")
-    entry = replace(last, sequence=max(e.sequence for e in of_path) + 1, state=ACKNOWLEDGED)
-    lakehouse.publish(journal_slice(lakehouse, [entry]))
-    return entry
+    return _journal_state(lakehouse, path, ACKNOWLEDGED)
 
 
 def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:
+    """Journal a state of a path; again where a run has written to the journal meanwhile, at most `_ATTEMPTS` times."""
+    for _ in range(_ATTEMPTS):
+        entry = _entry_of(lakehouse, path, state)
+        staged = journal_slice(lakehouse, [entry])
+        try:
+            lakehouse.publish(staged)
+            return entry
+        except StaleSliceError:
+            lakehouse.discard(staged.uri)
+    raise StaleSliceError(
+        f"Runs wrote to {JOURNAL} {_ATTEMPTS} times meanwhile, so nothing was journaled of {path}; try again when they are done."
+    )
+
+
+def _entry_of(lakehouse: Lakehouse, path: str, state: str) -> Entry:
     of_path = by_path(entries(lakehouse)).get(path, [])
     last = last_landed(of_path)
     if last is None:
         raise never_landed(path)
-    if is_withdrawn(of_path) == (state == WITHDRAWN):
+    if state == ACKNOWLEDGED and last.content in acknowledged(of_path):
+        raise LakehouseError(f"{path} is already acknowledged; there is nothing to do.")
+    if state != ACKNOWLEDGED and is_withdrawn(of_path) == (state == WITHDRAWN):
         raise LakehouseError(f"{path} is {'already withdrawn' if state == WITHDRAWN else 'not withdrawn'}; there is nothing to do.")
-    entry = Entry(path, max(e.sequence for e in of_path) + 1, last.content_hash, last.batch_date, state, last.source)
-    lakehouse.publish(journal_slice(lakehouse, [entry]))
-    return entry
+    return replace(last, sequence=max(e.sequence for e in of_path) + 1, state=state)
 
 
 def never_landed(path: str) -> LakehouseError:

@@ -1,6 +1,7 @@
 """From the bytes of a drop to lines of text and CSV records: gzip, line ends, encoding and quotes. Knows no source and no column name.
 
-A line ends with LF, CRLF or CR. The encoding is UTF-8, with or without a byte order mark; nothing else is guessed. A line that is bad does not touch its neighbours.
+A line ends with LF, CRLF or CR. The encoding is UTF-8, with or without a byte order mark; nothing else is guessed. A line that is bad does not touch its neighbours. What is
+too long or too wide to be data is said to be so, and does not take memory beyond that of the drop.
 
 How quotes are read: a field that begins with a quote ends with the next quote that is not doubled, and then comes a comma or the end of the record. A quote
 inside a field that does not begin with one is plain text. A quoted field may run over several lines, if it closes within 100 lines, the record then has as many
@@ -23,6 +24,15 @@ CSV, JSON_LINES = "CSV", "JSON lines, one object a line"
 MAX_UNPACKED_MB: Final = 512
 """A drop may be so large, in MB, without gzip. It is read whole, and reading it takes some times as much memory."""
 
+MAX_LINE_MB: Final = 16
+"""A line, and a record over several lines, may be so long, in MB."""
+
+MAX_LINES: Final = 10_000_000
+MAX_COLUMNS: Final = 1_000
+"""A drop may have so many lines, a header so many columns, a JSON object so many keys."""
+
+_LONGEST: Final = MAX_LINE_MB * 1_000_000
+_SHOWN: Final = 1_000
 _GZIP: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
 _MAX_LINES_PER_RECORD: Final = 100
@@ -51,12 +61,15 @@ class Unpacked(NamedTuple):
 def drop_body(content: bytes, wanted: str) -> Unpacked:
     """The text of a drop without gzip and byte order mark. wanted: the format of its source, for the message.
 
-    Raises `DropProblem` (`drop.unreadable`) where `unpack` does, and for a file of another format, which is named.
+    Raises `DropProblem` (`drop.unreadable`) where `unpack` does, for a file of another format, which is named, and for one of too many lines.
     """
     unpacked = unpack(content)
     other = other_format(unpacked.body) or (is_json(unpacked.body) if wanted == CSV else not_json_lines(unpacked.body))
     if other:
         raise DropProblem("drop.unreadable", f"The drop is {other}; send it as {wanted}, encoded as UTF-8.")
+    body = unpacked.body
+    if body.count(b"\n") + body.count(b"\r") - body.count(b"\r\n") > MAX_LINES:
+        raise DropProblem("drop.unreadable", f"The drop holds more than {MAX_LINES:,} lines; send it in several drops.")
     return unpacked
 
 
@@ -103,7 +116,10 @@ def _gunzip(content: bytes) -> tuple[bytes, bool]:
 
 
 def as_text(line: bytes) -> str:
-    """The text of a line (with or without its end); raises `BadLine` (`row.nul`, `row.encoding`) where it is not UTF-8 text."""
+    """The text of a line (with or without its end); raises `BadLine` (`row.long`, `row.nul`, `row.encoding`) where it is too long or not UTF-8 text."""
+    if len(line) > _LONGEST:
+        detail = f"The line is {len(line) / 1e6:.1f} MB long, more than {MAX_LINE_MB} MB, and only its beginning is kept; mend the drop and send it again."
+        raise BadLine("row.long", detail, f"{readable(line[:_SHOWN])}…")
     if b"\0" in line:
         raise BadLine("row.nul", "The line holds a NUL byte; remove it.", readable(line))
     try:
@@ -111,6 +127,17 @@ def as_text(line: bytes) -> str:
     except UnicodeDecodeError as error:
         detail = f"The line is not UTF-8 (byte {line[error.start]:#04x} after {error.start} bytes); send the drop encoded as UTF-8."
         raise BadLine("row.encoding", detail, readable(line)) from error
+
+
+def has_long_line(body: bytes) -> bool:
+    """Whether a line is longer than a line may be."""
+    at = 0
+    while len(body) - at > _LONGEST:
+        end = body.rfind(b"\n", at, at + _LONGEST + 1)
+        if end < 0:
+            return True
+        at = end + 1
+    return False
 
 
 def readable(line: bytes) -> str:
@@ -148,17 +175,27 @@ def split_fields(text: str) -> list[str] | None:
 
 
 def split_header(body: bytes) -> tuple[list[str], bytes]:
-    """The names in the header of a CSV drop, stripped of blanks, and the bytes after it. Raises `DropProblem` where there is no readable header."""
+    """The names in the header of a CSV drop, stripped of blanks, and the bytes after it. Raises `DropProblem` where there is no readable header, or one of
+    too many columns."""
     first = re.match(rb"[ \t\r\n]*+([^\r\n]*+)(?:\r\n|\n|\r|$)", body)
     assert first is not None  # every part of the pattern may be empty
     try:
         names = split_fields(as_text(first[1]))
     except BadLine as problem:
+        if problem.rule == "row.long":
+            raise DropProblem(
+                "drop.unreadable", f"The first line is longer than {MAX_LINE_MB} MB and cannot be a header; send the drop as CSV."
+            ) from problem
         raise DropProblem(
             "drop.unreadable", "The first line is not a header of UTF-8 text; send the drop as CSV, encoded as UTF-8."
         ) from problem
     if names is None:
         raise DropProblem("drop.unreadable", "The header opens a quote and does not close it; mend the header.")
+    if len(names) > MAX_COLUMNS:
+        raise DropProblem(
+            "drop.unreadable",
+            f"The header names {len(names):,} columns, more than {MAX_COLUMNS:,}; send the drop with the columns of its source.",
+        )
     return [visible(name) for name in names], body[first.end() :]
 
 
@@ -195,7 +232,7 @@ def _over_several_lines(lines: list[bytes], at: int, width: int) -> tuple[list[s
     text = as_text(lines[at - 1])
     for following in range(at, min(at + _MAX_LINES_PER_RECORD - 1, len(lines))):
         line = lines[following].rstrip(b"\r\n")
-        if line.count(b",") == width - 1:
+        if line.count(b",") == width - 1 or len(text) + len(line) > _LONGEST:
             break
         try:
             fields = split_fields(text + as_text(line))

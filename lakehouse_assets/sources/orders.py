@@ -13,7 +13,16 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from lakehouse_assets.sources.drift import column_drift, look_alikes
-from lakehouse_assets.sources.lines import BYTE_ORDER_MARK, CSV, BadLine, csv_records, drop_body, split_header, truncated_line
+from lakehouse_assets.sources.lines import (
+    BYTE_ORDER_MARK,
+    CSV,
+    BadLine,
+    csv_records,
+    drop_body,
+    has_long_line,
+    split_header,
+    truncated_line,
+)
 from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, RowBuilder, drift_column, drop_schema, rescued_json, unused_key
 
 _SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
@@ -78,7 +87,7 @@ def read_header(names: Sequence[str]) -> Header:
 def fast_table(body: bytes, header: Header) -> pa.Table | None:
     """The rows of a clean body (after the header), or None where anything is odd: quotes, line ends, encoding, number of fields."""
     # Arrow takes a byte order mark off, but here it is part of a value: the drop's own is gone.
-    if b"\0" in body or body.startswith(BYTE_ORDER_MARK) or body.count(b"\r") != body.count(b"\r\n"):
+    if b"\0" in body or body.startswith(BYTE_ORDER_MARK) or body.count(b"\r") != body.count(b"\r\n") or has_long_line(body):
         return None
     body = body.rstrip(b"\r\n")
     if not body:

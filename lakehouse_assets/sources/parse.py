@@ -4,7 +4,7 @@ What is other about the columns of a drop stands in `_drift` of its first row (`
 
 | rule | what is wrong |
 |---|---|
-| `drop.unreadable` | nothing can be read: empty, not UTF-8 text, damaged gzip, no header |
+| `drop.unreadable` | nothing can be read: empty, not UTF-8 text, damaged gzip, no header, too many columns or lines |
 | `drop.missing_column` | the header lacks a required column |
 | `drop.duplicate_column` | the header names a required column twice |
 | `row.ragged` | more or fewer fields than the header names |
@@ -12,6 +12,7 @@ What is other about the columns of a drop stands in `_drift` of its first row (`
 | `row.nul` | the line holds NUL |
 | `row.open_quote` | a quote is opened and not closed, or text follows a closing one |
 | `row.json` | the line is not one JSON object with distinct keys |
+| `row.long` | the line is longer than `MAX_LINE_MB` |
 | `row.truncated` | the gzip stream ends early; what came after the last complete line is lost |
 """
 
@@ -32,7 +33,7 @@ __all__ = ["BRONZE_VALUES", "DROP_RULES", "ROW_RULES", "drop_schema", "parse_dro
 DROP_RULES: Final = ("drop.duplicate_column", "drop.missing_column", "drop.unreadable")
 """What can be wrong with a drop as a whole: it is then a single row with the number 0."""
 
-ROW_RULES: Final = ("row.encoding", "row.json", "row.nul", "row.open_quote", "row.ragged", "row.truncated")
+ROW_RULES: Final = ("row.encoding", "row.json", "row.long", "row.nul", "row.open_quote", "row.ragged", "row.truncated")
 """What can be wrong with the form of a row; the other rows of its drop are read."""
 
 _PARSERS: Final[dict[str, Callable[[bytes], pa.Table]]] = {"orders": parse_orders, "customers": parse_customers, "fx": parse_rates}

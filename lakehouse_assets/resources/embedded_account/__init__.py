@@ -52,17 +52,19 @@ _ENVIRONMENT = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME",
     "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
 )  # fmt: skip
+_GAVE_UP = re.compile(r" CRITICAL [\w.]+: (.*)")  # what a server that gave itself up wrote last
 LOG_BYTES = 10_000_000  # looked at when a server starts; the log before is kept as server.log.1
 
 
 @dataclass(frozen=True)
 class AccountAddress:
-    """Where the embedded account of a home listens, the process id of its server, and the secret of the home."""
+    """Where the embedded account of a home listens, the process id of its server, the secret of the home, and the account's directory."""
 
     host: str
     port: int
     pid: int
     secret: str = field(default="", repr=False)
+    directory: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ class _WhileItRuns:
         yield 0
         for pause in itertools.chain((0, 1, 2, 4), itertools.repeat(8)):
             if not _answers(self.address):
+                lost = _GAVE_UP.search(_last_line(Path(self.address.directory)))
                 raise AccountStoppedError(
-                    "The embedded Snowflake account has stopped while it was being used: run the command again, it starts anew."
+                    f"The embedded Snowflake account has stopped while it was being used{f', for {lost[1]}' if lost else ''}: run the command again, "
+                    "it starts anew."
                 )
             yield pause
 
@@ -183,7 +187,9 @@ def read_address(directory: Path) -> AccountAddress | None:
     """The address in the state file of an account directory, whether or not the server still runs."""
     try:
         state = json.loads((directory / "server.json").read_text())
-        address = AccountAddress(host=state["host"], port=state["port"], pid=state["pid"], secret=account_secret(directory))
+        address = AccountAddress(
+            host=state["host"], port=state["port"], pid=state["pid"], secret=account_secret(directory), directory=str(directory)
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # absent, being replaced or broken: the caller looks again, and a server that starts writes it anew
     right = address.host == HOST and isinstance(address.port, int) and 0 < address.port < 65536 and isinstance(address.pid, int)
@@ -271,8 +277,13 @@ def _launch(directory: Path, idle_seconds: int) -> None:
 
 
 def _last_words(directory: Path) -> str:
+    line = _last_line(directory)
+    return f" ({line})" if line else ""
+
+
+def _last_line(directory: Path) -> str:
     try:
         lines = (directory / "server.log").read_text(errors="replace").strip().splitlines()
     except FileNotFoundError:
         return ""
-    return f" ({lines[-1].strip()})" if lines else ""
+    return lines[-1].strip() if lines else ""

@@ -82,7 +82,7 @@ class Catalogue(FakeSnow):
                 "autoinstall_known_extensions": False,
             },
         )
-        self.duck_conn.execute(f"ATTACH {_literal(self.databases / f'{GLOBAL_DATABASE_NAME}.db')} AS {GLOBAL_DATABASE_NAME}")
+        self.duck_conn.execute(f"ATTACH {_literal(self._file(GLOBAL_DATABASE_NAME))} AS {GLOBAL_DATABASE_NAME}")
         self.duck_conn.execute(info_schema.fs_global_creation_sql())
         self.duck_conn.execute(show.fs_global_creation_sql())
         comment = ("'' as comment", _COMMENT)
@@ -122,12 +122,26 @@ class Catalogue(FakeSnow):
     def attach(self, duck: duckdb.DuckDBPyConnection, database: str) -> None:
         """Attach a database, created if it does not exist, with fakesnow's information schema and macros in it."""
         refusals.check_container("database", database)
-        duck.execute(f"ATTACH IF NOT EXISTS {_literal(self.databases / f'{database}.db')} AS {database}")
-        duck.execute(info_schema.per_db_creation_sql(database))
-        duck.execute(macros.creation_sql(database))
-        duck.execute(_TABLES.format(catalog=database))
-        views = info_schema.SQL_CREATE_INFORMATION_SCHEMA_VIEWS_VIEW.substitute(catalog=database)
-        self._replace_view(views, ("sql as VIEW_DEFINITION", f"{_STATEMENT.format(sql='sql')} as VIEW_DEFINITION"))
+        duck.execute(f"ATTACH IF NOT EXISTS {_literal(self._file(database))} AS {database}")
+        try:
+            duck.execute(info_schema.per_db_creation_sql(database))
+            duck.execute(macros.creation_sql(database))
+            duck.execute(_TABLES.format(catalog=database))
+            views = info_schema.SQL_CREATE_INFORMATION_SCHEMA_VIEWS_VIEW.substitute(catalog=database)
+            self._replace_view(views, ("sql as VIEW_DEFINITION", f"{_STATEMENT.format(sql='sql')} as VIEW_DEFINITION"))
+        except duckdb.Error:
+            duck.execute(f"DETACH {database}")  # else it would be taken for whole from now on
+            raise
+
+    def _file(self, database: str) -> Path:
+        """The file of a database. A new one is made aside: on a full disk, and when the server dies, DuckDB leaves a file that it does not open again."""
+        file = self.databases / f"{database}.db"
+        if not file.exists():
+            made = file.with_suffix(".new")
+            made.unlink(missing_ok=True)
+            duckdb.connect(made).close()
+            made.replace(file)
+        return file
 
     def create_database(self, duck: duckdb.DuckDBPyConnection, database: str, exists: bool) -> bool:
         """Create a database; False if it exists already and `exists` allows that. Raises ProgrammingError when it does not."""

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+import duckdb
 from fakesnow.arrow import to_ipc, to_sf
 from fakesnow.converter import from_binding
 from fakesnow.statement_type import DML_TYPE_IDS
@@ -122,6 +123,15 @@ class AccountServer(ThreadingHTTPServer):
             if idle or deleted:
                 logger.info("stopping: %s", "the home is gone" if deleted else f"idle for {idle_seconds} s")
                 self.shutdown()
+
+    def end_if_lost(self, error: BaseException) -> None:
+        """End this process where DuckDB has given itself up, as it does when an fsync of its log fails: it would refuse everything from now on. What was
+        committed is in its files, the client sees its connection end, and the next use starts a new server."""
+        for lost in (error, error.__cause__):
+            if isinstance(lost, duckdb.FatalException):
+                logger.critical("the files below %s could not be written (%s)", self.directory, str(lost).splitlines()[-1])
+                logging.shutdown()
+                os._exit(1)
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
@@ -358,6 +368,7 @@ class Handler(BaseHTTPRequestHandler):
         except ProgrammingError as error:
             return {"success": False, "code": "390100", "message": error.raw_msg, "data": {}}
         except Exception as error:
+            self.server.end_if_lost(error)
             logger.exception("login")
             return {"success": False, "code": "390100", "message": str(error), "data": {}}
         session.parameters.update(parameters)
@@ -414,9 +425,11 @@ class Handler(BaseHTTPRequestHandler):
             changed = self._run(statement, text, content)
             data = self._data(client, statement, changed)
         except ProgrammingError as error:
+            self.server.end_if_lost(error)
             code = f"{error.errno or 0:06d}"
             return {"success": False, "code": code, "message": error.raw_msg, "data": {"errorCode": code, "sqlState": error.sqlstate}}
         except Exception as error:
+            self.server.end_if_lost(error)
             logger.exception("result of: %s", without_values(text))
             return {
                 "success": False,

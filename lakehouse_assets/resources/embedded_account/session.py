@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -260,7 +261,8 @@ class Statement(FakeSnowflakeCursor):
                 duck.commit()
         except BaseException:
             if alone:
-                duck.rollback()
+                with suppress(duckdb.Error):  # a commit that failed has ended its transaction, and is what went wrong
+                    duck.rollback()
             raise
         if lengths:
             definitions.record_lengths(duck, expression, lengths, session.context)
@@ -349,7 +351,8 @@ class Statement(FakeSnowflakeCursor):
                 self._duck_conn.execute(statement)
             self._duck_conn.commit()
         except BaseException:
-            self._duck_conn.rollback()
+            with suppress(duckdb.Error):  # as above
+                self._duck_conn.rollback()
             raise
         self._succeed(f"View {definitions.ObjectName.of(target, self._conn.context).name} successfully created.")
 
