@@ -147,7 +147,9 @@ class Lakehouse:
         def read(name: str, part: tuple[str, Any, Any] | None) -> DataFrame:
             return self.store.frame(self.spark, name, versions[name], Span(*part) if part else None)
 
-        return Inputs(Snapshots(versions, read), changes, contract.name, contract.names)
+        journal = upstreams[JOURNAL].data_version if JOURNAL in upstreams else -1
+        behind = frozenset(n for n, h in upstreams.items() if h.consumed and h.consumed.upstreams.get(JOURNAL, journal) < journal)
+        return Inputs(Snapshots(versions, read), changes, contract.name, contract.names, behind)
 
     def _changes(self, name: str, since: int | None, upstream: Head) -> DataFrame | None:
         if since is None:

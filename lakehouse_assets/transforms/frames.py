@@ -50,13 +50,15 @@ class Inputs:
     """What a transform may look at.
 
     snapshots: each upstream table and the table itself as they are now. changes: the rows of each upstream that differ from what the table last consumed
-    (column `_change`: insert or delete), None where everything counts as changed. name, columns: of the table itself.
+    (column `_change`: insert or delete), None where everything counts as changed. name, columns: of the table itself. behind: upstreams that were made
+    from an older journal than the one among the snapshots, for somebody has written to it in between.
     """
 
     snapshots: Snapshots
     changes: Mapping[str, DataFrame | None]
     name: str
     columns: Sequence[str]
+    behind: frozenset[str] = frozenset()
 
     @cached_property
     def target(self) -> DataFrame:
