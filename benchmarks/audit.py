@@ -2,10 +2,12 @@
 
     python benchmarks/audit.py --landing DIR [--rows 1000000] [--repeat 5]
 
-The order drops of the landing zone land as often as it takes, every copy with invoice numbers of its own, so that no line is a duplicate of another. Then the
-step is timed from bronze to the committed silver table with its side tables, and what the audit adds to it is timed by itself: the rules of every row (typed rows
-written with them and without), the verdicts with their counts and samples, and the search for doubled keys in the staged slice. Prints one line of JSON: CPU seconds of each, the
-least of the repetitions, for a busy neighbour only ever adds; and the audit's share of the step.
+The order drops of the landing zone land as often as it takes, every copy with invoice numbers of its own, so that no
+line is a duplicate of another. Then the step is timed from bronze to the committed silver table with its side tables,
+and what the audit adds to it is timed by itself: the rules of every row (typed rows written with them and without), the
+verdicts with their counts and samples, and the search for doubled keys in the staged slice. Prints one line of JSON:
+CPU seconds of each, the least of the repetitions, for a busy neighbour only ever adds; and the audit's share of the
+step.
 """
 
 import argparse
@@ -36,7 +38,8 @@ def multiply(landing: Path, out: Path, wanted: int) -> int:
     copies = -(-wanted // lines) if lines else 0
     if not 1 <= copies <= NUMBERS // SHIFT:
         sys.exit(
-            f"{landing} holds {lines:,} order lines, of which no {wanted:,} can be made; name a landing zone with more, or ask for fewer --rows."
+            f"{landing} holds {lines:,} order lines, of which no {wanted:,} can be made; name a landing zone with more,"
+            " or ask for fewer --rows."
         )
     (out / "orders").mkdir(parents=True)
     for copy in range(copies):
@@ -50,7 +53,9 @@ def multiply(landing: Path, out: Path, wanted: int) -> int:
 
 
 def spent(work: Callable[[], Any]) -> float:
-    """CPU seconds of some work. The engine runs in this process, so they are all of it; wall time would tell of the neighbours."""
+    """CPU seconds of some work. The engine runs in this process, so they are all of it; wall time would tell of the
+    neighbours.
+    """
     began = _cpu_seconds()
     work()
     return _cpu_seconds() - began
@@ -119,7 +124,11 @@ def main() -> None:
     audit = least["rules"] + least["verdicts"] + least["keys"]
     print(
         json.dumps(
-            {"rows": rows, "cpu_seconds": {n: round(v, 2) for n, v in least.items()}, "audit_share": round(audit / least["step"], 3)}
+            {
+                "rows": rows,
+                "cpu_seconds": {n: round(v, 2) for n, v in least.items()},
+                "audit_share": round(audit / least["step"], 3),
+            }
         )
     )
 

@@ -2,10 +2,12 @@
 
     python benchmarks/engines.py --landing DIR [--rows 10000000] [--engines embedded local] [--memory 4g] [--keep DIR]
 
-All drops are loaded into bronze, silver and gold, without Dagster, the gates of gold and the hand-off, each engine in a process and a home of its own. With --rows the
-order drops land as often as it takes to reach that many lines, every copy with invoice numbers of its own. Prints a line of JSON for the drops, each engine and the floor:
-seconds until the engine answered and of the load, CPU seconds and peak memory with all child processes, a JVM among them, and the ratio of CPU to the floor's phases
-up to gold. The landing zone must be clean enough for the floor, which knows no dirt. Exits with 1 where a row of any table differs between engines, or a total of gold from the floor's.
+All drops are loaded into bronze, silver and gold, without Dagster, the gates of gold and the hand-off, each engine in a
+process and a home of its own. With --rows the order drops land as often as it takes to reach that many lines, every
+copy with invoice numbers of its own. Prints a line of JSON for the drops, each engine and the floor: seconds until the
+engine answered and of the load, CPU seconds and peak memory with all child processes, a JVM among them, and the ratio
+of CPU to the floor's phases up to gold. The landing zone must be clean enough for the floor, which knows no dirt. Exits
+with 1 where a row of any table differs between engines, or a total of gold from the floor's.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ HERE = Path(__file__).resolve().parent
 
 TOTALS = """SELECT COUNT(*) AS sales_lines, SUM(amount) AS net_of_all_lines, SUM(amount) FILTER (line_type = 'sale') AS gross_sales,
     SUM(amount) FILTER (line_type = 'return') AS returns, SUM(amount_eur) FILTER (line_type = 'sale') AS gross_sales_eur,
-    COUNT(DISTINCT invoice) FILTER (line_type = 'sale') AS orders FROM t"""
+    COUNT(DISTINCT invoice) FILTER (line_type = 'sale') AS orders FROM t"""  # noqa: E501
 
 
 def load(engine: str, landing: Path, home: Path, **settings: str) -> dict[str, float]:
-    """Load all tables in a process of its own, with further environment variables; gives what it says of its times and memory."""
+    """Load all tables in a process of its own, with further environment variables; gives what it says of its times and
+    memory.
+    """
     home.mkdir(parents=True)
     said = {
         "LAKEHOUSE_ENGINE": engine,
@@ -61,7 +65,9 @@ def fingerprint(table: str, home: Path) -> tuple[int, int]:
     if not of:
         return 0, 0
     columns = ", ".join(f'"{c}"' for c in sorted(CONTRACTS[table].names))
-    ((rows, hashes),) = duckdb.sql(f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0)::VARCHAR FROM {of}").fetchall()
+    ((rows, hashes),) = duckdb.sql(
+        f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0)::VARCHAR FROM {of}"
+    ).fetchall()
     return rows, int(hashes)
 
 
@@ -105,18 +111,26 @@ def compare(options: argparse.Namespace, folder: Path) -> str:
     expected = floor["totals"]
     phases = [floor["phases"][name] for name in ("start", "bronze", "silver", "gold")]
     wall, cost = (sum(phase[of] for phase in phases) for of in ("wall_s", "cpu_s"))
-    print(json.dumps({"by_hand": {"load_s": round(wall, 1), "cpu_s": round(cost, 1), "peak_mb": floor["peak_rss_mb"]}}), flush=True)
+    print(
+        json.dumps({"by_hand": {"load_s": round(wall, 1), "cpu_s": round(cost, 1), "peak_mb": floor["peak_rss_mb"]}}),
+        flush=True,
+    )
     wrong = []
     first: dict[str, tuple[int, int]] = {}
     for number, engine in enumerate(options.engines):
         home = folder / f"home-{number}"
         said = load(engine, landing, home, LAKEHOUSE_SPARK_MEMORY=options.memory)
         came_to = totals(home)
-        print(json.dumps({"engine": engine, **said, "cpu_ratio": round(said["cpu_s"] / cost, 1), "totals": came_to}), flush=True)
+        print(
+            json.dumps({"engine": engine, **said, "cpu_ratio": round(said["cpu_s"] / cost, 1), "totals": came_to}),
+            flush=True,
+        )
         wrong += [f"{engine}: {k} is {v}, by hand {expected[k]}" for k, v in came_to.items() if v != str(expected[k])]
         tables = {table: fingerprint(table, home) for table in CONTRACTS}
         first = first or tables
-        wrong += [f"{engine}: {t} holds other rows than on {options.engines[0]}" for t in CONTRACTS if tables[t] != first[t]]
+        wrong += [
+            f"{engine}: {t} holds other rows than on {options.engines[0]}" for t in CONTRACTS if tables[t] != first[t]
+        ]
     return "\n".join(wrong)
 
 

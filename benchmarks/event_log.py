@@ -1,9 +1,13 @@
-"""What the events of a range run cost: CPU seconds and wall seconds of one run over many partitions of assets that do nothing, by event log.
+"""What the events of a range run cost: CPU seconds and wall seconds of one run over many partitions of assets that do
+nothing, by event log.
 
-    python benchmarks/event_log.py [--partitions 390] [--assets 18] [--checks 3] [--per-day-checks] [--storage stock|ours] [--batch-size 1000]
+    python benchmarks/event_log.py [--partitions 390] [--assets 18] [--checks 3] [--per-day-checks] [--storage
+    stock|ours] [--batch-size 1000]
                                    [--database sqlite|postgresql]
 
-Prints one line of JSON. PostgreSQL is a server of its own, without fsync, and the CPU seconds are those of the run, not the server's. Each storage is measured in a process of its own, for the environment of a process decides whether events are stored in batches.
+Prints one line of JSON. PostgreSQL is a server of its own, without fsync, and the CPU seconds are those of the run, not
+the server's. Each storage is measured in a process of its own, for the environment of a process decides whether events
+are stored in batches.
 """
 
 import argparse
@@ -54,7 +58,10 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
                 days = [(spec.name, partition) for spec in specs for partition in context.partition_keys]
                 log_check_evaluations(
                     context,
-                    [dg.AssetCheckEvaluation(asset_key=key, check_name=name, passed=True, partition=partition) for name, partition in days],
+                    [
+                        dg.AssetCheckEvaluation(asset_key=key, check_name=name, passed=True, partition=partition)
+                        for name, partition in days
+                    ],
                 )
             for spec in specs:
                 yield dg.AssetCheckResult(check_name=spec.name, passed=True)
@@ -62,7 +69,9 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 
         return nothing
 
-    defs = dg.Definitions(assets=[table(n) for n in range(options.assets)], jobs=[dg.define_asset_job("all_tables", selection="*")])
+    defs = dg.Definitions(
+        assets=[table(n) for n in range(options.assets)], jobs=[dg.define_asset_job("all_tables", selection="*")]
+    )
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         if options.database == "postgresql" and options.storage == "ours":
@@ -91,7 +100,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
                 raise SystemExit(f"the run failed: {result}")
             events = instance.event_log_storage.get_stats_for_run(result.run_id)
             materialized = sum(
-                len(instance.get_materialized_partitions(dg.AssetKey(["layer", f"table_{n}"]))) for n in range(options.assets)
+                len(instance.get_materialized_partitions(dg.AssetKey(["layer", f"table_{n}"])))
+                for n in range(options.assets)
             )
     return {
         "database": options.database,
@@ -120,7 +130,9 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=390)
     parser.add_argument("--assets", type=int, default=18)
     parser.add_argument("--checks", type=int, default=3)
-    parser.add_argument("--per-day-checks", action="store_true", help="one evaluation a check and partition, besides the one of the run")
+    parser.add_argument(
+        "--per-day-checks", action="store_true", help="one evaluation a check and partition, besides the one of the run"
+    )
     parser.add_argument("--batch-size", type=int, default=1000, help="DAGSTER_EVENT_BATCH_SIZE")
     parser.add_argument("--storage", choices=STORAGES)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")

@@ -1,14 +1,15 @@
 """The floor of the benchmarks: the pipeline's work done by hand, with DuckDB and deltalake and nothing around them.
 
-Belongs here: the shortest honest way from the drops to the same bronze, silver and gold Delta tables, the Parquet hand-off
-and the served tables, once for a range of days and once for a single further day. Does not belong here: whatever makes a
-pipeline safe to operate (audit, quarantine, corrections, crash safety, reconciliation) and anything of `lakehouse_assets`:
-the distance to this floor is the price of those.
+Belongs here: the shortest honest way from the drops to the same bronze, silver and gold Delta tables, the Parquet
+hand-off and the served tables, once for a range of days and once for a single further day. Does not belong here:
+whatever makes a pipeline safe to operate (audit, quarantine, corrections, crash safety, reconciliation) and anything of
+`lakehouse_assets`: the distance to this floor is the price of those.
 
-    python benchmarks/floor.py --landing DIR --start 2010-12-01 --end 2011-12-08 --out DIR
-    python benchmarks/floor.py --landing DIR --one-more-day 2011-12-09 --out DIR
+    python benchmarks/floor.py --landing DIR --start 2010-12-01 --end 2011-12-08 --out DIR python benchmarks/floor.py
+    --landing DIR --one-more-day 2011-12-09 --out DIR
 
-Prints one JSON object: seconds of wall and CPU, peak memory in MB, both by phase, and totals read back from the warehouse.
+Prints one JSON object: seconds of wall and CPU, peak memory in MB, both by phase, and totals read back from the
+warehouse.
 """
 
 import argparse
@@ -30,8 +31,8 @@ import pyarrow.csv as pacsv  # noqa: E402
 from deltalake import DeltaTable, write_deltalake  # noqa: E402
 
 HEADERS = {
-    "InvoiceNo": "invoice", "Invoice": "invoice", "StockCode": "stock_code", "Description": "description", "Quantity": "quantity",
-    "InvoiceDate": "invoiced_at", "UnitPrice": "unit_price", "Price": "unit_price", "CustomerID": "customer_id", "Customer ID": "customer_id",
+    "InvoiceNo": "invoice", "Invoice": "invoice", "StockCode": "stock_code", "Description": "description", "Quantity": "quantity",  # noqa: E501
+    "InvoiceDate": "invoiced_at", "UnitPrice": "unit_price", "Price": "unit_price", "CustomerID": "customer_id", "Customer ID": "customer_id",  # noqa: E501
     "Country": "country",
 }  # fmt: skip
 LINE = ["invoice", "stock_code", "description", "quantity", "invoiced_at", "unit_price", "customer_id", "country"]
@@ -39,9 +40,18 @@ CUSTOMER = ["customer_id", "name", "city", "country", "segment", "updated_at", "
 FX = ["rate_date", "currency", "rate"]
 PROVENANCE = {"batch_date": pa.date32(), "path": pa.string(), "content_hash": pa.string(), "row_number": pa.int64()}
 BRONZE = {"orders": LINE, "customers": CUSTOMER, "fx": FX}
-SERVED = ["sales_lines", "daily_sales", "product_sales", "customer_value", "cohort_retention", "dim_products", "dim_customers"]
+SERVED = [
+    "sales_lines",
+    "daily_sales",
+    "product_sales",
+    "customer_value",
+    "cohort_retention",
+    "dim_products",
+    "dim_customers",
+]
 
-# Each statement is a table computed from the ones named in it, so that a whole load and a single day run the same SQL over more or fewer rows.
+# Each statement is a table computed from the ones named in it, so that a whole load and a single day run the same SQL
+# over more or fewer rows.
 
 TYPED_LINES = """
     WITH typed AS (
@@ -72,12 +82,12 @@ TYPED_LINES = """
         first_support.batch_date AS batch_date, first_support.path AS path,
         first_support.content_hash AS content_hash, first_support.row_number AS row_number,
         strftime(invoiced_at, '%Y-%m') AS invoice_month
-    FROM once"""
+    FROM once"""  # noqa: E501
 
 FX_RATES = """
     SELECT CAST(rate_date AS DATE) AS rate_date, currency, CAST(rate AS DECIMAL(18, 6)) AS rate, batch_date, path, content_hash, row_number
     FROM bronze_fx
-    QUALIFY row_number() OVER (PARTITION BY rate_date, currency ORDER BY batch_date DESC, path DESC, content_hash DESC, row_number DESC) = 1"""
+    QUALIFY row_number() OVER (PARTITION BY rate_date, currency ORDER BY batch_date DESC, path DESC, content_hash DESC, row_number DESC) = 1"""  # noqa: E501
 
 CUSTOMERS = """
     WITH latest AS (
@@ -89,7 +99,7 @@ CUSTOMERS = """
     )
     SELECT customer_id, if(is_deleted, NULL, name) AS name, if(is_deleted, NULL, city) AS city, if(is_deleted, NULL, country) AS country,
         if(is_deleted, NULL, segment) AS segment, updated_at, is_deleted, batch_date, path, content_hash, row_number
-    FROM latest"""
+    FROM latest"""  # noqa: E501
 
 PRODUCTS = """
     WITH votes AS (
@@ -104,7 +114,7 @@ PRODUCTS = """
         if(lag(invoice_date) OVER version IS NULL, DATE '1900-01-01', invoice_date) AS valid_from,
         coalesce(lead(invoice_date) OVER version - 1, DATE '9999-12-31') AS valid_to,
         invoice_date AS first_seen_on, lead(invoice_date) OVER version IS NULL AS is_current
-    FROM starts WINDOW version AS (PARTITION BY product_code ORDER BY invoice_date)"""
+    FROM starts WINDOW version AS (PARTITION BY product_code ORDER BY invoice_date)"""  # noqa: E501
 
 SALES_LINES = """
     WITH rates AS (SELECT rate_date, CAST(rate * 1000000 AS HUGEINT) AS millionths FROM fx_rates WHERE currency = 'GBP'),
@@ -116,7 +126,7 @@ SALES_LINES = """
         CAST(CAST(sign(thousandths) * ((2000000000 * abs(thousandths) + millionths) // (2 * millionths)) AS DECIMAL(24, 0))
             * CAST('0.000001' AS DECIMAL(6, 6)) AS DECIMAL(24, 6)) AS amount_eur,
         fx_rate_date, customer_id, country, invoiced_at, invoice_date, batch_date, invoice_month
-    FROM priced"""
+    FROM priced"""  # noqa: E501
 
 DAILY_SALES = """
     WITH sums AS (
@@ -139,7 +149,7 @@ DAILY_SALES = """
         orders, return_invoices, units, customers,
         if(orders > 0, CAST(CAST((2 * CAST(gross_sales * 1000 AS HUGEINT) + orders) // (2 * orders) AS DECIMAL(18, 0))
             * CAST('0.001' AS DECIMAL(3, 3)) AS DECIMAL(18, 3)), NULL) AS average_order_value
-    FROM sums"""
+    FROM sums"""  # noqa: E501
 
 PRODUCT_SALES = """
     SELECT invoice_date, product_code, is_product,
@@ -157,13 +167,13 @@ CUSTOMER_MONTHS = """
         CAST(coalesce(sum(amount) FILTER (line_type = 'return'), 0) AS DECIMAL(18, 3)) AS returns,
         CAST(coalesce(sum(amount) FILTER (line_type IN ('sale', 'return')), 0) AS DECIMAL(18, 3)) AS net_sales,
         count(*) FILTER (line_type = 'sale') AS sale_lines, count(*) FILTER (line_type = 'return') AS return_lines
-    FROM sales_lines WHERE customer_id IS NOT NULL GROUP BY ALL"""
+    FROM sales_lines WHERE customer_id IS NOT NULL GROUP BY ALL"""  # noqa: E501
 
 CUSTOMER_VALUE = """
     SELECT customer_id, min(first_sale_date) AS first_order_date, max(last_sale_date) AS last_order_date,
         CAST(sum(orders) AS BIGINT) AS orders, CAST(sum(units) AS BIGINT) AS units, CAST(sum(gross_sales) AS DECIMAL(18, 3)) AS gross_sales,
         CAST(sum(returns) AS DECIMAL(18, 3)) AS returns, CAST(sum(net_sales) AS DECIMAL(18, 3)) AS net_sales
-    FROM customer_months GROUP BY customer_id"""
+    FROM customer_months GROUP BY customer_id"""  # noqa: E501
 
 COHORT_RETENTION = """
     WITH members AS (
@@ -174,7 +184,7 @@ COHORT_RETENTION = """
         any_value(cohort_size) AS cohort_size, count(*) FILTER (sale_lines > 0) AS active_customers,
         CAST(sum(net_sales) AS DECIMAL(18, 3)) AS net_sales
     FROM customer_months JOIN members USING (customer_id) JOIN sizes USING (cohort_month)
-    WHERE month >= cohort_month AND sale_lines + return_lines > 0 GROUP BY ALL"""
+    WHERE month >= cohort_month AND sale_lines + return_lines > 0 GROUP BY ALL"""  # noqa: E501
 
 DIM_CUSTOMERS = "SELECT customer_id, name, city, country, segment, updated_at FROM customers WHERE NOT is_deleted"
 
@@ -204,7 +214,10 @@ def read_drop(source: str, content: bytes) -> pa.Table:
     if source == "customers":
         records = [json.loads(line) for line in plain.decode().splitlines() if line.strip()]
         table = pa.table(
-            {name: pa.array([None if r.get(name) is None else str(r[name]) for r in records], pa.string()) for name in CUSTOMER}
+            {
+                name: pa.array([None if r.get(name) is None else str(r[name]) for r in records], pa.string())
+                for name in CUSTOMER
+            }
         )
         return table.append_column("row_number", pa.array(range(1, len(records) + 1), pa.int64()))
     header = plain.split(b"\n", 1)[0].decode("utf-8-sig").rstrip("\r").split(",")
@@ -219,11 +232,15 @@ def read_drop(source: str, content: bytes) -> pa.Table:
         for currency, rate in row.items()
         if currency not in ("Date", "") and rate not in ("N/A", "")
     ]
-    return pa.table(dict(zip([*FX, "row_number"], map(list, zip(*rates, strict=True)) if rates else ([], [], [], []), strict=True)))
+    return pa.table(
+        dict(zip([*FX, "row_number"], map(list, zip(*rates, strict=True)) if rates else ([], [], [], []), strict=True))
+    )
 
 
 def load_bronze(con: duckdb.DuckDBPyConnection, landing: Path, out: Path, start: date, end: date) -> int:
-    """Append the drops of the batch dates from start to end to bronze, and show them to DuckDB; returns the landed rows."""
+    """Append the drops of the batch dates from start to end to bronze, and show them to DuckDB; returns the landed
+    rows.
+    """
     landed = 0
     journal = []
     for source, columns in BRONZE.items():
@@ -249,7 +266,9 @@ def load_bronze(con: duckdb.DuckDBPyConnection, landing: Path, out: Path, start:
         write_deltalake(out / "bronze" / source, rows, mode="append")
         if source == "customers":  # DuckDB without its ICU extension reads no offsets
             moments = [None if m is None else in_utc(m) for m in rows["updated_at"].to_pylist()]
-            rows = rows.set_column(rows.column_names.index("updated_at"), "updated_at", pa.array(moments, pa.timestamp("us")))
+            rows = rows.set_column(
+                rows.column_names.index("updated_at"), "updated_at", pa.array(moments, pa.timestamp("us"))
+            )
         con.register(f"bronze_{source}", rows)
     landings = pa.schema([("path", pa.string()), ("content_hash", pa.string()), ("batch_date", pa.date32())])
     write_deltalake(out / "bronze" / "landings", pa.Table.from_pylist(journal, landings), mode="append")
@@ -265,7 +284,9 @@ def in_utc(written: str) -> datetime:
 # Everything at once -----------------------------------------------------------------------------------------------
 
 
-def create(con: duckdb.DuckDBPyConnection, out: Path, layer: str, name: str, query: str, partition_by: str | None = None) -> None:
+def create(
+    con: duckdb.DuckDBPyConnection, out: Path, layer: str, name: str, query: str, partition_by: str | None = None
+) -> None:
     """Compute a table in DuckDB and write it as a new Delta table."""
     con.execute(f"CREATE TABLE {name} AS {query}")
     write_deltalake(out / layer / name, con.table(name).to_arrow_reader(), partition_by=partition_by)
@@ -308,7 +329,9 @@ def load_all(con: duckdb.DuckDBPyConnection, landing: Path, out: Path, start: da
 
 
 def show(con: duckdb.DuckDBPyConnection, name: str, table: Path, where: str | None = None) -> None:
-    """Let DuckDB read the rows of a Delta table's last version that `where` names, all by default, as the view `name`."""
+    """Let DuckDB read the rows of a Delta table's last version that `where` names, all by default, as the view
+    `name`.
+    """
     delta = DeltaTable(table)
     files = delta.file_uris(file_pruning_predicate=where)
     if files:
@@ -350,7 +373,9 @@ def column(con: duckdb.DuckDBPyConnection, query: str) -> list:
 def load_one_more_day(con: duckdb.DuckDBPyConnection, landing: Path, out: Path, day: date) -> int:
     """The drops of one further batch date into an existing lakehouse and warehouse; returns the landed rows."""
     silver, gold = out / "silver", out / "gold"
-    first = "(s.batch_date, s.path, s.content_hash, s.row_number) < (o.batch_date, o.path, o.content_hash, o.row_number)"
+    first = (
+        "(s.batch_date, s.path, s.content_hash, s.row_number) < (o.batch_date, o.path, o.content_hash, o.row_number)"
+    )
     last = "(s.batch_date, s.path, s.content_hash, s.row_number) > (o.batch_date, o.path, o.content_hash, o.row_number)"
     with phase("bronze"):
         landed = load_bronze(con, landing, out, day, day)
@@ -361,7 +386,8 @@ def load_one_more_day(con: duckdb.DuckDBPyConnection, landing: Path, out: Path, 
         in_months = f"invoice_month IN ({texts(months)})"
         show(con, "old", silver / "order_lines", in_months)
         con.execute(
-            f"CREATE TABLE new_lines AS SELECT s.* FROM staged AS s LEFT JOIN old AS o USING (line_id) WHERE o.line_id IS NULL OR {first}"
+            "CREATE TABLE new_lines AS SELECT s.* FROM staged AS s LEFT JOIN old AS o USING (line_id) WHERE o.line_id"
+            f" IS NULL OR {first}"
         )
         merge(
             con,
@@ -372,14 +398,16 @@ def load_one_more_day(con: duckdb.DuckDBPyConnection, landing: Path, out: Path, 
 
         show(con, "old", silver / "fx_rates")
         con.execute(
-            f"CREATE TABLE new_rates AS SELECT s.* FROM ({FX_RATES}) AS s LEFT JOIN old AS o USING (rate_date, currency) WHERE o.rate IS NULL OR {last}"
+            f"CREATE TABLE new_rates AS SELECT s.* FROM ({FX_RATES}) AS s LEFT JOIN old AS o USING (rate_date,"
+            f" currency) WHERE o.rate IS NULL OR {last}"
         )
         merge(con, silver / "fx_rates", "new_rates", "t.rate_date = s.rate_date AND t.currency = s.currency")
 
         show(con, "old", silver / "customers")
         newer = f"s.updated_at > o.updated_at OR (s.updated_at = o.updated_at AND {last})"
         con.execute(
-            f"CREATE TABLE new_records AS SELECT s.* FROM ({CUSTOMERS}) AS s LEFT JOIN old AS o USING (customer_id) WHERE o.customer_id IS NULL OR {newer}"
+            f"CREATE TABLE new_records AS SELECT s.* FROM ({CUSTOMERS}) AS s LEFT JOIN old AS o USING (customer_id)"
+            f" WHERE o.customer_id IS NULL OR {newer}"
         )
         merge(con, silver / "customers", "new_records", "t.customer_id = s.customer_id")
 
@@ -393,7 +421,7 @@ def load_one_more_day(con: duckdb.DuckDBPyConnection, landing: Path, out: Path, 
             """WITH rates AS (SELECT rate_date FROM fx_rates WHERE currency = 'GBP'), days AS (SELECT DISTINCT invoice_date FROM daily_sales)
             SELECT invoice_date FROM days ASOF JOIN rates ON invoice_date >= rate_date
             WHERE rate_date IN (SELECT rate_date FROM new_rates WHERE currency = 'GBP')
-            UNION SELECT invoice_date FROM new_lines ORDER BY ALL""",
+            UNION SELECT invoice_date FROM new_lines ORDER BY ALL""",  # noqa: E501
         )
         if touched:
             on_days = f"invoice_date IN ({dates(touched)})"
@@ -461,10 +489,19 @@ def main() -> None:
     """Read the command line, do the work, print what it cost and what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--landing", type=Path, required=True, help="folder with orders/, customers/ and fx/")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the Delta tables, the export and warehouse.duckdb")
-    parser.add_argument("--start", metavar="D", type=date.fromisoformat, help="first batch date of a whole load into an empty --out")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the Delta tables, the export and warehouse.duckdb"
+    )
+    parser.add_argument(
+        "--start", metavar="D", type=date.fromisoformat, help="first batch date of a whole load into an empty --out"
+    )
     parser.add_argument("--end", metavar="D", type=date.fromisoformat, help="last batch date of a whole load")
-    parser.add_argument("--one-more-day", type=date.fromisoformat, metavar="D", help="load one further batch date into an existing --out")
+    parser.add_argument(
+        "--one-more-day",
+        type=date.fromisoformat,
+        metavar="D",
+        help="load one further batch date into an existing --out",
+    )
     args = parser.parse_args()
     con = duckdb.connect()
     phases["start"] = {"wall_s": round(time.perf_counter() - STARTED, 3), "cpu_s": round(cpu_seconds(), 3)}

@@ -2,8 +2,9 @@
 
     python benchmarks/gates.py --landing DIR
 
-Stages, audits and publishes orders and rates as the assets do, in this process, without Dagster and without a hand-off. Prints one line of JSON a load: rows and CPU
-seconds of each gold table's stage, of the rules of its rows, and of the comparison of its sums; and of the whole load.
+Stages, audits and publishes orders and rates as the assets do, in this process, without Dagster and without a hand-off.
+Prints one line of JSON a load: rows and CPU seconds of each gold table's stage, of the rules of its rows, and of the
+comparison of its sums; and of the whole load.
 """
 
 import argparse
@@ -56,7 +57,11 @@ def load(resource_: Any, tables: list[Any], sources: list[Any], wanted: Callable
         stage, rules, sums = (round(b - a, 2) for a, b in pairwise(at))
         said[table.name] = {"rows": staged.rows, "stage": stage, "rules": rules, "sums": sums}
         lakehouse.publish(staged)
-    return {"load": round(cpu_seconds() - began, 2), "sums": round(sum(t["sums"] for t in said.values()), 2), "tables": said}
+    return {
+        "load": round(cpu_seconds() - began, 2),
+        "sums": round(sum(t["sums"] for t in said.values()), 2),
+        "tables": said,
+    }
 
 
 def main() -> None:

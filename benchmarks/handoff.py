@@ -2,9 +2,10 @@
 
     python benchmarks/handoff.py [--rows 10000000] [--engine embedded|local]
 
-Prints JSON: wall and CPU seconds and peak memory of the client and of the account's server, for the hand-off as a whole (with its seconds by step) and
-for PUT + COPY of the files it made; the ratio of both, and of what the hand-off does after its export; whether both tables hold the same rows. Then one
-changed day: the bytes sent beside the bytes of the day. The table is `gold.sales_lines` over 365 days. Each part runs in a process of its own.
+Prints JSON: wall and CPU seconds and peak memory of the client and of the account's server, for the hand-off as a whole
+(with its seconds by step) and for PUT + COPY of the files it made; the ratio of both, and of what the hand-off does
+after its export; whether both tables hold the same rows. Then one changed day: the bytes sent beside the bytes of the
+day. The table is `gold.sales_lines` over 365 days. Each part runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -78,7 +79,12 @@ def change(folder: Path, rows: int) -> None:
     few = max(1, rows // DAYS // 100)
     old = lines(model, day, rows // DAYS, 0)
     data = pl.concat([lines(model, day, rows // DAYS, 1).head(few), old.slice(few)]).to_arrow().cast(model.arrow_schema)
-    write_deltalake(store(folder).uri(model.name), data, mode="overwrite", predicate=f"invoice_date = '{FIRST + timedelta(days=day)}'")
+    write_deltalake(
+        store(folder).uri(model.name),
+        data,
+        mode="overwrite",
+        predicate=f"invoice_date = '{FIRST + timedelta(days=day)}'",
+    )
 
 
 def connect(folder: Path) -> Any:
@@ -113,7 +119,9 @@ def by_hand(folder: Path) -> dict[str, Any]:
     columns = ", ".join(f"{c.name.upper()} {c.type.snowflake}" for c in model.columns)
     cursor.execute(f"CREATE OR REPLACE TABLE SALES_LINES ({columns})")
     cursor.execute(f"PUT 'file://{folder}/files/*.parquet' @FILES AUTO_COMPRESS=FALSE")
-    cursor.execute("COPY INTO SALES_LINES FROM @FILES FILE_FORMAT = (TYPE = PARQUET) MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE")
+    cursor.execute(
+        "COPY INTO SALES_LINES FROM @FILES FILE_FORMAT = (TYPE = PARQUET) MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE"
+    )
     connection.close()
     return {}
 
@@ -125,7 +133,9 @@ def differing(folder: Path) -> int:
     columns = ", ".join(c.upper() for c in contract("gold.sales_lines").names)
     total = 0
     for one, other in ((ours, theirs), (theirs, ours)):
-        found = cursor.execute(f"SELECT COUNT(*) FROM (SELECT {columns} FROM {one} EXCEPT SELECT {columns} FROM {other})")
+        found = cursor.execute(
+            f"SELECT COUNT(*) FROM (SELECT {columns} FROM {one} EXCEPT SELECT {columns} FROM {other})"
+        )
         total += int(found.fetchone()[0])  # type: ignore[union-attr,index]
     return total
 
@@ -134,16 +144,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--engine", default="embedded")
-    parser.add_argument("--part", choices=("make", "change", "hand_off", "by_hand"), help="used by itself: one part, in this process")
+    parser.add_argument(
+        "--part", choices=("make", "change", "hand_off", "by_hand"), help="used by itself: one part, in this process"
+    )
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     if options.part:
-        arguments = {"make": [options.rows], "change": [options.rows], "hand_off": [options.engine], "by_hand": []}[options.part]
+        arguments = {"make": [options.rows], "change": [options.rows], "hand_off": [options.engine], "by_hand": []}[
+            options.part
+        ]
         print(json.dumps(globals()[options.part](options.folder, *arguments)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        own = [sys.executable, __file__, "--folder", temporary, "--rows", str(options.rows), "--engine", options.engine, "--part"]
+        own = [
+            sys.executable,
+            __file__,
+            "--folder",
+            temporary,
+            "--rows",
+            str(options.rows),
+            "--engine",
+            options.engine,
+            "--part",
+        ]
         subprocess.run([*own, "make"], check=True, capture_output=True)
         server = ensure_running(folder / "home")
         with Handoff(lambda: connect(folder), store(folder), NAMES, folder / "staging") as handoff:
@@ -159,14 +183,19 @@ def main() -> None:
         found["PUT + COPY by hand"] = cost
         ours, theirs = found["hand-off"], cost
         after = sum(v for k, v in ours["seconds"].items() if k in ("put", "view", "publish"))
-        found["ratio"] = {"wall": round(ours["wall_s"] / theirs["wall_s"], 2), "cpu": round(ours["cpu_s"] / theirs["cpu_s"], 2)}
+        found["ratio"] = {
+            "wall": round(ours["wall_s"] / theirs["wall_s"], 2),
+            "cpu": round(ours["cpu_s"] / theirs["cpu_s"], 2),
+        }
         found["ratio"]["put, view and publish, wall"] = round(after / theirs["wall_s"], 2)
         found["rows that differ"] = differing(folder)
         subprocess.run([*own, "change"], check=True, capture_output=True)
         cost, said = measured([*own, "hand_off"], ensure_running(folder / "home").pid)
         found["a hundredth of a day changed"] = {**cost, **json.loads(said)}
         whole = DeltaTable(store(folder).uri("gold.sales_lines")).to_pyarrow_dataset().count_rows()
-        found["a hundredth of a day changed"]["share of all rows"] = round(found["a hundredth of a day changed"]["rows"] / whole, 5)
+        found["a hundredth of a day changed"]["share of all rows"] = round(
+            found["a hundredth of a day changed"]["rows"] / whole, 5
+        )
         stop(folder / "home")
     print(json.dumps(found, indent=1))
 

@@ -1,10 +1,13 @@
-"""What the layout of a table's files is worth: one file a partition as the loads and `maintenance` leave it, smaller files, and z-order.
+"""What the layout of a table's files is worth: one file a partition as the loads and `maintenance` leave it, smaller
+files, and z-order.
 
     python benchmarks/layout.py --table HOME/tables/gold/sales_lines [--file-mb 8] [--repeat 5]
 
-Copies a Delta table of `gold.sales_lines` (`engines.py --rows 10000000 --keep DIR` leaves one in `DIR/home-0`), lays the copy out in each way by delta-rs, and prints a
-line of JSON for each: files and MB, CPU seconds of laying it out, and the least CPU seconds of reading one day (what a recomputed day or a compared slice costs), of
-reading all lines of one customer, and of publishing a slice that changes one line in a hundred of that day. Exits with 1 where a reading gives other rows.
+Copies a Delta table of `gold.sales_lines` (`engines.py --rows 10000000 --keep DIR` leaves one in `DIR/home-0`), lays
+the copy out in each way by delta-rs, and prints a line of JSON for each: files and MB, CPU seconds of laying it out,
+and the least CPU seconds of reading one day (what a recomputed day or a compared slice costs), of reading all lines of
+one customer, and of publishing a slice that changes one line in a hundred of that day. Exits with 1 where a reading
+gives other rows.
 """
 
 from __future__ import annotations
@@ -73,7 +76,9 @@ def measure(options: argparse.Namespace, layout: str, home: Path) -> tuple[dict[
         return [str(v) for v in lines(where).selectExpr("count(*)", "sum(amount)", "max(line_id)").collect()[0]]
 
     def most(column: str) -> Any:
-        return lines(f"{column} IS NOT NULL").groupBy(column).count().orderBy("count", column, ascending=False).first()[0]
+        return (
+            lines(f"{column} IS NOT NULL").groupBy(column).count().orderBy("count", column, ascending=False).first()[0]
+        )
 
     day = most("invoice_date")
     wheres = {
@@ -93,7 +98,9 @@ def measure(options: argparse.Namespace, layout: str, home: Path) -> tuple[dict[
     changed.selectExpr(*columns, f"'U' AS {OPERATION}").write.parquet(uri)
     version = store.version(TABLE)
     read, months = Consumed(contract=model.fingerprint), [day.replace(day=1)]
-    said["publish_cpu_s"] = spent(lambda: store.commit(model, uri, base_version=version, consumed=read, partitions=months))
+    said["publish_cpu_s"] = spent(
+        lambda: store.commit(model, uri, base_version=version, consumed=read, partitions=months)
+    )
     found["published"] = came_to("country LIKE '%!'")
     return {"files": len(sizes), "mb": sum(sizes) >> 20, **{k: round(v, 2) for k, v in said.items()}}, found
 

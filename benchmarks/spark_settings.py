@@ -2,9 +2,11 @@
 
     python benchmarks/spark_settings.py --landing DIR [--rows 1000000] [--repeat 2] [--variants Kryo "without AQE"]
 
-Loads the lakehouse as `engines.py` does, on `LAKEHOUSE_ENGINE=local`, with the settings that come with the product and then with one of them changed through
-LAKEHOUSE_SPARK_CONF. The variants take turns, so that a busy neighbour meets all of them. Prints a line of JSON a variant: the least of the repetitions of the seconds
-until the engine answered, of the load, of CPU and of the peak memory, and the ratio of load and CPU to ours. Exits with 1 where a row of any table differs.
+Loads the lakehouse as `engines.py` does, on `LAKEHOUSE_ENGINE=local`, with the settings that come with the product and
+then with one of them changed through LAKEHOUSE_SPARK_CONF. The variants take turns, so that a busy neighbour meets all
+of them. Prints a line of JSON a variant: the least of the repetitions of the seconds until the engine answered, of the
+load, of CPU and of the peak memory, and the ratio of load and CPU to ours. Exits with 1 where a row of any table
+differs.
 """
 
 from __future__ import annotations

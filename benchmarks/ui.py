@@ -1,9 +1,11 @@
-"""How long `make ui` takes until it can be used: `dagster dev` on a fresh instance of this project, asked every tenth of a second.
+"""How long `make ui` takes until it can be used: `dagster dev` on a fresh instance of this project, asked every tenth
+of a second.
 
     python benchmarks/ui.py [--repeat 1]
 
-Prints one line of JSON a start: the seconds until the web server answers, until the code location is loaded, and until the daemons have
-reported that they live; and the CPU seconds of all processes until then, which say more on a busy machine.
+Prints one line of JSON a start: the seconds until the web server answers, until the code location is loaded, and until
+the daemons have reported that they live; and the CPU seconds of all processes until then, which say more on a busy
+machine.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from lakehouse_assets.instance.local import ensure_instance, environment
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCATION = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } }
-    instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } } }"""
+    instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } } }"""  # noqa: E501
 
 
 def measure() -> dict[str, float]:
@@ -36,11 +38,21 @@ def measure() -> dict[str, float]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        given = {**os.environ, **environment(ensure_instance(Path(home))), "LAKEHOUSE_HOME": home, "PYTHONPATH": str(PROJECT)}
+        given = {
+            **os.environ,
+            **environment(ensure_instance(Path(home))),
+            "LAKEHOUSE_HOME": home,
+            "PYTHONPATH": str(PROJECT),
+        }
         command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-p", str(port)]
         began = time.perf_counter()
         server = subprocess.Popen(
-            command, cwd=PROJECT, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            cwd=PROJECT,
+            env=given,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         url = f"http://127.0.0.1:{port}"
 
@@ -56,7 +68,9 @@ def measure() -> dict[str, float]:
 
         def loaded() -> bool:
             entries = ask()["workspaceOrError"]["locationEntries"]
-            return [e["locationOrLoadError"]["__typename"] for e in entries if e["locationOrLoadError"]] == ["RepositoryLocation"]
+            return [e["locationOrLoadError"]["__typename"] for e in entries if e["locationOrLoadError"]] == [
+                "RepositoryLocation"
+            ]
 
         def lives() -> bool:
             daemons = [d for d in ask()["instance"]["daemonHealth"]["allDaemonStatuses"] if d["required"]]
@@ -65,9 +79,16 @@ def measure() -> dict[str, float]:
         try:
             found = {
                 name: _seconds(began, condition, server)
-                for name, condition in (("web_server_answers", answers), ("code_location_is_loaded", loaded), ("daemons_live", lives))
+                for name, condition in (
+                    ("web_server_answers", answers),
+                    ("code_location_is_loaded", loaded),
+                    ("daemons_live", lives),
+                )
             }
-            times = [p.cpu_times() for p in [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]]
+            times = [
+                p.cpu_times()
+                for p in [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+            ]
             return {**found, "cpu_seconds": round(sum(t.user + t.system for t in times), 1)}
         finally:
             with suppress(ProcessLookupError):

@@ -1,9 +1,11 @@
 """A load, a second run and one more day, beside the floor script doing the same work by hand in the same run.
 
-    python benchmarks/year.py --landing DIR --start 2010-11-15 --end 2011-12-08 --one-more-day 2011-12-09 [--engine local]
+    python benchmarks/year.py --landing DIR --start 2010-11-15 --end 2011-12-08 --one-more-day 2011-12-09 [--engine
+    local]
 
-Prints JSON: for each phase wall and CPU seconds and peak memory of the pipeline (the command with its JVM, and the embedded account's server) and of the floor,
-their ratio, and the totals of both; exits with 1 where these differ. The range excludes the further day. Times are of this machine at this moment: the ratio is the figure.
+Prints JSON: for each phase wall and CPU seconds and peak memory of the pipeline (the command with its JVM, and the
+embedded account's server) and of the floor, their ratio, and the totals of both; exits with 1 where these differ. The
+range excludes the further day. Times are of this machine at this moment: the ratio is the figure.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ def totals(home: str) -> dict[str, str]:
     """What both must come to, from the served tables, by the names that the floor gives them."""
     query = """SELECT COUNT(*) AS sales_lines, SUM(amount) AS net_of_all_lines, SUM(CASE WHEN line_type = 'sale' THEN amount END) AS gross_sales,
         SUM(CASE WHEN line_type = 'return' THEN amount END) AS returns, SUM(CASE WHEN line_type = 'sale' THEN amount_eur END) AS gross_sales_eur,
-        COUNT(DISTINCT CASE WHEN line_type = 'sale' THEN invoice END) AS orders FROM ANALYTICS.SALES_LINES"""
+        COUNT(DISTINCT CASE WHEN line_type = 'sale' THEN invoice END) AS orders FROM ANALYTICS.SALES_LINES"""  # noqa: E501
     output = subprocess.run(
         [LAKEHOUSE, "sql", query, "--format", "json", "--home", home], check=True, capture_output=True, text=True
     ).stdout
@@ -89,7 +91,9 @@ def main() -> None:
     parser.add_argument("--start", required=True)
     parser.add_argument("--end", required=True)
     parser.add_argument("--one-more-day", required=True)
-    parser.add_argument("--engine", default="embedded", help="embedded, local, or the sc://… of a server, which is then not measured")
+    parser.add_argument(
+        "--engine", default="embedded", help="embedded, local, or the sc://… of a server, which is then not measured"
+    )
     options = parser.parse_args()
     os.environ["LAKEHOUSE_ENGINE"] = options.engine
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +118,11 @@ def main() -> None:
                 phases[name]["totals"] = {"pipeline": ours_came_to, "floor": {k: by_floor[k] for k in ours_came_to}}
         subprocess.run([LAKEHOUSE, "down", "--home", home], check=True, capture_output=True)
     print(json.dumps(phases, indent=1, default=str))
-    different = [name for name, said in phases.items() if "totals" in said and said["totals"]["pipeline"] != said["totals"]["floor"]]
+    different = [
+        name
+        for name, said in phases.items()
+        if "totals" in said and said["totals"]["pipeline"] != said["totals"]["floor"]
+    ]
     if different:
         sys.exit(f"The totals of pipeline and floor differ after: {', '.join(different)}.")
 

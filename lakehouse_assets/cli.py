@@ -61,8 +61,13 @@ _INTERRUPTED = 130
 
 Landing = Annotated[Path | None, typer.Option(help="The landing zone; default LAKEHOUSE_LANDING.")]
 Home = Annotated[Path | None, typer.Option(help="Where local state lives; default LAKEHOUSE_HOME.")]
-Start = Annotated[str | None, typer.Option(help="First batch date of new drops, YYYY-MM-DD; tables catch up with all that had landed.")]
-End = Annotated[str | None, typer.Option(help="Last batch date of new drops, YYYY-MM-DD; tables catch up with all that had landed.")]
+Start = Annotated[
+    str | None,
+    typer.Option(help="First batch date of new drops, YYYY-MM-DD; tables catch up with all that had landed."),
+]
+End = Annotated[
+    str | None, typer.Option(help="Last batch date of new drops, YYYY-MM-DD; tables catch up with all that had landed.")
+]
 
 
 def _version(asked: bool) -> None:
@@ -76,7 +81,9 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show Dagster's log and tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options of every command."""
     global _verbose
@@ -85,12 +92,15 @@ def options(
 
 def main() -> None:
     """Entry point: runs the command that the arguments name, and ends the process."""
-    load_dotenv(Path(".env"))  # what Dagster's own commands do, too: SNOWFLAKE_* values are read from the environment alone
+    # what Dagster's own commands do, too: SNOWFLAKE_* values are read from the environment alone
+    load_dotenv(Path(".env"))
     _leave(command())
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, default what the process was given, and return its exit code; one clear sentence on stderr when something is wrong."""
+    """Run one command, default what the process was given, and return its exit code; one clear sentence on stderr when
+    something is wrong.
+    """
     try:
         # Without standalone mode an exit code that a command raises comes back as the result; commands give no other.
         code = int(app(_words(arguments), standalone_mode=False) or 0)
@@ -127,8 +137,8 @@ def _words(arguments: Sequence[str] | None) -> list[str]:
 def _leave(code: int) -> NoReturn:
     """End the process after everything that has asked to be told of it, but without taking the interpreter down.
 
-    Threads of Arrow and delta-rs outlive the reads that they were started for. One that calls Python while the interpreter is taken down is
-    ended by it, and with it the whole process, by an abort (exit code 134).
+    Threads of Arrow and delta-rs outlive the reads that they were started for. One that calls Python while the
+    interpreter is taken down is ended by it, and with it the whole process, by an abort (exit code 134).
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -138,11 +148,15 @@ def _leave(code: int) -> NoReturn:
 
 
 def _settings(*, makes_home: bool = False, **given: Any) -> Settings:
-    """The settings, with options over the environment. makes_home: whether a `--home` that is not there is made; else it is a typing mistake."""
+    """The settings, with options over the environment. makes_home: whether a `--home` that is not there is made; else
+    it is a typing mistake.
+    """
     home: Path | None = given.get("home")
     if home and not home.expanduser().exists():
         if not makes_home:
-            raise LakehouseError(f"There is no lakehouse in {home}; `lakehouse run --home {shlex.quote(str(home))}` makes one.")
+            raise LakehouseError(
+                f"There is no lakehouse in {home}; `lakehouse run --home {shlex.quote(str(home))}` makes one."
+            )
         print(f"A new lakehouse in {printable(str(home))}.", file=sys.stderr)
     known = [f"LAKEHOUSE_{name.upper()}" for name in Settings.model_fields]
     for name in os.environ:
@@ -199,7 +213,7 @@ def _instance(settings: Settings) -> Iterator[Any]:
         yield instance
 
 
-# -- run ------------------------------------------------------------------------------------------------------------------------------
+# -- run -------------------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -207,7 +221,9 @@ def run(
     landing: Landing = None,
     start: Start = None,
     end: End = None,
-    select: Annotated[str | None, typer.Option(help="Assets to materialise, comma-separated, as gold.daily_sales.")] = None,
+    select: Annotated[
+        str | None, typer.Option(help="Assets to materialise, comma-separated, as gold.daily_sales.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Recompute every table although nothing is pending.")] = False,
     home: Home = None,
     quiet: Annotated[bool, typer.Option(help="Print no progress and no summary.")] = False,
@@ -265,7 +281,9 @@ def _rejected(found: Pending) -> list[str]:
     return [f"{v.reason} {remedy(v)}" for v in (*found.refused, *found.unreadable)]
 
 
-def _runner(settings: Settings, instance: Any, console: Console, first: date | None, last: date | None, select: list[str] | None) -> Runner:
+def _runner(
+    settings: Settings, instance: Any, console: Console, first: date | None, last: date | None, select: list[str] | None
+) -> Runner:
     from lakehouse_assets.automation.runner import Runner
     from lakehouse_assets.definitions import build_definitions, graph, resources
     from lakehouse_assets.resources.handoff import served
@@ -332,14 +350,18 @@ def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]
         rows = []
         for source, now in sorted(accounts.items()):
             was = before.get(source, [0] * len(now))
-            rows.append([source, *(f"{n:,}" + (f" ({n - w:+,})" if n != w else "") for n, w in zip(now, was, strict=True))])
+            rows.append(
+                [source, *(f"{n:,}" + (f" ({n - w:+,})" if n != w else "") for n, w in zip(now, was, strict=True))]
+            )
         console.print(table_of(["source", "drops", *_COUNTS], rows, title))
     sent: dict[str, list[int]] = {}
     for result in runner.results:
         for key, said in result.materialized.items():
             if key.path[0] == "snowflake":
                 mine = sent.setdefault(key.path[1].upper(), [0, 0, 0])
-                sent[key.path[1].upper()] = [a + said.get(n, 0) for a, n in zip(mine, ("run/rows", "run/slices", "run/bytes"), strict=True)]
+                sent[key.path[1].upper()] = [
+                    a + said.get(n, 0) for a, n in zip(mine, ("run/rows", "run/slices", "run/bytes"), strict=True)
+                ]
     if runner.state is not None:
         rows = [
             [state.table, f"{state.rows:,}", state.version, *(f"{n:,}" for n in sent.get(state.table, [0, 0, 0]))]
@@ -354,8 +376,11 @@ def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]
 
 
 @app.command()
-def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.daily_sales.")], home: Home = None) -> None:
-    """Recompute a table from its upstreams; rows that come out the same are not written. A damaged table is made anew, bronze from the drops.
+def rebuild(
+    table: Annotated[str, typer.Argument(help="A Delta table, as gold.daily_sales.")], home: Home = None
+) -> None:
+    """Recompute a table from its upstreams; rows that come out the same are not written. A damaged table is made anew,
+    bronze from the drops.
 
     Example: `lakehouse rebuild gold.daily_sales`
     """
@@ -374,14 +399,18 @@ def rebuild(table: Annotated[str, typer.Argument(help="A Delta table, as gold.da
         _print_recovered(recover(lakehouse, table))
         return
     if lacking := [name for name in nodes[table].upstreams if not store.exists(name)]:
-        raise LakehouseError(f"{table} is computed from {', '.join(lacking)}, which has never been; run `lakehouse run`.")
+        raise LakehouseError(
+            f"{table} is computed from {', '.join(lacking)}, which has never been; run `lakehouse run`."
+        )
     for sentence in make_way(lakehouse.lakehouse, handoff, table):
         print(sentence)
     with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
         runner = _runner(settings, instance, Console(file=terminal), None, None, [table])
         runner.run(force=[table])
     said = [result.materialized.get(dg.AssetKey(table.split(".")), {}) for result in runner.results]
-    counts = (f"{sum(m.get(f'run/rows_{word}', 0) for m in said):,} {word}" for word in ("inserted", "updated", "deleted"))
+    counts = (
+        f"{sum(m.get(f'run/rows_{word}', 0) for m in said):,} {word}" for word in ("inserted", "updated", "deleted")
+    )
     print(f"Recomputed {table}: rows {', '.join(counts)}.")
     _conclude(runner)
 
@@ -391,7 +420,9 @@ def _print_recovered(found: Recovered) -> None:
     if found.aside:
         print(f"{found.table} is made anew; the damaged one lies in {found.aside}.")
     if found.table == "bronze.landings":
-        print(f"{found.added} entries were added to the journal." if found.aside else "Nothing is wrong with the journal.")
+        print(
+            f"{found.added} entries were added to the journal." if found.aside else "Nothing is wrong with the journal."
+        )
         return
     kept = f"{found.kept} contents of drops were had back from its own files, " if found.aside else ""
     print(f"{kept}{found.landed} were landed again from the landing zone.")
@@ -399,14 +430,15 @@ def _print_recovered(found: Recovered) -> None:
         print(f"  an earlier content of {path} is gone; it has been corrected since, so nothing rests on it")
     for path in found.lost:
         print(
-            f"{path} is missing: put it back into the landing zone and run this again, or take it back by `lakehouse withdraw {path}`.",
+            f"{path} is missing: put it back into the landing zone and run this again, or take it back by `lakehouse"
+            f" withdraw {path}`.",
             file=sys.stderr,
         )
     if found.lost:
         raise typer.Exit(1)
 
 
-# -- look -----------------------------------------------------------------------------------------------------------------------------
+# -- look ------------------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -453,7 +485,8 @@ def sql(
 
 
 _READS = re.compile(
-    r"(\s|--[^\n]*\n|/\*.*?\*/|\()*(select|with|values|show|describe|desc|explain|list|ls|table)\b", re.IGNORECASE | re.DOTALL
+    r"(\s|--[^\n]*\n|/\*.*?\*/|\()*(select|with|values|show|describe|desc|explain|list|ls|table)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 """How a statement begins that changes nothing."""
 
@@ -468,12 +501,16 @@ def _json_rows(names: list[str], rows: list[Any]) -> str:
             return json.dumps(value.isoformat())
         return json.dumps(value, default=str, ensure_ascii=False)
 
-    objects = ("{" + ", ".join(f"{json.dumps(n)}: {text(v)}" for n, v in zip(names, row, strict=True)) + "}" for row in rows)
+    objects = (
+        "{" + ", ".join(f"{json.dumps(n)}: {text(v)}" for n, v in zip(names, row, strict=True)) + "}" for row in rows
+    )
     return "[" + ",\n ".join(objects) + "]"
 
 
 @app.command()
-def status(format: Annotated[str, typer.Option(help="table or json.")] = "table", landing: Landing = None, home: Home = None) -> None:
+def status(
+    format: Annotated[str, typer.Option(help="table or json.")] = "table", landing: Landing = None, home: Home = None
+) -> None:
     """What is loaded and what is pending.
 
     Example: `lakehouse status --format json`
@@ -492,7 +529,9 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
         deployed = handoff.state(open_handoff)
         short = {table: f"{finding.sentence()}." for table, finding in handoff.short(deployed).items()}
         behind = handoff.behind(open_handoff, deployed)
-        found = pending(lakehouse.lakehouse, lakehouse.zone, graph(settings), behind, lakehouse.customers, damaged=short)
+        found = pending(
+            lakehouse.lakehouse, lakehouse.zone, graph(settings), behind, lakehouse.customers, damaged=short
+        )
         known = deployed.tables if deployed else {}
         stage = open_handoff.status() if deployed else None
     sound = {
@@ -557,8 +596,12 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
                 {"table": i.table, "handoff_id": i.handoff_id, "owner": i.owner, "age_seconds": round(i.age_seconds)}
                 for i in (stage.pending if stage else ())
             ],
-            "refused": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.refused],
-            "unreadable": [{"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.unreadable],
+            "refused": [
+                {"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.refused
+            ],
+            "unreadable": [
+                {"path": v.path, "batch_date": v.batch_date.isoformat(), "reason": v.reason} for v in found.unreadable
+            ],
             "refused_names": found.refused_names,
             "damaged": found.damaged,
             "unavailable": found.unavailable,
@@ -588,20 +631,30 @@ def status(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     at = said["stage"]
     oldest = f"; the oldest since {at['oldest_at'][:19].replace('T', ' ')} UTC" if at["oldest_at"] else ""
     console.print(
-        f"Stage: {at['files']} files, {at['bytes']:,} bytes, {at['loaded']} loaded, {at['pending']} pending, {at['orphaned']} orphaned{oldest}."
+        f"Stage: {at['files']} files, {at['bytes']:,} bytes, {at['loaded']} loaded, {at['pending']} pending,"
+        f" {at['orphaned']} orphaned{oldest}."
     )
     for i in said["pending"]["under_way"]:
-        say(console, f"{i['table']}, for {i['age_seconds']} s, by {i['owner']} (hand-off {i['handoff_id']})", "Under way:", "yellow")
+        say(
+            console,
+            f"{i['table']}, for {i['age_seconds']} s, by {i['owner']} (hand-off {i['handoff_id']})",
+            "Under way:",
+            "yellow",
+        )
     for reason in found.damaged.values():
         say(console, reason, "Damaged:", "red")
     if not found and found.red:
         console.print(
-            f"Nothing can be done now: {len(found.red)} batch date{'s wait' if len(found.red) > 1 else ' waits'} for a correction."
+            f"Nothing can be done now: {len(found.red)} batch date{'s wait' if len(found.red) > 1 else ' waits'} for a"
+            " correction."
         )
     elif not found:
         console.print("Nothing else is pending." if found.damaged else "Nothing is pending.")
     else:
-        console.print(f"Pending: {len(found.drops)} drops, {len(found.behind)} Delta tables, {len(found.handoffs)} Snowflake tables.")
+        console.print(
+            f"Pending: {len(found.drops)} drops, {len(found.behind)} Delta tables, {len(found.handoffs)} Snowflake"
+            " tables."
+        )
     for name, reason in found.behind.items():
         if reason.startswith("stale"):
             preview = (
@@ -630,7 +683,10 @@ def verify(
     repair: Annotated[bool, typer.Option(help="Hand the differing slices off again.")] = False,
     tables: Annotated[str | None, typer.Option(help="Snowflake tables, comma-separated; default all.")] = None,
     slices: Annotated[
-        str | None, typer.Option(help="Only these hand-off slices, as 2010-12-01..2010-12-31 (dates), 0..3 (buckets); needs --tables.")
+        str | None,
+        typer.Option(
+            help="Only these hand-off slices, as 2010-12-01..2010-12-31 (dates), 0..3 (buckets); needs --tables."
+        ),
     ] = None,
     home: Home = None,
 ) -> None:
@@ -649,9 +705,13 @@ def verify(
     lakehouse, handoff = _resources(settings)
     chosen = {t.strip().lower() for t in tables.split(",")} if tables else set(served())
     if unknown := chosen - set(served()):
-        raise LakehouseError(f"There is no Snowflake table {', '.join(sorted(unknown))}; choose among {', '.join(served())}.")
+        raise LakehouseError(
+            f"There is no Snowflake table {', '.join(sorted(unknown))}; choose among {', '.join(served())}."
+        )
     if slices and not tables:
-        raise LakehouseError("--slices says nothing without --tables, for each table has slices of its own; name the tables, too.")
+        raise LakehouseError(
+            "--slices says nothing without --tables, for each table has slices of its own; name the tables, too."
+        )
     compared = {name: between(served()[name], slices) if slices else None for name in chosen}
     different = False
     with handoff.open() as open_handoff:
@@ -672,7 +732,10 @@ def verify(
                 if result.version < 0 and repair and name in altered:
                     sent = handoff.hand_off_whole(open_handoff, served()[name])
                     result = open_handoff.verify(lakehouse.lakehouse.spark, served()[name])
-                    print(f"{name.upper():20} restored: {sent.rows} rows; now {'equal' if result.equal else 'still DIFFERENT'}")
+                    print(
+                        f"{name.upper():20} restored: {sent.rows} rows; now"
+                        f" {'equal' if result.equal else 'still DIFFERENT'}"
+                    )
                     different |= not result.equal
                     continue
             except ProgrammingError as error:
@@ -688,7 +751,10 @@ def verify(
                 print(f"{name.upper():20} not handed off; `lakehouse run` does that")
                 different = True
                 continue
-            print(f"{name.upper():20} {'equal' if result.equal else 'DIFFERS':8} {result.rows:>10,} rows at Delta version {result.version}")
+            print(
+                f"{name.upper():20} {'equal' if result.equal else 'DIFFERS':8} {result.rows:>10,} rows at Delta version"
+                f" {result.version}"
+            )
             for slice_ in result.slices:
                 print(f"  slice {slice_.slice}: {slice_.snowflake} in Snowflake, {slice_.ledger} in the ledger")
             for row in result.row_differences:
@@ -697,7 +763,8 @@ def verify(
                 repaired = open_handoff.repair(lakehouse.lakehouse.spark, served()[name], compared[name])
                 again = open_handoff.verify(lakehouse.lakehouse.spark, served()[name], slices=compared[name])
                 print(
-                    f"  repaired: {repaired.rows} rows in {len(repaired.slices)} slices; now {'equal' if again.equal else 'still DIFFERENT'}"
+                    f"  repaired: {repaired.rows} rows in {len(repaired.slices)} slices; now"
+                    f" {'equal' if again.equal else 'still DIFFERENT'}"
                 )
                 different |= not again.equal
             else:
@@ -712,7 +779,8 @@ def check(
     full: Annotated[bool, typer.Option(help="Also compare the content of every file.")] = False,
     home: Home = None,
 ) -> None:
-    """Prove that what the lakehouse keeps is as it was committed. Exit 1 and a line for each file that is not, with its remedy.
+    """Prove that what the lakehouse keeps is as it was committed. Exit 1 and a line for each file that is not, with its
+    remedy.
 
     Example: `lakehouse check --full`
     """
@@ -730,7 +798,10 @@ def check(
             print(f"{finding.sentence()}.")
             wrong += 1
         if checked.unproven:
-            print(f"{checked.table}: {checked.unproven} of {checked.files} files have no proof; the job `maintenance` gives them one.")
+            print(
+                f"{checked.table}: {checked.unproven} of {checked.files} files have no proof; the job `maintenance`"
+                " gives them one."
+            )
         elif checked.unproven is None:
             print(f"{checked.table}: lies where no proofs are kept; the object store keeps sums of its own.")
     how = "content, size and log" if full else "size and log; content by --full"
@@ -739,12 +810,14 @@ def check(
         raise typer.Exit(1)
 
 
-# -- landing zone -----------------------------------------------------------------------------------------------------------------------
+# -- landing zone ----------------------------------------------------------------------------------------------------
 
 
 @app.command()
 def withdraw(
-    path: Annotated[str, typer.Argument(help="A drop, as its path below the landing zone.")], landing: Landing = None, home: Home = None
+    path: Annotated[str, typer.Argument(help="A drop, as its path below the landing zone.")],
+    landing: Landing = None,
+    home: Home = None,
 ) -> None:
     """Take a drop back: the next run removes the lines that no other drop supports.
 
@@ -759,7 +832,10 @@ def withdraw(
     lakehouse, _ = _resources(settings)
     entry = take_back(lakehouse.lakehouse, path)
     table = next(t for t in source_tables(email_key(settings), settings.keep_email) if t.source == entry.source)
-    print(f"Withdrawn: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this; `lakehouse land {path}` undoes it.")
+    print(
+        f"Withdrawn: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this; `lakehouse land {path}`"
+        " undoes it."
+    )
     for other, rows in supported_elsewhere(lakehouse.lakehouse, table, entry):
         print(f"  {rows} of its rows also stand in {other}")
 
@@ -783,9 +859,12 @@ def land(
 
 @app.command()
 def acknowledge(
-    path: Annotated[str, typer.Argument(help="A drop, as its path below the landing zone.")], landing: Landing = None, home: Home = None
+    path: Annotated[str, typer.Argument(help="A drop, as its path below the landing zone.")],
+    landing: Landing = None,
+    home: Home = None,
 ) -> None:
-    """Say that what is wrong with a drop is known and stays so: a refused or unreadable one is left out for good, other columns are reported no more.
+    """Say that what is wrong with a drop is known and stays so: a refused or unreadable one is left out for good, other
+    columns are reported no more.
 
     Example: `lakehouse acknowledge orders/orders_2010-12-01.csv.gz`
     """
@@ -794,7 +873,8 @@ def acknowledge(
     lakehouse, _ = _resources(_settings(landing=landing, home=home))
     entry = journal(lakehouse.lakehouse, path)
     print(
-        f"Acknowledged: {path}, batch {entry.batch_date}. What is published stays as it is; the next `lakehouse run` clears its batch date."
+        f"Acknowledged: {path}, batch {entry.batch_date}. What is published stays as it is; the next `lakehouse run`"
+        " clears its batch date."
     )
 
 
@@ -805,7 +885,9 @@ def generate(
     days: Annotated[int, typer.Option(min=1)] = 30,
     lines_per_day: Annotated[int, typer.Option(min=1)] = 400,
     seed: int = 7,
-    dirt: Annotated[str | None, typer.Option(help="Kinds of dirt, comma-separated; default every kind, 'none' for none.")] = None,
+    dirt: Annotated[
+        str | None, typer.Option(help="Kinds of dirt, comma-separated; default every kind, 'none' for none.")
+    ] = None,
 ) -> None:
     """Write sample drops, with a ledger of the dirt put in beside the landing zone.
 
@@ -819,7 +901,8 @@ def generate(
     ledger = write(out, day, days, lines_per_day, seed, kinds)
     rows = sum(ledger.landed().values())
     print(
-        f"Wrote {len(ledger.drops)} drops with {rows:,} rows below {out}, {len(ledger.dirty)} of them bad; the ledger of dirt lies beside it."
+        f"Wrote {len(ledger.drops)} drops with {rows:,} rows below {out}, {len(ledger.dirty)} of them bad; the ledger"
+        " of dirt lies beside it."
     )
 
 
@@ -848,7 +931,7 @@ def fetch_online_retail(
     print(f"Wrote {fetch(out, from_file)} drops below {out}.")
 
 
-# -- quality ----------------------------------------------------------------------------------------------------------------------------
+# -- quality ---------------------------------------------------------------------------------------------------------
 
 quarantine_app = typer.Typer(help="Look at, export and replay rejected rows.", no_args_is_help=True)
 app.add_typer(quarantine_app, name="quarantine")
@@ -873,7 +956,9 @@ def _quarantined(settings: Settings, table: str | None, drop: str | None, rule: 
     return sorted(found, key=lambda r: (r["table"], r["path"], r["row_number"]))
 
 
-TableName = Annotated[str | None, typer.Option("--table", help="silver.order_lines, silver.customers or silver.fx_rates; default all.")]
+TableName = Annotated[
+    str | None, typer.Option("--table", help="silver.order_lines, silver.customers or silver.fx_rates; default all.")
+]
 DropPath = Annotated[str | None, typer.Option("--drop", help="Only rows of this drop, a path below the landing zone.")]
 RuleName = Annotated[str | None, typer.Option("--rule", help="Only rows that break this rule.")]
 
@@ -909,7 +994,13 @@ def quarantine_show(
     columns = ["drop", "row", "rules", "what is wrong", *(["raw"] if raw else [])]
     rows = _quarantined(_settings(home=home), table, drop, rule)
     cells = [
-        [row["path"], row["row_number"], ", ".join(row["rules"]), row["detail"], *([(row["raw"] or "")[:500]] if raw else [])]
+        [
+            row["path"],
+            row["row_number"],
+            ", ".join(row["rules"]),
+            row["detail"],
+            *([(row["raw"] or "")[:500]] if raw else []),
+        ]
         for row in rows[:limit]
     ]
     wide().print(table_of(columns, cells))
@@ -935,7 +1026,9 @@ def quarantine_export(
     frame = pl.DataFrame([{**r, "rules": ", ".join(r["rules"])} for r in rows], infer_schema_length=None)
     writers = {".csv": frame.write_csv, ".json": frame.write_ndjson, ".parquet": frame.write_parquet}
     if out.suffix not in writers:
-        raise LakehouseError(f"{out} ends in {out.suffix or 'nothing'}; give the file the ending .csv, .json or .parquet.")
+        raise LakehouseError(
+            f"{out} ends in {out.suffix or 'nothing'}; give the file the ending .csv, .json or .parquet."
+        )
     writers[out.suffix](out)
     print(f"Wrote {len(rows)} rows to {out}.")
 
@@ -955,9 +1048,11 @@ def _effect_on_quarantine(settings: Settings, table: str) -> str | None:
 
 @quarantine_app.command("preview")
 def quarantine_preview(
-    table: Annotated[str, typer.Argument(help="silver.order_lines, silver.customers or silver.fx_rates.")], home: Home = None
+    table: Annotated[str, typer.Argument(help="silver.order_lines, silver.customers or silver.fx_rates.")],
+    home: Home = None,
 ) -> None:
-    """What judging everything again by today's contract would change: rows that would enter or leave quarantine. Writes nothing.
+    """What judging everything again by today's contract would change: rows that would enter or leave quarantine. Writes
+    nothing.
 
     Example: `lakehouse quarantine preview silver.order_lines`
     """
@@ -1004,11 +1099,13 @@ def contracts(
         Console().print(Markdown(text))
 
 
-# -- measuring ----------------------------------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------------------------
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
-def bench(context: typer.Context, name: Annotated[str | None, typer.Argument(help="Which; none lists them.")] = None) -> None:
+def bench(
+    context: typer.Context, name: Annotated[str | None, typer.Argument(help="Which; none lists them.")] = None
+) -> None:
     """Measured runs beside the same work done by hand. Options go to the benchmark; `--help` after its name shows them.
 
     Example: `lakehouse bench year --landing drops --start 2010-11-15 --end 2011-12-08 --one-more-day 2011-12-09`
@@ -1021,13 +1118,14 @@ def bench(context: typer.Context, name: Annotated[str | None, typer.Argument(hel
         return
     if name not in found:
         raise LakehouseError(
-            f"There is no benchmark {name!r} in {folder}; choose one of {', '.join(found) or 'none: it needs a checkout'}."
+            f"There is no benchmark {name!r} in {folder}; choose one of"
+            f" {', '.join(found) or 'none: it needs a checkout'}."
         )
     if done := subprocess.run([sys.executable, str(found[name]), *context.args], check=False).returncode:
         raise typer.Exit(done)
 
 
-# -- account and state ------------------------------------------------------------------------------------------------------------------
+# -- account and state -----------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -1048,12 +1146,21 @@ def plan(home: Home = None) -> None:
         raise typer.Exit(1)
     refuse_foreign(open_handoff.names, planned.snowflake)
     pending = planned.of("safe") + planned.of("rebuild")
-    print("Nothing is breaking. `lakehouse deploy` does this, and so does the next run." if pending else "Nothing to deploy.")
+    print(
+        "Nothing is breaking. `lakehouse deploy` does this, and so does the next run."
+        if pending
+        else "Nothing to deploy."
+    )
 
 
 def _print_plan(settings: Settings, planned: Plan) -> None:
-    """Statements as they are executed, each under its class, object and reason; what is left to a person as a comment."""
-    for side, title in ((planned.delta, "Delta tables"), (planned.snowflake, f"Snowflake database {settings.database}")):
+    """Statements as they are executed, each under its class, object and reason; what is left to a person as a
+    comment.
+    """
+    for side, title in (
+        (planned.delta, "Delta tables"),
+        (planned.snowflake, f"Snowflake database {settings.database}"),
+    ):
         if side:
             print(f"-- {title}: {len(side)} pending\n")
         for p in side:
@@ -1065,11 +1172,16 @@ def _print_plan(settings: Settings, planned: Plan) -> None:
 
 @app.command()
 def deploy(
-    allow_breaking: Annotated[bool, typer.Option(help="Also do what takes something away from readers of Snowflake.")] = False,
+    allow_breaking: Annotated[
+        bool, typer.Option(help="Also do what takes something away from readers of Snowflake.")
+    ] = False,
     take_over: Annotated[bool, typer.Option(help="Also take the database from the lakehouse that it serves.")] = False,
     roles: Annotated[bool, typer.Option(help="Print the script of the least-privilege roles instead.")] = False,
     render: Annotated[
-        Path | None, typer.Option(help="Write the DDL for an account that has nothing yet, and the roles, into this folder instead.")
+        Path | None,
+        typer.Option(
+            help="Write the DDL for an account that has nothing yet, and the roles, into this folder instead."
+        ),
     ] = None,
     external: Annotated[
         str | None, typer.Option(help="Print the lane over an external stage at this URL instead; needs --integration.")
@@ -1077,7 +1189,8 @@ def deploy(
     integration: Annotated[str | None, typer.Option(help="The storage integration of --external.")] = None,
     home: Home = None,
 ) -> None:
-    """Apply pending DDL on both sides: Delta tables; Snowflake database, schemas, stage, file format, tables, views. Where anything is breaking nothing is done.
+    """Apply pending DDL on both sides: Delta tables; Snowflake database, schemas, stage, file format, tables, views.
+    Where anything is breaking nothing is done.
 
     Example: `lakehouse deploy`
     """
@@ -1097,7 +1210,9 @@ def deploy(
     print(f"Deployed {' and '.join(said)}." if said else "Nothing to deploy.")
 
 
-def _render(names: TargetNames, roles: bool, folder: Path | None, external: str | None, integration: str | None) -> None:
+def _render(
+    names: TargetNames, roles: bool, folder: Path | None, external: str | None, integration: str | None
+) -> None:
     """Scripts for an administrator or for CI/CD, from the contracts and the settings alone."""
     from lakehouse_assets.handoff import external_lane_script, roles_script
     from lakehouse_assets.handoff.deploy import script
@@ -1107,7 +1222,9 @@ def _render(names: TargetNames, roles: bool, folder: Path | None, external: str 
         print(roles_script(names))
     if external:
         if not integration:
-            raise LakehouseError("--external needs the storage integration that may read the URL; name it with --integration.")
+            raise LakehouseError(
+                "--external needs the storage integration that may read the URL; name it with --integration."
+            )
         print(external_lane_script(names, list(served().values()), external, integration))
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
@@ -1129,10 +1246,13 @@ def down(home: Home = None) -> None:
 
 @app.command()
 def account(
-    show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the password of the embedded account, too.")] = False,
+    show_secret: Annotated[
+        bool, typer.Option("--show-secret", help="Print the password of the embedded account, too.")
+    ] = False,
     home: Home = None,
 ) -> None:
-    """How to connect a client (Python, DBeaver, dbt) to the Snowflake account. Starts the embedded one if it does not run.
+    """How to connect a client (Python, DBeaver, dbt) to the Snowflake account. Starts the embedded one if it does not
+    run.
 
     Example: `lakehouse account --show-secret`
     """
@@ -1142,7 +1262,10 @@ def account(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="The port, on this machine alone.")] = 3000, home: Home = None) -> None:
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port, on this machine alone.")] = 3000,
+    home: Home = None,
+) -> None:
     """Dagster's web server and daemon on 127.0.0.1, with the runs that the command made.
 
     Example: `lakehouse ui --port 3001`
@@ -1152,7 +1275,19 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="The port, on th
     settings = _settings(makes_home=True, home=home)
     os.environ.update({"LAKEHOUSE_HOME": str(settings.home), **environment_of_command(settings.home, os.environ)})
     os.execv(
-        sys.executable, [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-m", "lakehouse_assets.definitions"]
+        sys.executable,
+        [
+            sys.executable,
+            "-m",
+            "dagster",
+            "dev",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-m",
+            "lakehouse_assets.definitions",
+        ],
     )
 
 
@@ -1182,7 +1317,8 @@ def alerts(format: Annotated[str, typer.Option(help="table or json.")] = "table"
 
 @app.command()
 def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, home: Home = None) -> None:
-    """Delete local state: Dagster's storage, Delta tables, staged slices, the embedded account. Never objects of a real account.
+    """Delete local state: Dagster's storage, Delta tables, staged slices, the embedded account. Never objects of a real
+    account.
 
     Example: `lakehouse reset --yes`
     """
@@ -1192,13 +1328,16 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     folder = _settings(home=home).home
     if processes := working_on(folder):
         raise LakehouseError(
-            f"Dagster works on {folder} (process {', '.join(map(str, processes))}); stop it first, for it would go on with files that are gone."
+            f"Dagster works on {folder} (process {', '.join(map(str, processes))}); stop it first, for it would go on"
+            " with files that are gone."
         )
     if not yes and not typer.confirm(f"Delete everything below {folder}?"):
         raise typer.Exit(1)
     stop(folder)
     if folder.exists() and not {p.name for p in folder.iterdir()} <= OURS:
-        raise LakehouseError(f"{folder} does not look like a state folder of this application, so it was left alone; delete it by hand.")
+        raise LakehouseError(
+            f"{folder} does not look like a state folder of this application, so it was left alone; delete it by hand."
+        )
     shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
     print(f"Deleted {folder}.")
 

@@ -46,7 +46,9 @@ def email_key(settings: Settings) -> str:
         return settings.email_key.get_secret_value()
     if settings.snowflake == "embedded":
         return LAPTOP_EMAIL_KEY
-    raise LakehouseError("LAKEHOUSE_EMAIL_KEY is not set, and with a real account it has no default; set it to a long random text.")
+    raise LakehouseError(
+        "LAKEHOUSE_EMAIL_KEY is not set, and with a real account it has no default; set it to a long random text."
+    )
 
 
 def tables(settings: Settings) -> list[Table]:
@@ -61,7 +63,9 @@ def graph(settings: Settings) -> dict[str, TableNode]:
 
 @cache
 def readers() -> dict[str, tuple[str, ...]]:
-    """Every table that others are computed from → those. The journal reads bronze: an entry says that its rows are there."""
+    """Every table that others are computed from → those. The journal reads bronze: an entry says that its rows are
+    there.
+    """
     found: dict[str, list[str]] = {f"bronze.{table}": [JOURNAL] for table in SOURCES.values()}
     for table in (*silver.build_tables("", False), *gold.TABLES):  # whichever key: who reads what does not depend on it
         for upstream in table.upstreams:
@@ -72,14 +76,21 @@ def readers() -> dict[str, tuple[str, ...]]:
 def kept_tables() -> list[str]:
     """Every Delta table, side tables too, upstreams first."""
     sides = [f"{table}{side}" for table in PUBLISHED.values() for side in SIDES]
-    return [*(t.name for t in bronze.TABLES), *sides, *(t.name for t in (*silver.build_tables("", False), *gold.TABLES))]
+    return [
+        *(t.name for t in bronze.TABLES),
+        *sides,
+        *(t.name for t in (*silver.build_tables("", False), *gold.TABLES)),
+    ]
 
 
 def resources(settings: Settings) -> dict[str, Any]:
     """The resources by the names under which assets ask for them. Nothing is started."""
     lakehouse = LakehouseResource.of(settings, readers())
     account = snowflake_resource(
-        mode=settings.snowflake, home=settings.home, query_tag="lakehouse_assets", idle_seconds=settings.account_idle_seconds
+        mode=settings.snowflake,
+        home=settings.home,
+        query_tag="lakehouse_assets",
+        idle_seconds=settings.account_idle_seconds,
     )
     handoff = HandoffResource.of(settings, lakehouse, account)
     return {
@@ -120,21 +131,31 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     whole_table = [
         *(reconciliation(model) for model in served().values()),
         *(checks.live_check(model, live(model), {"lakehouse"}) for model in served().values()),
-        *(checks.table_check(model, CONTRACTS, read, {"lakehouse"}) for model in CONTRACTS.values() if model.table_rules),
+        *(
+            checks.table_check(model, CONTRACTS, read, {"lakehouse"})
+            for model in CONTRACTS.values()
+            if model.table_rules
+        ),
         checks.volume_check(served()["sales_lines"], live(served()["sales_lines"]), "invoice_date", {"lakehouse"}),
     ]
     jobs = table_jobs(list(PUBLISHED.values()), [key for check in whole_table for key in check.check_keys])
     nodes = graph(settings)
     if keyless := [model.name for model in CONTRACTS.values() if not model.key]:
-        raise LakehouseError(f"The contract of {', '.join(keyless)} names no key; name the columns that tell its rows apart.")
+        raise LakehouseError(
+            f"The contract of {', '.join(keyless)} names no key; name the columns that tell its rows apart."
+        )
     if unmade := [model.name for model in served().values() if model.name not in nodes]:
         raise LakehouseError(
-            f"{', '.join(unmade)} has a contract that is handed off, but no asset; add it to the TABLES of its layer in assets/."
+            f"{', '.join(unmade)} has a contract that is handed off, but no asset; add it to the TABLES of its layer in"
+            " assets/."
         )
     quarantines = [f"{table}_quarantine" for table in PUBLISHED.values()]
     maintenance, check = maintenance_job(kept_tables(), quarantines), check_job(kept_tables())
     return dg.Definitions(
-        assets=[*(linked(t.build(partitions), t.code, contract(t.name), settings.code_url) for t in tables(settings)), *users_read],
+        assets=[
+            *(linked(t.build(partitions), t.code, contract(t.name), settings.code_url) for t in tables(settings)),
+            *users_read,
+        ],
         asset_checks=[*after_each, *whole_table],
         jobs=[*jobs, maintenance, check],
         schedules=schedules(nodes, maintenance, next(j for j in jobs if j.name == RECONCILE), check, settings.timezone),
@@ -157,7 +178,9 @@ def watched(definitions: dg.Definitions) -> tuple[list[dg.AssetKey], list[dg.Ass
 
 
 def server_settings() -> Settings:
-    """The environment's, for Dagster's servers: they let a drop settle where nothing else is said, for nobody knows who is writing it."""
+    """The environment's, for Dagster's servers: they let a drop settle where nothing else is said, for nobody knows who
+    is writing it.
+    """
     settings = Settings()  # pyright: ignore[reportCallIssue] -- all fields have defaults
     said = "drop_settle_seconds" in settings.model_fields_set
     return settings if said else settings.model_copy(update={"drop_settle_seconds": SETTLE_SECONDS})

@@ -1,4 +1,6 @@
-"""A disk that is full, in one sentence, whichever library met it. Belongs here: telling that an error comes of one. No Dagster, no settings."""
+"""A disk that is full, in one sentence, whichever library met it. Belongs here: telling that an error comes of one. No
+Dagster, no settings.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ _LEAST_BYTES = 1 << 20
 
 
 def full_disk(error: BaseException, folders: Iterable[Path]) -> str | None:
-    """What to tell the user of an error that comes of a full disk; None for another error. folders: where this application writes."""
+    """What to tell the user of an error that comes of a full disk; None for another error. folders: where this
+    application writes.
+    """
     places = {folder: os.statvfs(next(f for f in (folder, *folder.parents) if f.exists())) for folder in folders}
     folder, disk = min(places.items(), key=lambda place: (place[1].f_bavail * place[1].f_frsize, place[1].f_favail))
     free = disk.f_bavail * disk.f_frsize
     if not _FULL.search(str(error)) and free >= _LEAST_BYTES:
         return None
     return (
-        f"The disk of {folder} is full ({free // 1000:,} kB and {disk.f_favail:,} files are free): free some space there and run the command again, which "
-        "finishes what is pending; nothing is lost, and -v shows what met it."
+        f"The disk of {folder} is full ({free // 1000:,} kB and {disk.f_favail:,} files are free): free some space"
+        " there and run the command again, which finishes what is pending; nothing is lost, and -v shows what met it."
     )

@@ -1,6 +1,7 @@
 """The errors that are meant for the user. What belongs here: exception classes only; no I/O, no Dagster.
 
-A `LakehouseError` carries one sentence that says what is wrong, where, and what to do; the command line prints it without a traceback.
+A `LakehouseError` carries one sentence that says what is wrong, where, and what to do; the command line prints it
+without a traceback.
 """
 
 

@@ -24,16 +24,19 @@ BACKFILL_POLICY = dg.BackfillPolicy.single_run()
 
 
 def daily(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition a batch date, from the first one to today: `end_offset=1` gives today a partition while it lasts."""
+    """One partition a batch date, from the first one to today: `end_offset=1` gives today a partition while it
+    lasts.
+    """
     start = first_day(settings).isoformat()
     return dg.DailyPartitionsDefinition(start_date=start, timezone=settings.timezone, end_offset=1)
 
 
 def first_day(settings: Settings) -> date:
-    """The first batch date: that of the settings, else that of the first drop which lies in the landing zone or has landed, else today.
+    """The first batch date: that of the settings, else that of the first drop which lies in the landing zone or has
+    landed, else today.
 
-    A drop from before `EARLIEST` counts for nothing: it is a typing mistake, and partitions would begin with it. Tables that lie elsewhere than on this
-    machine are not asked.
+    A drop from before `EARLIEST` counts for nothing: it is a typing mistake, and partitions would begin with it. Tables
+    that lie elsewhere than on this machine are not asked.
     """
     if settings.partitions_start:
         return settings.partitions_start

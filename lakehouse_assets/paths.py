@@ -1,8 +1,9 @@
 """Local folders under names that every engine reads alike.
 
-Sail, delta-rs, DuckDB, SQLite and a statement of the connector each take a path for something else: a URL with escapes, a pattern, a quoted text, a name with
-options. A folder whose name has a sign that one of them gives a meaning is therefore reached through a symbolic link with a plain name. Belongs here: that
-link. Does not belong here: which folders there are (`settings.py`).
+Sail, delta-rs, DuckDB, SQLite and a statement of the connector each take a path for something else: a URL with escapes,
+a pattern, a quoted text, a name with options. A folder whose name has a sign that one of them gives a meaning is
+therefore reached through a symbolic link with a plain name. Belongs here: that link. Does not belong here: which
+folders there are (`settings.py`).
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from pathlib import Path
 from lakehouse_assets.errors import LakehouseError
 
 _UNUSABLE = re.compile(r"[#?\[\]]|%[0-9A-Fa-f]{2}")
-"""What a link does not help against: delta-rs and DuckDB resolve it, and take `%41` for A, `?` for an option, `[` for an address."""
+"""What a link does not help against: delta-rs and DuckDB resolve it, and take `%41` for A, `?` for an option, `[` for
+an address.
+"""
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 
 
 def plain(path: Path | str) -> Path:
-    """The folder under a name of ASCII letters, digits, `.`, `_` and `-`: its own absolute path where that is so, else a link to it, which is made.
+    """The folder under a name of ASCII letters, digits, `.`, `_` and `-`: its own absolute path where that is so, else
+    a link to it, which is made.
 
-    Every process finds the same link. Raises `LakehouseError` where none can be made, and for a name that no link helps.
+    Every process finds the same link. Raises `LakehouseError` where none can be made, and for a name that no link
+    helps.
     """
     folder = Path(path).expanduser().absolute()
     if _PLAIN.fullmatch(str(folder)):
@@ -31,7 +36,8 @@ def plain(path: Path | str) -> Path:
     target = Path(os.path.realpath(folder))
     if sign := _UNUSABLE.search(str(target)):
         raise LakehouseError(
-            f"The path {target} holds {sign[0]!r}, which delta-rs or DuckDB take for something else; choose another folder."
+            f"The path {target} holds {sign[0]!r}, which delta-rs or DuckDB take for something else; choose another"
+            " folder."
         )
     target.mkdir(mode=0o700, parents=True, exist_ok=True)  # nothing can be made through a link that leads nowhere
     link = _links() / hashlib.sha256(os.fsencode(target)).hexdigest()[:16]
@@ -43,8 +49,8 @@ def plain(path: Path | str) -> Path:
             made.replace(link)
     except OSError as error:
         raise LakehouseError(
-            f"The name of {folder} has signs that engines take for something else, and no link to it could be made in {link.parent} "
-            f"({error.strerror}); use a folder whose path has only letters, digits, dots and dashes."
+            f"The name of {folder} has signs that engines take for something else, and no link to it could be made in"
+            f" {link.parent} ({error.strerror}); use a folder whose path has only letters, digits, dots and dashes."
         ) from error
     return link
 
@@ -69,6 +75,13 @@ def _links() -> Path:
             continue
         stat = folder.lstat()
         # Elsewhere somebody else could have been first, and let the link point to a folder of theirs.
-        if stat.st_uid == os.getuid() and not folder.is_symlink() and not stat.st_mode & 0o022 and os.access(folder, os.W_OK):
+        if (
+            stat.st_uid == os.getuid()
+            and not folder.is_symlink()
+            and not stat.st_mode & 0o022
+            and os.access(folder, os.W_OK)
+        ):
             return folder
-    raise LakehouseError("There is no folder for links with plain names; give LAKEHOUSE_HOME a path of letters, digits, dots and dashes.")
+    raise LakehouseError(
+        "There is no folder for links with plain names; give LAKEHOUSE_HOME a path of letters, digits, dots and dashes."
+    )

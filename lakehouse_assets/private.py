@@ -1,4 +1,6 @@
-"""Keeping a home from the other users of the machine. What belongs here: permissions of folders and files. What does not: what lies in them."""
+"""Keeping a home from the other users of the machine. What belongs here: permissions of folders and files. What does
+not: what lies in them.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ _OTHERS = 0o077
 
 
 def open_home(home: Path) -> Path:
-    """Make a home, or take one that is there, so that no other user of the machine reads it; from here on this process makes private files only.
+    """Make a home, or take one that is there, so that no other user of the machine reads it; from here on this process
+    makes private files only.
 
-    What an earlier version left open is closed, once. A folder that also holds other things than ours stays as it is, but for our folders in it.
-    Where the file system has no permissions, as on some network drives, nothing changes. Returns the home.
+    What an earlier version left open is closed, once. A folder that also holds other things than ours stays as it is,
+    but for our folders in it. Where the file system has no permissions, as on some network drives, nothing changes.
+    Returns the home.
     """
     os.umask(os.umask(0o077) | _OTHERS)
     home.mkdir(mode=FOLDER, parents=True, exist_ok=True)

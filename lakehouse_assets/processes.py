@@ -1,9 +1,11 @@
 """Which process something belongs to, and whether that process has ended.
 
-What belongs here: the one identity of a process, by which everything that asks "does it still live?" decides. What does not: what follows from the answer.
+What belongs here: the one identity of a process, by which everything that asks "does it still live?" decides. What does
+not: what follows from the answer.
 
-A process id alone may be another process's by now, and a start time by the wall clock moves whenever the clock is set. So on Linux a process is known by the boot of its
-machine, its namespace of process ids, its id, and the ticks from boot to its start: none of these moves for as long as it lives.
+A process id alone may be another process's by now, and a start time by the wall clock moves whenever the clock is set.
+So on Linux a process is known by the boot of its machine, its namespace of process ids, its id, and the ticks from boot
+to its start: none of these moves for as long as it lives.
 """
 
 import hashlib
@@ -20,7 +22,9 @@ _PID_NAMESPACE = Path("/proc/self/ns/pid")
 
 
 class ProcessIdentity(NamedTuple):
-    """A process. realm: where its id is unique; started: when it started, in a form that stays the same for as long as it lives."""
+    """A process. realm: where its id is unique; started: when it started, in a form that stays the same for as long as
+    it lives.
+    """
 
     host: str
     realm: str
@@ -49,8 +53,9 @@ class ProcessIdentity(NamedTuple):
         return f"host={self.host} realm={self.realm} pid={self.pid} started={self.started}"
 
     def is_gone(self) -> bool | None:
-        """Whether the process has ended; None where that cannot be known, as of another machine or container. A host that has meanwhile got another name is still
-        the same one, and none of its processes has survived a restart."""
+        """Whether the process has ended; None where that cannot be known, as of another machine or container. A host
+        that has meanwhile got another name is still the same one, and none of its processes has survived a restart.
+        """
         here = _realm()
         if self.realm != here:
             restarted = self.realm.partition("/")[0] != here.partition("/")[0]
@@ -59,8 +64,10 @@ class ProcessIdentity(NamedTuple):
 
 
 def has_ended(pid: int, started: str | None = None) -> bool:
-    """Whether a process of this machine has ended: no process has its id, one that started at another time has it, or only its parent has not
-    asked for its end yet. started: None where that was not recorded, as by earlier versions: whoever has the id is then taken for it."""
+    """Whether a process of this machine has ended: no process has its id, one that started at another time has it, or
+    only its parent has not asked for its end yet. started: None where that was not recorded, as by earlier versions:
+    whoever has the id is then taken for it.
+    """
     try:
         process = psutil.Process(pid)
         return process.status() == psutil.STATUS_ZOMBIE or started not in (None, _started(process))
@@ -75,7 +82,9 @@ def scratch_name() -> str:
 
 
 def in_use(name: str) -> bool | None:
-    """Whether the process lives that got a name from `scratch_name`; None where that cannot be known, as of another machine or another kind of name."""
+    """Whether the process lives that got a name from `scratch_name`; None where that cannot be known, as of another
+    machine or another kind of name.
+    """
     _, mark, pid, started = ["", "", "", "", *name.split("-")][-4:]
     return not has_ended(int(pid), started) if mark == _mark(_realm()) else None
 
@@ -85,7 +94,9 @@ def _mark(realm: str) -> str:
 
 
 def _realm() -> str:
-    """Where process ids are unique: this boot of this machine and, as containers share both, this namespace of process ids. Elsewhere than on Linux, this host."""
+    """Where process ids are unique: this boot of this machine and, as containers share both, this namespace of process
+    ids. Elsewhere than on Linux, this host.
+    """
     if _BOOT_ID.exists():
         return f"{_BOOT_ID.read_text().strip()}/{_PID_NAMESPACE.readlink().as_posix()}"
     return socket.gethostname()

@@ -1,4 +1,5 @@
-"""The one place that reads the environment: paths, engine, account. Secrets are named here and read where they are used.
+"""The one place that reads the environment: paths, engine, account. Secrets are named here and read where they are
+used.
 
 Does not belong here: anything that opens a table, a session or a connection.
 """
@@ -22,11 +23,16 @@ _SAMPLE = Path("data", "landing")
 
 
 class Settings(BaseSettings):
-    """Settings of the application, each read from `LAKEHOUSE_<NAME>` or `.env`, each with a default that works on a laptop."""
+    """Settings of the application, each read from `LAKEHOUSE_<NAME>` or `.env`, each with a default that works on a
+    laptop.
+    """
 
     model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", env_file=".env", extra="ignore", frozen=True)
 
-    home: Path = Field(Path(".lakehouse"), description="where state lives: Dagster's storage, tables, staged slices, the embedded account")
+    home: Path = Field(
+        Path(".lakehouse"),
+        description="where state lives: Dagster's storage, tables, staged slices, the embedded account",
+    )
     landing: Path = Field(
         default_factory=lambda: PROJECT / _SAMPLE if (PROJECT / _SAMPLE).is_dir() else _SAMPLE,
         description="the landing zone, with one folder a source",
@@ -34,14 +40,24 @@ class Settings(BaseSettings):
     tables: str | None = Field(None, description="root of the Delta tables: a path or URI; default HOME/tables")
     staging: str | None = Field(None, description="where slices are staged: a path or URI; default HOME/staging")
     engine: str = Field("embedded", description="embedded, local, or a Spark Connect URL sc://…")
-    spark_jars: Path | None = Field(None, description="local engine: a folder with the Delta jars; default: Maven, cached by Ivy")
-    spark_packages_mirror: str | None = Field(None, description="local engine: URL of a Maven repository in place of Maven Central")
+    spark_jars: Path | None = Field(
+        None, description="local engine: a folder with the Delta jars; default: Maven, cached by Ivy"
+    )
+    spark_packages_mirror: str | None = Field(
+        None, description="local engine: URL of a Maven repository in place of Maven Central"
+    )
     spark_memory: str = Field("2g", description="local engine: memory of its JVM")
     spark_conf: SecretStr | None = Field(
-        None, description="local and remote engine: settings of Spark over ours, as `spark.sql.shuffle.partitions=64 spark.local.dir=/fast`"
+        None,
+        description=(
+            "local and remote engine: settings of Spark over ours, as `spark.sql.shuffle.partitions=64"
+            " spark.local.dir=/fast`"
+        ),
     )
     spark_token: SecretStr | None = Field(None, description="remote engine: the token of the Spark Connect endpoint")
-    snowflake: Literal["embedded", "account"] = Field("embedded", description="embedded, or account with the usual SNOWFLAKE_* values")
+    snowflake: Literal["embedded", "account"] = Field(
+        "embedded", description="embedded, or account with the usual SNOWFLAKE_* values"
+    )
     database: str = Field("LAKEHOUSE", description="Snowflake database")
     analytics_schema: str = Field("ANALYTICS", description="Snowflake schema of the served tables")
     ops_schema: str = Field("OPS", description="Snowflake schema of hand-off state and ledger")
@@ -49,40 +65,66 @@ class Settings(BaseSettings):
     partitions_start: date | None = Field(None, description="the first batch date; default: that of the first drop")
     timezone: str = Field("UTC", description="time zone in which an undated drop gets its batch date")
     customers_db: SecretStr | None = Field(
-        None, description="a database whose customers are pulled beside the drops: postgresql://… or sqlite:///…; default: none"
+        None,
+        description=(
+            "a database whose customers are pulled beside the drops: postgresql://… or sqlite:///…; default: none"
+        ),
     )
     customers_db_table: str = Field("customers", description="its table or view of customers: a name, or schema.name")
     customers_db_overlap_seconds: float = Field(
         3600.0, ge=0, description="how far behind the watermark rows are read again, for transactions that commit late"
     )
     customers_db_may_lose: float = Field(
-        0.5, ge=0, le=1, description="which share of its rows the customers' table may lose between two pulls; above it none is made"
+        0.5,
+        ge=0,
+        le=1,
+        description="which share of its rows the customers' table may lose between two pulls; above it none is made",
     )
-    follow_links: bool = Field(False, description="take in drops that a link in the landing zone names and that lie outside it")
-    checksum: bool = Field(False, description="hash every drop at every look, where neither sizes nor times of files can be trusted")
-    drop_settle_seconds: float = Field(0.0, ge=0, description="a drop younger than this is treated as incomplete; 5 for Dagster's servers")
+    follow_links: bool = Field(
+        False, description="take in drops that a link in the landing zone names and that lie outside it"
+    )
+    checksum: bool = Field(
+        False, description="hash every drop at every look, where neither sizes nor times of files can be trusted"
+    )
+    drop_settle_seconds: float = Field(
+        0.0, ge=0, description="a drop younger than this is treated as incomplete; 5 for Dagster's servers"
+    )
     retry_seconds: float = Field(
-        60.0, ge=0, description="how long the landing sensor waits after a failed run; 5 and 30 times that after several"
+        60.0,
+        ge=0,
+        description="how long the landing sensor waits after a failed run; 5 and 30 times that after several",
     )
-    freshness_hours: int = Field(36, ge=1, description="a served table that was not materialised for so long is shown and told as late")
+    freshness_hours: int = Field(
+        36, ge=1, description="a served table that was not materialised for so long is shown and told as late"
+    )
     alert_webhook: SecretStr | None = Field(
         None, description="where alerts are posted as JSON; without it they go to the log of the sensor `watch`"
     )
     alert_services: SecretStr | None = Field(
-        None, description="where Apprise sends alerts (Slack, Teams, mail, PagerDuty, …): its addresses, divided by blanks"
+        None,
+        description="where Apprise sends alerts (Slack, Teams, mail, PagerDuty, …): its addresses, divided by blanks",
     )
     code_url: str | None = Field(
         None,
-        description="where this repository can be browsed at a branch or commit; assets then link there, else to the files of this checkout",
+        description=(
+            "where this repository can be browsed at a branch or commit; assets then link there, else to the files of"
+            " this checkout"
+        ),
     )
     keep_email: bool = Field(False, description="keep e-mail addresses in clear beside their keyed hash")
-    email_key: SecretStr | None = Field(None, description="key of the e-mail hash; has a default on the embedded account only")
+    email_key: SecretStr | None = Field(
+        None, description="key of the e-mail hash; has a default on the embedded account only"
+    )
     handoff_file_mb: int = Field(128, ge=1, description="target size of a hand-off file, MB")
     stage_retention_hours: int = Field(24, ge=0, description="how long files of done hand-offs stay on the stage")
     quarantine_days: int = Field(
-        0, ge=0, description="how many days rejected rows stay in quarantine, counted from their batch date; 0: for ever"
+        0,
+        ge=0,
+        description="how many days rejected rows stay in quarantine, counted from their batch date; 0: for ever",
     )
-    account_idle_seconds: int = Field(1800, ge=1, description="after how long without a request the embedded account stops")
+    account_idle_seconds: int = Field(
+        1800, ge=1, description="after how long without a request the embedded account stops"
+    )
 
     def __init__(self, **given: Any) -> None:
         """Raises `LakehouseError` where a setting is no value of its kind; the value is named unless it is a secret."""
@@ -92,7 +134,9 @@ class Settings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0])
             value = "" if "SecretStr" in str(type(self).model_fields[name].annotation) else f" is {first['input']!r}"
-            raise LakehouseError(f"LAKEHOUSE_{name.upper()}{value}: {first['msg']}; mend it in the environment or in .env.") from None
+            raise LakehouseError(
+                f"LAKEHOUSE_{name.upper()}{value}: {first['msg']}; mend it in the environment or in .env."
+            ) from None
 
     @field_validator("timezone", mode="after")
     @classmethod

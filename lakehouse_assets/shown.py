@@ -1,6 +1,7 @@
 """How texts from data, paths and messages are shown in a terminal: as texts, never as markup or control sequences.
 
-Belongs here: cells, tables and lines for people. Does not belong here: what is said, and formats for programs (CSV, JSON), which carry data as it is.
+Belongs here: cells, tables and lines for people. Does not belong here: what is said, and formats for programs (CSV,
+JSON), which carry data as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What all tests share: one Spark session on one embedded Sail server, one Apache Spark behind one Spark Connect server, and one PostgreSQL."""
+"""What all tests share: one Spark session on one embedded Sail server, one Apache Spark behind one Spark Connect
+server, and one PostgreSQL.
+"""
 
 import os
 from collections.abc import Iterator
@@ -42,7 +44,9 @@ def connect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def connect_spark(spark: Any, connect_url: str) -> Iterator[Any]:
-    """A `SparkSession` on Apache Spark, set up as the application does. Sail's stays the one that others find active."""
+    """A `SparkSession` on Apache Spark, set up as the application does. Sail's stays the one that others find
+    active.
+    """
     from pyspark.sql import SparkSession
 
     from lakehouse_assets.resources.spark import SESSION_SETTINGS

@@ -1,4 +1,6 @@
-"""A PostgreSQL server of our own for tests. Belongs here: starting and stopping it, and fresh databases. Does not belong here: what is kept in it."""
+"""A PostgreSQL server of our own for tests. Belongs here: starting and stopping it, and fresh databases. Does not
+belong here: what is kept in it.
+"""
 
 import os
 import shutil
@@ -16,7 +18,9 @@ _numbers = count(1)
 
 
 def programs() -> Path | None:
-    """The folder of PostgreSQL's server programs: that of `initdb` on the PATH, else Debian's newest, which keeps them off the PATH."""
+    """The folder of PostgreSQL's server programs: that of `initdb` on the PATH, else Debian's newest, which keeps them
+    off the PATH.
+    """
     on_path = shutil.which("initdb")
     debian = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda program: [int(n) for n in program.parts[-3].split(".")])
     found = Path(on_path) if on_path else debian[-1] if debian else None
@@ -25,7 +29,11 @@ def programs() -> Path | None:
 
 def missing() -> str | None:
     """Why PostgreSQL cannot run here; None where it can."""
-    return None if programs() else f"PostgreSQL's initdb is neither on the PATH nor below {DEBIAN}; as root, `make postgres` installs it"
+    return (
+        None
+        if programs()
+        else f"PostgreSQL's initdb is neither on the PATH nor below {DEBIAN}; as root, `make postgres` installs it"
+    )
 
 
 @contextmanager

@@ -35,11 +35,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assets": _TABLES | {"resources", "io_managers", "partitions", "instance"},
     "automation": _TABLES | {"resources", "io_managers", "partitions", "instance"},
     "definitions": _TABLES | {"resources", "io_managers", "partitions", "instance", "automation", "assets"},
-    "cli": _TABLES | {"resources", "io_managers", "partitions", "instance", "automation", "definitions", "sample", "shown", "disks"},
+    "cli": _TABLES
+    | {"resources", "io_managers", "partitions", "instance", "automation", "definitions", "sample", "shown", "disks"},
 }
-"""Of each room or module at the top, the others that it may import. Arrows point one way: no two may import each other."""
+"""Of each room or module at the top, the others that it may import. Arrows point one way: no two may import each
+other.
+"""
 
-KNOW_DAGSTER = {"assets", "io_managers", "resources", "automation", "instance", "cli", "definitions", "partitions", "quality/checks.py"}
+KNOW_DAGSTER = {
+    "assets",
+    "io_managers",
+    "resources",
+    "automation",
+    "instance",
+    "cli",
+    "definitions",
+    "partitions",
+    "quality/checks.py",
+}
 
 
 def room(module: str) -> str:
@@ -55,7 +68,11 @@ def imported(module: str) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join([*here[: len(here) - node.level], *([node.module] if node.module else [])]) if node.level else node.module or ""
+            base = (
+                ".".join([*here[: len(here) - node.level], *([node.module] if node.module else [])])
+                if node.level
+                else node.module or ""
+            )
             names |= {f"{base}.{alias.name}" for alias in node.names} if base == "lakehouse_assets" else {base}
     return names
 

@@ -13,7 +13,7 @@ from lakehouse_assets_tests.pipeline.world import ROOT, line, order_csv, outside
 
 SAMPLE = ["a b", "50% off", "it's", "ünï"]
 USABLE = [
-    *SAMPLE, 'quo"te', "star*", "plus+&=", "{ace}", "日本語", "semi;colon", "-dash", "--", "a  b ", "dot.", "~tilde", "dollar$HOME", "back\\slash",
+    *SAMPLE, 'quo"te', "star*", "plus+&=", "{ace}", "日本語", "semi;colon", "-dash", "--", "a  b ", "dot.", "~tilde", "dollar$HOME", "back\\slash",  # noqa: E501
     "back`tick", "pipe|<>", "comma,colon:", "(paren)!^", "emoji😀", "combining\u0301", "percent%",
 ]  # fmt: skip
 UNUSABLE = ["x%20y", "%41", "no#1", "what?", "[br]"]
@@ -59,15 +59,24 @@ def test_the_whole_application_works_in_a_home_of_any_name(name: str, tmp_path: 
     """Ten of eleven such homes failed, each at another step and in another engine's words."""
     home, landing = tmp_path / name / "home", tmp_path / name / "landing"
     (landing / "orders").mkdir(parents=True)
-    (landing / "orders" / "orders_2026-09-01.csv").write_text(order_csv([line(500000 + n, "2026-09-01") for n in range(5)]))
+    (landing / "orders" / "orders_2026-09-01.csv").write_text(
+        order_csv([line(500000 + n, "2026-09-01") for n in range(5)])
+    )
     environment = {**outside(), "LAKEHOUSE_HOME": str(home), "LAKEHOUSE_LANDING": str(landing), "PYTHONPATH": str(ROOT)}
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         code = "from lakehouse_assets.cli import main; main()"
-        return subprocess.run([sys.executable, "-c", code, *words], env=environment, text=True, capture_output=True, cwd=tmp_path)
+        return subprocess.run(
+            [sys.executable, "-c", code, *words], env=environment, text=True, capture_output=True, cwd=tmp_path
+        )
 
     try:
-        for words, said in ((["run"], "1 run in"), (["run"], "Nothing to do."), (["verify"], "equal"), (["status"], "Nothing is pending.")):
+        for words, said in (
+            (["run"], "1 run in"),
+            (["run"], "Nothing to do."),
+            (["verify"], "equal"),
+            (["status"], "Nothing is pending."),
+        ):
             done = command(*words)
             assert done.returncode == 0, done.stderr
             assert said in done.stdout + done.stderr
@@ -75,7 +84,9 @@ def test_the_whole_application_works_in_a_home_of_any_name(name: str, tmp_path: 
         assert found == "5"
         code = "import dagster as dg; i = dg.DagsterInstance.get(); print(len(i.get_runs()))"
         instance = {**environment, "DAGSTER_HOME": str(plain(home) / "dagster")}
-        runs = subprocess.run([sys.executable, "-c", code], env=instance, text=True, capture_output=True, check=True).stdout.split()[-1]
+        runs = subprocess.run(
+            [sys.executable, "-c", code], env=instance, text=True, capture_output=True, check=True
+        ).stdout.split()[-1]
         assert runs == "1"  # the UI shows the run of the command
     finally:
         command("down")

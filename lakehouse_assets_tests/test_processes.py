@@ -1,4 +1,6 @@
-"""Which process something belongs to: with clocks that are set, process ids that are given out again, and records of earlier versions."""
+"""Which process something belongs to: with clocks that are set, process ids that are given out again, and records of
+earlier versions.
+"""
 
 import os
 import socket
@@ -22,7 +24,9 @@ SetClock = Callable[[float], None]
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
-    """What processes see of a clock that was set by so many hours: their start times move with it, for Linux computes these from its boot time."""
+    """What processes see of a clock that was set by so many hours: their start times move with it, for Linux computes
+    these from its boot time.
+    """
     real = psutil.Process.create_time
 
     def to(hours: float) -> None:
@@ -47,7 +51,9 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("hours", HOURS)
-def test_a_clock_that_is_set_between_recording_and_judging_kills_nobody(set_clock: SetClock, other: subprocess.Popen[str], hours: float):
+def test_a_clock_that_is_set_between_recording_and_judging_kills_nobody(
+    set_clock: SetClock, other: subprocess.Popen[str], hours: float
+):
     """Else the hand-off of a living run is cleared up after, and its files are pulled from under it."""
     theirs, mine, run = first_line(other), own_name(), RunProcess.current("run")
     set_clock(hours)
@@ -94,7 +100,9 @@ def test_a_process_that_ended_and_was_not_waited_for_has_ended():
     assert has_ended(child.pid)
 
 
-def test_an_owner_that_an_earlier_version_wrote_lives_while_its_process_id_does(set_clock: SetClock, other: subprocess.Popen[str]):
+def test_an_owner_that_an_earlier_version_wrote_lives_while_its_process_id_does(
+    set_clock: SetClock, other: subprocess.Popen[str]
+):
     """Else an upgrade beside a run takes its files away."""
     first_line(other)
     set_clock(-5)
@@ -116,7 +124,9 @@ def test_a_server_of_an_earlier_version_is_known_by_what_it_runs(tmp_path: Path)
         try:
             assert process.stdout
             process.stdout.readline()  # for a moment after its start a process has no command line
-            (tmp_path / "server.json").write_text(f'{{"host": "127.0.0.1", "port": 4000, "pid": {process.pid}, "started": 1.0}}')
+            (tmp_path / "server.json").write_text(
+                f'{{"host": "127.0.0.1", "port": 4000, "pid": {process.pid}, "started": 1.0}}'
+            )
             assert (embedded_account._server_process(tmp_path) is not None) == known
         finally:
             process.kill()

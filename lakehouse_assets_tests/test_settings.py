@@ -1,4 +1,6 @@
-"""What is said of a setting that is none, and that no secret is said with it. Does not belong here: what a setting does."""
+"""What is said of a setting that is none, and that no secret is said with it. Does not belong here: what a setting
+does.
+"""
 
 import pytest
 
@@ -10,13 +12,19 @@ from lakehouse_assets.settings import Settings
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("LAKEHOUSE_SNOWFLAKE", "real", "LAKEHOUSE_SNOWFLAKE is 'real': Input should be 'embedded' or 'account'; mend it in"),
+        (
+            "LAKEHOUSE_SNOWFLAKE",
+            "real",
+            "LAKEHOUSE_SNOWFLAKE is 'real': Input should be 'embedded' or 'account'; mend it in",
+        ),
         ("LAKEHOUSE_PARTITIONS_START", "yesterday", "LAKEHOUSE_PARTITIONS_START is 'yesterday': "),
         ("LAKEHOUSE_FRESHNESS_HOURS", "0", "LAKEHOUSE_FRESHNESS_HOURS is '0': "),
         ("LAKEHOUSE_TIMEZONE", "Mars", "there is no time zone of that name; write one as Europe/Berlin"),
     ],
 )
-def test_a_wrong_value_is_told_by_the_name_of_its_variable(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_value_is_told_by_the_name_of_its_variable(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else the user reads what a library calls it, and a link to that library."""
     monkeypatch.setenv(name, value)
     with pytest.raises(LakehouseError) as caught:

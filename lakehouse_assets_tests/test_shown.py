@@ -11,7 +11,15 @@ from lakehouse_assets.cli import _READS
 from lakehouse_assets.handoff.verify import RowDifference
 from lakehouse_assets.shown import WIDE, printable, say, table
 
-TEXTS = ["mug [pack of 6] blue", "sign [/b] end", "[red]x[/red]", "[link=https://example.org]a[/link]", "a\\[b]", "plain", "ünï 日本語"]
+TEXTS = [
+    "mug [pack of 6] blue",
+    "sign [/b] end",
+    "[red]x[/red]",
+    "[link=https://example.org]a[/link]",
+    "a\\[b]",
+    "plain",
+    "ünï 日本語",
+]
 
 
 def shown(width: int, *values: object) -> str:
@@ -32,7 +40,12 @@ def test_a_text_is_shown_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("\x1b[31mred", "\\x1b[31mred"), ("a\rb\nc\td", "a\\rb\\nc\\td"), ("\u202egnp.exe", "\\u202egnp.exe"), ("\0", "\\x00")],
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\rb\nc\td", "a\\rb\\nc\\td"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\0", "\\x00"),
+    ],
 )
 def test_what_a_terminal_would_obey_is_spelled_out(text: str, said: str) -> None:
     """A name in a drop could otherwise rewrite what the command has said before."""
@@ -73,5 +86,7 @@ def test_a_difference_is_said_in_values() -> None:
     """`Decimal('1.500')` is what Python calls a number, and which side has it nobody could tell."""
     values = {"amount": (Decimal("1.500"), Decimal("1.501")), "at": (datetime(2026, 9, 1, 8, 0), None)}
     row = RowDifference("changed", {"day": date(2026, 9, 1), "code": "A"}, ("amount", "at"), values)
-    assert str(row) == "changed: day 2026-09-01, code A: amount is 1.501, not 1.500; at is null, not 2026-09-01 08:00:00"
+    assert (
+        str(row) == "changed: day 2026-09-01, code A: amount is 1.501, not 1.500; at is null, not 2026-09-01 08:00:00"
+    )
     assert str(RowDifference("missing", {"day": date(2026, 9, 1)})) == "missing: day 2026-09-01"

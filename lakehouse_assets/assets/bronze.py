@@ -32,7 +32,9 @@ DATABASE_ANSWERS = "database_answers"
 
 
 def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> tuple[Pull | None, str]:
-    """What is new in the customers' database, where the run has the batch date of that, and why it cannot be read, if so: that holds nothing else up."""
+    """What is new in the customers' database, where the run has the batch date of that, and why it cannot be read, if
+    so: that holds nothing else up.
+    """
     database = lakehouse.customers
     if database is None:
         return None, ""
@@ -53,13 +55,17 @@ def _bronze(source: str, words: str) -> Table:
     if source == PULLED:
         specs.append(
             dg.AssetCheckSpec(
-                DATABASE_ANSWERS, asset=asset_key(model.name), description="The customers' database, where one is set, can be read."
+                DATABASE_ANSWERS,
+                asset=asset_key(model.name),
+                description="The customers' database, where one is set, can be read.",
             )
         )
 
     def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         @lakehouse_asset(model, partitions, "", words, check_specs=specs)
-        def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource) -> Iterator[Any]:
+        def compute(
+            context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource
+        ) -> Iterator[Any]:
             drops = _drops_of(context, lakehouse, source)
             silent = ""
 
@@ -82,9 +88,16 @@ def _bronze(source: str, words: str) -> Table:
                 gates = audit(model, lakehouse, staged)
             yield from gates.results
             if source == PULLED:
-                yield dg.AssetCheckResult(passed=not silent, check_name=DATABASE_ANSWERS, description=checks.plain(silent) or None)
+                yield dg.AssetCheckResult(
+                    passed=not silent, check_name=DATABASE_ANSWERS, description=checks.plain(silent) or None
+                )
             if not gates.blocked:
-                yield output(context, lakehouse, Publication(model.name, staged, gated(model, lakehouse, stage), batches, seconds), config)
+                yield output(
+                    context,
+                    lakehouse,
+                    Publication(model.name, staged, gated(model, lakehouse, stage), batches, seconds),
+                    config,
+                )
 
         return compute
 
@@ -93,7 +106,9 @@ def _bronze(source: str, words: str) -> Table:
 
 orders = _bronze("orders", "Taken in from the CSV drops of the folder `orders/`.")
 customers = _bronze(
-    "customers", "Taken in from the JSON lines of the folder `customers/`, and pulled from the customers' database where one is set."
+    "customers",
+    "Taken in from the JSON lines of the folder `customers/`, and pulled from the customers' database where one is"
+    " set.",
 )
 fx_rates = _bronze("fx", "Taken in from the ECB files of the folder `fx/`, unpivoted.")
 
@@ -110,7 +125,9 @@ def _landings() -> Table:
             check_specs=None,
             ins={t: dg.AssetIn(asset_key(f"bronze.{t}")) for t in SOURCES.values()},
         )
-        def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
+        def compute(
+            context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any
+        ) -> Iterator[Any]:
             def stage() -> StagedSlice | None:
                 lakehouse.lakehouse.head(model)
                 return stage_journal(lakehouse.lakehouse, lakehouse.zone, _drops_of(context, lakehouse))

@@ -10,8 +10,19 @@ daily_sales = table("gold.daily_sales", upstreams=["gold.sales_lines"])(sales.da
 product_sales = table("gold.product_sales", upstreams=["gold.sales_lines"])(sales.product_sales)
 customer_months = table("gold.customer_months", upstreams=["gold.sales_lines"])(customer_transforms.customer_months)
 customer_value = table("gold.customer_value", upstreams=["gold.customer_months"])(customer_transforms.customer_value)
-cohort_retention = table("gold.cohort_retention", upstreams=["gold.customer_months"])(customer_transforms.cohort_retention)
+cohort_retention = table("gold.cohort_retention", upstreams=["gold.customer_months"])(
+    customer_transforms.cohort_retention
+)
 dim_products = table("gold.dim_products", upstreams=["silver.products"])(products.dim_products)
 dim_customers = table("gold.dim_customers", upstreams=["silver.customers"])(crm.dim_customers)
 
-TABLES = [sales_lines, daily_sales, product_sales, customer_months, customer_value, cohort_retention, dim_products, dim_customers]
+TABLES = [
+    sales_lines,
+    daily_sales,
+    product_sales,
+    customer_months,
+    customer_value,
+    cohort_retention,
+    dim_products,
+    dim_customers,
+]

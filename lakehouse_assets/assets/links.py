@@ -1,4 +1,5 @@
-"""Where the code and the contract of an asset stand, as links: to the files of this checkout, or to where its repository can be browsed.
+"""Where the code and the contract of an asset stand, as links: to the files of this checkout, or to where its
+repository can be browsed.
 
 Does not belong here: links to data, which IO managers give.
 """
@@ -18,8 +19,12 @@ from lakehouse_assets.settings import PROJECT
 CONTRACTS_PAGE = PROJECT / "docs" / "contracts.md"
 
 
-def linked(asset: dg.AssetsDefinition, code: ModuleType | Callable[..., Any], contract: Contract, base: str | None) -> dg.AssetsDefinition:
-    """The asset with links to its code, its contract and what the docs say of that. base: where the repository can be browsed; None links to files."""
+def linked(
+    asset: dg.AssetsDefinition, code: ModuleType | Callable[..., Any], contract: Contract, base: str | None
+) -> dg.AssetsDefinition:
+    """The asset with links to its code, its contract and what the docs say of that. base: where the repository can be
+    browsed; None links to files.
+    """
     model = contract.model
     links = [
         _reference("code", *_code(code), base),
@@ -52,7 +57,11 @@ def _lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines()
 
 
-def _reference(label: str, file: Path, line: int, base: str | None, anchor: str = "") -> dg.LocalFileCodeReference | dg.UrlCodeReference:
+def _reference(
+    label: str, file: Path, line: int, base: str | None, anchor: str = ""
+) -> dg.LocalFileCodeReference | dg.UrlCodeReference:
     if base and file.is_relative_to(PROJECT):
-        return dg.UrlCodeReference(url=f"{base.rstrip('/')}/{file.relative_to(PROJECT).as_posix()}#{anchor or f'L{line}'}", label=label)
+        return dg.UrlCodeReference(
+            url=f"{base.rstrip('/')}/{file.relative_to(PROJECT).as_posix()}#{anchor or f'L{line}'}", label=label
+        )
     return dg.LocalFileCodeReference(file_path=str(file), line_number=line, label=label)

@@ -8,7 +8,17 @@ from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.assets.table import Table, TableConfig, asset_key, fingerprint, lakehouse_asset, output, slice_doubles, table, timed
+from lakehouse_assets.assets.table import (
+    Table,
+    TableConfig,
+    asset_key,
+    fingerprint,
+    lakehouse_asset,
+    output,
+    slice_doubles,
+    table,
+    timed,
+)
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION
 from lakehouse_assets.errors import LakehouseError
@@ -18,7 +28,14 @@ from lakehouse_assets.quality import checks
 from lakehouse_assets.quality.audit import UNIQUE, DropVerdict, slice_violations, unique_key_violations
 from lakehouse_assets.resources.lakehouse import LakehouseResource
 from lakehouse_assets.sources import intake as accounts
-from lakehouse_assets.sources.cleanse import Cleansed, SourceTable, batch_accounts, cleanse, rejected_now, standing_verdicts
+from lakehouse_assets.sources.cleanse import (
+    Cleansed,
+    SourceTable,
+    batch_accounts,
+    cleanse,
+    rejected_now,
+    standing_verdicts,
+)
 from lakehouse_assets.sources.ingest import entries
 from lakehouse_assets.sources.journal import ACCEPTED, REFUSED, acknowledged
 from lakehouse_assets.sources.tables import source_tables
@@ -27,7 +44,9 @@ from lakehouse_assets.transforms import frames, fx_rates, order_lines, products
 
 
 def refuse_broken_sides(lakehouse: Lakehouse, sides: Iterable[StagedSlice]) -> None:
-    """Raise `LakehouseError` where a side table would break its contract. It is no drop's fault, so there is no gate to show it and nothing to set aside."""
+    """Raise `LakehouseError` where a side table would break its contract. It is no drop's fault, so there is no gate to
+    show it and nothing to set aside.
+    """
     for side in sides:
         if side.uri is None:
             continue
@@ -37,7 +56,8 @@ def refuse_broken_sides(lakehouse: Lakehouse, sides: Iterable[StagedSlice]) -> N
         broken = [*slice_violations(written, side.contract), *([UNIQUE] if doubled else [])]
         if broken:
             raise LakehouseError(
-                f"{side.contract.name} would break {', '.join(broken)}; nothing was published, mend what writes it (sources/cleanse.py)."
+                f"{side.contract.name} would break {', '.join(broken)}; nothing was published, mend what writes it"
+                " (sources/cleanse.py)."
             )
 
 
@@ -54,7 +74,9 @@ def _source_table(source: SourceTable, mark: str, words: str, code: ModuleType) 
             ins={"landings": dg.AssetIn(asset_key(JOURNAL)), "landed": dg.AssetIn(asset_key(source.bronze))},
             check_specs=checks.gate_specs(model, partitions),
         )
-        def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
+        def compute(
+            context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any
+        ) -> Iterator[Any]:
             cleansed: Cleansed | None = None
             keys = context.partition_keys
             days = {date.fromisoformat(k) for k in keys}
@@ -75,7 +97,9 @@ def _source_table(source: SourceTable, mark: str, words: str, code: ModuleType) 
             paths = {v.path for v in judged}
             recorded = standing_verdicts(lakehouse.lakehouse, model.name, source.source, days)
             known = acknowledged(entries(lakehouse.lakehouse))
-            open_before = [v for v in rejected_now(lakehouse.lakehouse, model.name, source.source) if v.path not in paths]
+            open_before = [
+                v for v in rejected_now(lakehouse.lakehouse, model.name, source.source) if v.path not in paths
+            ]
             # A day of the run without a verdict would be shown as skipped, and with it the check.
             judged += [v for v in recorded if v.path not in paths]
             judged = [v for v in judged if v.verdict == ACCEPTED or (v.path, v.content_hash) not in known]
@@ -97,9 +121,13 @@ def _source_table(source: SourceTable, mark: str, words: str, code: ModuleType) 
                 """After a lost race; what the gates have shown by then must still be so."""
                 again = stage()
                 known = {v.path for v in refused}
-                unseen = [v for v in (cleansed.refused if cleansed else []) if v.batch_date in days and v.path not in known]
+                unseen = [
+                    v for v in (cleansed.refused if cleansed else []) if v.batch_date in days and v.path not in known
+                ]
                 if unseen or slice_doubles(model, lakehouse, again):
-                    raise dg.Failure(f"{model.name}, staged again, has other verdicts; materialise it once more to see them.")
+                    raise dg.Failure(
+                        f"{model.name}, staged again, has other verdicts; materialise it once more to see them."
+                    )
                 return again
 
             publication = Publication(model.name, staged, stage_again, accounts_of, seconds)
@@ -112,8 +140,8 @@ def _source_table(source: SourceTable, mark: str, words: str, code: ModuleType) 
                 yield from gates.results
                 yield output(context, lakehouse, publication, config)
                 return
-            # The other drops are published and their batches are green. Without an Output nothing downstream runs in this run: it
-            # would take the refused batches for loaded, so it follows in a run of its own.
+            # The other drops are published and their batches are green. Without an Output nothing downstream runs in
+            # this run: it would take the refused batches for loaded, so it follows in a run of its own.
             red = {str(v.batch_date) for v in refused}
             for day, metadata in publish(lakehouse, publication, sorted(set(keys) - red)).items():
                 context.log_event(dg.AssetMaterialization(key, partition=day, metadata={**metadata, **drift[day]}))
@@ -147,10 +175,14 @@ _WORDS = {
 
 
 def build_tables(email_key: str, keep_email: bool) -> list[Table]:
-    """The silver tables. email_key: the secret of the keyed hash of e-mail addresses; keep_email: whether they go on beside it."""
+    """The silver tables. email_key: the secret of the keyed hash of e-mail addresses; keep_email: whether they go on
+    beside it.
+    """
     marks = {name: fingerprint(code, frames) for name, code in _CODE.items()}
     # Another key or another permission makes customers stale; two bytes of a hash tell nothing of the key.
-    marks["silver.customers"] += f"-{hashlib.sha256(email_key.encode()).hexdigest()[:4]}{'-email' if keep_email else ''}"
+    marks["silver.customers"] += (
+        f"-{hashlib.sha256(email_key.encode()).hexdigest()[:4]}{'-email' if keep_email else ''}"
+    )
     return [
         *(
             _source_table(source, marks[source.name], _WORDS[source.name], _CODE[source.name])

@@ -1,4 +1,6 @@
-"""Snowflake: the served tables. Each hands its IO manager the reference of its gold table, and that one does the hand-off."""
+"""Snowflake: the served tables. Each hands its IO manager the reference of its gold table, and that one does the
+hand-off.
+"""
 
 import dagster as dg
 
@@ -12,7 +14,9 @@ from lakehouse_assets.settings import Settings
 
 
 class HandoffConfig(dg.Config):
-    """Launchpad settings of a served table. There is nothing to force: `lakehouse verify --repair` hands off again what differs."""
+    """Launchpad settings of a served table. There is nothing to force: `lakehouse verify --repair` hands off again what
+    differs.
+    """
 
     reason: str = ""
     """Why the run was started by hand; kept with the materialisation."""
@@ -28,7 +32,9 @@ def _served_table(model: Contract, settings: Settings, partitions: dg.Partitions
         group_name="snowflake",
         kinds={"snowflake", "parquet"},
         owners=[model.owner],
-        description=f"{model.description}\n\nEqual to the snapshot of `{model.name}` that the ledger names, row for row.",
+        description=(
+            f"{model.description}\n\nEqual to the snapshot of `{model.name}` that the ledger names, row for row."
+        ),
         code_version=model.fingerprint,
         metadata={
             "dagster/column_schema": checks.dagster_schema(model),
@@ -50,13 +56,18 @@ def snowflake_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
 
 
 def publication(model: Contract) -> dg.AssetChecksDefinition:
-    """After each hand-off: what it sent is what arrived. An IO manager cannot yield a check, so this reads what the transaction recorded."""
+    """After each hand-off: what it sent is what arrived. An IO manager cannot yield a check, so this reads what the
+    transaction recorded.
+    """
 
     @dg.asset_check(
         asset=dg.AssetKey(["snowflake", model.table]),
         name="published_equals_sent",
-        description="Count and hash of the slices handed off last, as Snowflake counted them inside the transaction that published them, equal those that "
-        "the lakehouse sent. One statement, whatever the size of the table; `equals_snapshot` proves the whole of it.",
+        description=(
+            "Count and hash of the slices handed off last, as Snowflake counted them inside the transaction that"
+            " published them, equal those that the lakehouse sent. One statement, whatever the size of the table;"
+            " `equals_snapshot` proves the whole of it."
+        ),
         required_resource_keys={"snowflake_stage_io"},
     )
     def published_equals_sent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:

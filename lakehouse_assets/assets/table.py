@@ -35,7 +35,9 @@ class TableConfig(dg.Config):
     """Launchpad settings that every table has."""
 
     force: bool = False
-    """Recompute the table from its upstreams although nothing says that it is behind; rows that come out the same are not written."""
+    """Recompute the table from its upstreams although nothing says that it is behind; rows that come out the same are
+    not written.
+    """
     reason: str = ""
     """Why the run was started by hand; kept with the materialisation."""
 
@@ -54,7 +56,12 @@ def _without_words(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
             body[0].value.value = ""
     return ast.dump(tree)
 
@@ -100,8 +107,9 @@ def table(
 ) -> Callable[[Transform], Table]:
     """Make a table of the graph from a transform.
 
-    name: `layer.table`, which must have a contract. upstreams: the tables whose changes the transform consumes. code: further modules whose
-    change makes the table stale, beside the transform's own. accounts: what is to be said of each batch date beside its rows.
+    name: `layer.table`, which must have a contract. upstreams: the tables whose changes the transform consumes. code:
+    further modules whose change makes the table stale, beside the transform's own. accounts: what is to be said of each
+    batch date beside its rows.
     """
 
     def decorate(transform: Transform) -> Table:
@@ -109,7 +117,8 @@ def table(
         mark = fingerprint(transform, frames, *code)
         if elsewhere := sorted({rule.gate for rule in model.table_rules if rule.gate} - set(upstreams)):
             raise LakehouseError(
-                f"The sums of {name} are gated against {', '.join(elsewhere)}, which is no upstream; name one of {', '.join(upstreams)}."
+                f"The sums of {name} are gated against {', '.join(elsewhere)}, which is no upstream; name one of"
+                f" {', '.join(upstreams)}."
             )
 
         def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -120,7 +129,9 @@ def table(
                 transform.__doc__,
                 ins={u.replace(".", "__"): dg.AssetIn(asset_key(u)) for u in upstreams if "_verdicts" not in u},
             )
-            def compute(context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any) -> Iterator[Any]:
+            def compute(
+                context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any
+            ) -> Iterator[Any]:
                 def stage() -> StagedSlice | None:
                     return lakehouse.lakehouse.stage(model, transform, upstreams, fingerprint=mark, force=config.force)
 
@@ -132,7 +143,12 @@ def table(
                 yield from gates.results
                 if not gates.blocked:
                     said = accounts(lakehouse) if accounts else None
-                    yield output(context, lakehouse, Publication(name, staged, gated(model, lakehouse, stage), said, seconds), config)
+                    yield output(
+                        context,
+                        lakehouse,
+                        Publication(name, staged, gated(model, lakehouse, stage), said, seconds),
+                        config,
+                    )
                 elif staged:
                     lakehouse.lakehouse.discard(staged.uri)
 
@@ -146,7 +162,9 @@ def table(
 def lakehouse_asset(
     model: Contract, partitions: dg.PartitionsDefinition, mark: str, words: str | None, **more: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dagster.asset` with what every lakehouse asset says of itself, from its contract. mark: the transform's fingerprint."""
+    """`dagster.asset` with what every lakehouse asset says of itself, from its contract. mark: the transform's
+    fingerprint.
+    """
     said: dict[str, Any] = {
         "key": asset_key(model.name),
         "partitions_def": partitions,
@@ -171,7 +189,9 @@ def lakehouse_asset(
 
 
 def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> checks.Gates:
-    """Judge the rows that a slice would write, in one pass; deleted rows are not judged. Of gold, which people read, some are kept to be shown."""
+    """Judge the rows that a slice would write, in one pass; deleted rows are not judged. Of gold, which people read,
+    some are kept to be shown.
+    """
     if staged is None or staged.uri is None:
         return checks.slice_gates(model, 0, {}, None, ())
     rows = lakehouse.lakehouse.staged_frame(model, staged.uri)
@@ -182,7 +202,9 @@ def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | N
     return checks.slice_gates(model, staged.rows, broken, slice_doubles(model, lakehouse, staged), ())
 
 
-def disagreements(model: Contract, lakehouse: Lakehouse, staged: StagedSlice, rows: DataFrame, written: DataFrame) -> dict[str, Broken]:
+def disagreements(
+    model: Contract, lakehouse: Lakehouse, staged: StagedSlice, rows: DataFrame, written: DataFrame
+) -> dict[str, Broken]:
     """The sums of the touched days that differ from those of the upstreams, as these were when they were read."""
     if not any(rule.gate for rule in model.table_rules):
         return {}
@@ -196,14 +218,20 @@ def disagreements(model: Contract, lakehouse: Lakehouse, staged: StagedSlice, ro
     return disagreements_of_slice(model, CONTRACTS, rows, written, target, upstream)
 
 
-def gated(model: Contract, lakehouse: LakehouseResource, stage: Callable[[], StagedSlice | None]) -> Callable[[], StagedSlice | None]:
-    """How a table is staged again after a lost race. The gates have been shown by then, so a slice that breaks them fails the step."""
+def gated(
+    model: Contract, lakehouse: LakehouseResource, stage: Callable[[], StagedSlice | None]
+) -> Callable[[], StagedSlice | None]:
+    """How a table is staged again after a lost race. The gates have been shown by then, so a slice that breaks them
+    fails the step.
+    """
 
     def stage_again() -> StagedSlice | None:
         staged = stage()
         if audit(model, lakehouse, staged).blocked:
             lakehouse.lakehouse.discard(staged.uri if staged else None)
-            raise dg.Failure(f"{model.name}, staged again, breaks its contract; materialise it once more to see by which rows.")
+            raise dg.Failure(
+                f"{model.name}, staged again, breaks its contract; materialise it once more to see by which rows."
+            )
         return staged
 
     return stage_again
@@ -216,8 +244,12 @@ def slice_doubles(model: Contract, lakehouse: LakehouseResource, staged: StagedS
     return unique_key_violations(lakehouse.lakehouse.staged_frame(model, staged.uri), model)
 
 
-def output(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, publication: Publication, config: TableConfig) -> dg.Output:
-    """The Output of a lakehouse asset; its data version is the Delta version, so that a run without change leaves downstream in sync."""
+def output(
+    context: dg.AssetExecutionContext, lakehouse: LakehouseResource, publication: Publication, config: TableConfig
+) -> dg.Output:
+    """The Output of a lakehouse asset; its data version is the Delta version, so that a run without change leaves
+    downstream in sync.
+    """
     staged = publication.staged
     head = lakehouse.lakehouse.store.head(publication.table)
     version = staged.base_version + 1 if staged and staged.rows else head.data_version if head else 0

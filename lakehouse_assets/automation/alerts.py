@@ -1,10 +1,11 @@
-"""The watch: a sensor that closes runs whose process is gone, and tells a sink of troubles when they begin and when they are over.
+"""The watch: a sensor that closes runs whose process is gone, and tells a sink of troubles when they begin and when
+they are over.
 
-Belongs here: what counts as trouble, each read from where it shows: tables for drops, Dagster's records for runs, checks and freshness. Does not belong
-here: how a message is delivered (`sinks.py`), curing anything.
+Belongs here: what counts as trouble, each read from where it shows: tables for drops, Dagster's records for runs,
+checks and freshness. Does not belong here: how a message is delivered (`sinks.py`), curing anything.
 
-The cursor holds the troubles that have been told, so that each is told once. It is written after the sink has taken the news: news is told twice
-rather than not at all.
+The cursor holds the troubles that have been told, so that each is told once. It is written after the sink has taken the
+news: news is told twice rather than not at all.
 """
 
 import json
@@ -41,13 +42,16 @@ _RECENT_FAILURES = 50
 
 
 def failed_runs(instance: dg.DagsterInstance, waiting: Callable[[], Collection[date]]) -> list[Alert]:
-    """Jobs whose last failure has not been made good: by the same job over at least the same assets, by a whole load, or by each failed table.
+    """Jobs whose last failure has not been made good: by the same job over at least the same assets, by a whole load,
+    or by each failed table.
 
-    waiting: the batch dates of drops that are not in bronze. Whatever comes later makes every table good up to the journal, but takes in the drops of its own
-    dates only, so a failure is not made good while drops of its range wait.
+    waiting: the batch dates of drops that are not in bronze. Whatever comes later makes every table good up to the
+    journal, but takes in the drops of its own dates only, so a failure is not made good while drops of its range wait.
     """
     found: dict[str, Alert] = {}
-    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RECENT_FAILURES):
+    for record in instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RECENT_FAILURES
+    ):
         run = record.dagster_run
         key = f"run_failed:{run.job_name}"
         if key in found or only_refused(instance, run.run_id):
@@ -58,20 +62,28 @@ def failed_runs(instance: dg.DagsterInstance, waiting: Callable[[], Collection[d
         step, said = next(iter(failures.items()), ("", "its process ended, or it could not start"))
         where = f"step {step}: " if step else ""
         found[key] = Alert(
-            key, "run_failed", f"Run {run.run_id[:8]} of {run.job_name} failed: {where}{said[:500]}", record.end_time or time.time()
+            key,
+            "run_failed",
+            f"Run {run.run_id[:8]} of {run.job_name} failed: {where}{said[:500]}",
+            record.end_time or time.time(),
         )
     return list(found.values())
 
 
 def _made_good(
-    instance: dg.DagsterInstance, record: RunRecord, failures: Mapping[str, str], waiting: Callable[[], Collection[date]]
+    instance: dg.DagsterInstance,
+    record: RunRecord,
+    failures: Mapping[str, str],
+    waiting: Callable[[], Collection[date]],
 ) -> bool:
     run, days = record.dagster_run, span(record.dagster_run)
     later = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], created_after=record.create_timestamp)
     good = False
     for success in instance.get_runs(later, limit=200):
         whole = success.asset_selection is None
-        covers = whole or (run.asset_selection is not None and run.asset_selection <= (success.asset_selection or set()))
+        covers = whole or (
+            run.asset_selection is not None and run.asset_selection <= (success.asset_selection or set())
+        )
         if (success.job_name == run.job_name and covers) or (success.job_name == LOAD_ALL and whole):
             covered = span(success)
             if days is None or (covered is not None and covered[0] <= days[0] and days[1] <= covered[1]):
@@ -91,7 +103,9 @@ def waiting_days(lakehouse: LakehouseResource) -> set[date]:
 
 
 def sensor_troubles(instance: dg.DagsterInstance) -> list[Alert]:
-    """What the landing sensor, while it is on, could not do by itself: reach Snowflake, and load what it has given up. As its last tick said."""
+    """What the landing sensor, while it is on, could not do by itself: reach Snowflake, and load what it has given up.
+    As its last tick said.
+    """
     found = []
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         if state.name != SENSOR or not state.is_running or not isinstance(state.instigator_data, SensorInstigatorData):
@@ -111,7 +125,12 @@ def rejected_drops(lakehouse: LakehouseResource) -> list[Alert]:
     kinds: Mapping[str, Kind] = {REFUSED: "drop_refused", UNREADABLE: "drop_unreadable"}
     _, names = lakehouse.zone.scan()
     return [
-        *(Alert(f"{kinds[v.verdict]}:{v.path}@{v.content_hash[:12]}", kinds[v.verdict], f"{v.reason} {remedy(v)}", now) for v in rejected),
+        *(
+            Alert(
+                f"{kinds[v.verdict]}:{v.path}@{v.content_hash[:12]}", kinds[v.verdict], f"{v.reason} {remedy(v)}", now
+            )
+            for v in rejected
+        ),
         *(Alert(f"drop_not_taken_in:{path}", "drop_not_taken_in", reason, now) for path, reason in names.items()),
     ]
 
@@ -120,7 +139,9 @@ def damaged_tables(lakehouse: LakehouseResource) -> list[Alert]:
     """Tables whose log or files are not what was committed, as far as that shows without reading a file."""
     store = lakehouse.lakehouse.store
     findings = [f for name in CONTRACTS for f in check(store, name, lakehouse.readers.get(name, ())).findings]
-    return [Alert(f"table_damaged:{f.table}:{f.file}", "table_damaged", f"{f.sentence()}.", time.time()) for f in findings]
+    return [
+        Alert(f"table_damaged:{f.table}:{f.file}", "table_damaged", f"{f.sentence()}.", time.time()) for f in findings
+    ]
 
 
 def unavailable_sources(lakehouse: LakehouseResource) -> list[Alert]:
@@ -148,7 +169,9 @@ def failed_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
         name = key.asset_key.to_user_string()
         if key.name == "equals_snapshot":
             said = f"{name} differs from the snapshot that the ledger names; `lakehouse verify` shows the rows."
-            found.append(Alert(f"reconciliation_mismatch:{name}", "reconciliation_mismatch", said, last.create_timestamp))
+            found.append(
+                Alert(f"reconciliation_mismatch:{name}", "reconciliation_mismatch", said, last.create_timestamp)
+            )
         else:
             said = f"{name} fails {key.name}: {evaluation.description or 'see the check in the UI'}"
             found.append(Alert(f"check_failed:{name}:{key.name}", "check_failed", said[:500], last.create_timestamp))
@@ -162,7 +185,8 @@ def not_fresh(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> list
         Alert(
             f"not_fresh:{key.to_user_string()}",
             "not_fresh",
-            f"{key.to_user_string()} is {late[record.freshness_state]}: it was not materialised within the time its freshness policy allows.",
+            f"{key.to_user_string()} is {late[record.freshness_state]}: it was not materialised within the time its"
+            " freshness policy allows.",
             record.updated_at.timestamp(),
         )
         for key, record in instance.get_freshness_state_records(keys).items()
@@ -173,9 +197,11 @@ def not_fresh(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> list
 def look(
     sources: Mapping[str, Callable[[], Sequence[Alert]]], told: Mapping[str, Alert], complain: Callable[[str], object]
 ) -> dict[str, Alert]:
-    """All troubles by key. A source that cannot be looked at is a trouble itself, and what it said last stands: nobody knows that it is over.
+    """All troubles by key. A source that cannot be looked at is a trouble itself, and what it said last stands: nobody
+    knows that it is over.
 
-    sources: name, with which the keys of its alerts begin (several, joined by commas) → what is wrong there. complain: takes a traceback.
+    sources: name, with which the keys of its alerts begin (several, joined by commas) → what is wrong there. complain:
+    takes a traceback.
     """
     found: dict[str, Alert] = {}
     for name, ask in sources.items():
@@ -185,8 +211,14 @@ def look(
             kinds = tuple(f"{kind}:" for kind in name.split(","))
             found |= {key: alert for key, alert in told.items() if key.startswith(kinds)}
             complain(traceback.format_exc())
-            said = str(error) if isinstance(error, LakehouseError) else f"{type(error).__name__}, see the log of this sensor's tick."
-            found[f"cannot_look:{name}"] = Alert(f"cannot_look:{name}", "cannot_look", f"The watch cannot tell {name}: {said}", time.time())
+            said = (
+                str(error)
+                if isinstance(error, LakehouseError)
+                else f"{type(error).__name__}, see the log of this sensor's tick."
+            )
+            found[f"cannot_look:{name}"] = Alert(
+                f"cannot_look:{name}", "cannot_look", f"The watch cannot tell {name}: {said}", time.time()
+            )
     return {key: told.get(key, alert) for key, alert in found.items()}
 
 
@@ -195,7 +227,10 @@ def told_before(cursor: str | None, complain: Callable[[str], object]) -> dict[s
     held, lost = cursor_object(cursor)
     try:
         told = {key: Alert(**said) for key, said in held.items()}
-        usable = all(isinstance(a.key, str) and isinstance(a.summary, str) and isinstance(a.since, (int, float)) for a in told.values())
+        usable = all(
+            isinstance(a.key, str) and isinstance(a.summary, str) and isinstance(a.since, (int, float))
+            for a in told.values()
+        )
     except TypeError:
         told, usable = {}, False
     if lost or not usable:
@@ -204,7 +239,10 @@ def told_before(cursor: str | None, complain: Callable[[str], object]) -> dict[s
 
 
 def _places(
-    instance: dg.DagsterInstance, lakehouse: LakehouseResource, fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey]
+    instance: dg.DagsterInstance,
+    lakehouse: LakehouseResource,
+    fresh: Sequence[dg.AssetKey],
+    checks: Sequence[dg.AssetCheckKey],
 ) -> dict[str, Callable[[], Sequence[Alert]]]:
     """Where it is looked: kinds of alerts, joined by commas → what is wrong there."""
     return {
@@ -219,7 +257,10 @@ def _places(
 
 
 def open_alerts(
-    instance: dg.DagsterInstance, lakehouse: LakehouseResource, fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey]
+    instance: dg.DagsterInstance,
+    lakehouse: LakehouseResource,
+    fresh: Sequence[dg.AssetKey],
+    checks: Sequence[dg.AssetCheckKey],
 ) -> list[Alert]:
     """All that is wrong now, by kind. fresh, checks: as of `watch_sensor`."""
     found = look(_places(instance, lakehouse, fresh, checks), {}, lambda _: None)
@@ -233,8 +274,10 @@ def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey
         name=WATCH,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Closes runs whose process is gone, and tells of failed runs, work given up, an account out of reach, refused drops, mismatches and "
-        "tables that are late: once when it begins, once when it is over.",
+        description=(
+            "Closes runs whose process is gone, and tells of failed runs, work given up, an account out of reach,"
+            " refused drops, mismatches and tables that are late: once when it begins, once when it is over."
+        ),
     )
     def watch(
         context: dg.SensorEvaluationContext, lakehouse: LakehouseResource, alert_sink: dg.ResourceParam[AlertSink]
@@ -248,6 +291,8 @@ def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey
         if began or over:
             alert_sink.tell(context.log, began, over)
         said = "; ".join(sorted(troubles)[:20]) or "nothing"
-        return dg.SensorResult(cursor=json.dumps({k: asdict(a) for k, a in troubles.items()}), skip_reason=f"Wrong now: {said}.")
+        return dg.SensorResult(
+            cursor=json.dumps({k: asdict(a) for k, a in troubles.items()}), skip_reason=f"Wrong now: {said}."
+        )
 
     return watch

@@ -1,7 +1,9 @@
-"""What the instance knows of runs that bring tables up to date: which are under way, what they will take in, how they ended.
+"""What the instance knows of runs that bring tables up to date: which are under way, what they will take in, how they
+ended.
 
-Belongs here: questions to Dagster's records that sensors, schedules and alerts ask alike. Does not belong here: what is pending, which is read from
-tables (`pending.py`), and closing runs whose process is gone (`instance/sweep.py`, called here because such a run is not under way).
+Belongs here: questions to Dagster's records that sensors, schedules and alerts ask alike. Does not belong here: what is
+pending, which is read from tables (`pending.py`), and closing runs whose process is gone (`instance/sweep.py`, called
+here because such a run is not under way).
 """
 
 from __future__ import annotations
@@ -10,7 +12,11 @@ from collections.abc import Collection
 from datetime import date
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 from lakehouse_assets.instance.runs import what_failed
 from lakehouse_assets.instance.sweep import sweep_dead_runs
@@ -26,7 +32,9 @@ TRIGGER_TAG = "lakehouse/trigger"
 
 
 def under_way(instance: dg.DagsterInstance, aside: Collection[str] = ()) -> list[dg.DagsterRun]:
-    """Runs that have not come to their end, without those of the jobs `aside`. Runs whose process is gone are closed first."""
+    """Runs that have not come to their end, without those of the jobs `aside`. Runs whose process is gone are closed
+    first.
+    """
     found = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     if found and sweep_dead_runs(instance):
         found = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
@@ -57,6 +65,10 @@ def step_failures(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
 
 
 def only_refused(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a failed run failed because drops were refused and for nothing else: what could be loaded has been, and the rest is for a person."""
+    """Whether a failed run failed because drops were refused and for nothing else: what could be loaded has been, and
+    the rest is for a person.
+    """
     failures = step_failures(instance, run_id)
-    return bool(failures) and all(step.startswith("silver__") and "AssetCheckFailedError" in said for step, said in failures.items())
+    return bool(failures) and all(
+        step.startswith("silver__") and "AssetCheckFailedError" in said for step, said in failures.items()
+    )

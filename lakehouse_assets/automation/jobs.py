@@ -1,5 +1,6 @@
-"""The jobs, each a selection of the graph over the one partitions definition; `maintenance` and `check`, which materialise nothing, stand in
-`maintenance.py` and `recovery.py`."""
+"""The jobs, each a selection of the graph over the one partitions definition; `maintenance` and `check`, which
+materialise nothing, stand in `maintenance.py` and `recovery.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +21,18 @@ ASIDE = (RECONCILE, MAINTENANCE, CHECK)
 def table_jobs(judged: Sequence[str], whole_table: Sequence[dg.AssetCheckKey]) -> list[Any]:
     """load_all, lakehouse_only, handoff_only, replay_quarantine, reconcile.
 
-    judged: the tables, as `layer.table`, that judge drops. whole_table: the checks that read whole tables. They are a job of their own, for inside a load
-    they would make its cost grow with the history; the gates, which look at what a run writes, belong to the steps.
+    judged: the tables, as `layer.table`, that judge drops. whole_table: the checks that read whole tables. They are a
+    job of their own, for inside a load they would make its cost grow with the history; the gates, which look at what a
+    run writes, belong to the steps.
     """
     lakehouse = dg.AssetSelection.groups("bronze", "silver", "gold")
     snowflake = dg.AssetSelection.groups("snowflake")
     judging = dg.AssetSelection.assets(*(dg.AssetKey(name.split(".")) for name in judged))
 
     def job(name: str, selection: dg.AssetSelection, words: str, config: Any = None) -> Any:
-        return dg.define_asset_job(name, selection - dg.AssetSelection.checks(*whole_table), description=words, config=config)
+        return dg.define_asset_job(
+            name, selection - dg.AssetSelection.checks(*whole_table), description=words, config=config
+        )
 
     return [
         job(LOAD_ALL, lakehouse | snowflake, "From landed drops to Snowflake tables."),
@@ -37,14 +41,22 @@ def table_jobs(judged: Sequence[str], whole_table: Sequence[dg.AssetCheckKey]) -
         job(
             "replay_quarantine",
             judging.downstream(),
-            "Judge everything that landed again, as after a contract was mended, and publish what has become good. Any one partition will do: "
-            "all drops are judged, whichever is chosen. Red days that it makes good are pending until the next load shows them.",
-            {"ops": {name.replace(".", "__"): {"config": {"force": True, "reason": "replay_quarantine"}} for name in judged}},
+            "Judge everything that landed again, as after a contract was mended, and publish what has become good. Any"
+            " one partition will do: all drops are judged, whichever is chosen. Red days that it makes good are pending"
+            " until the next load shows them.",
+            {
+                "ops": {
+                    name.replace(".", "__"): {"config": {"force": True, "reason": "replay_quarantine"}}
+                    for name in judged
+                }
+            },
         ),
         dg.define_asset_job(
             RECONCILE,
             dg.AssetSelection.checks(*whole_table),
-            description="Prove every Snowflake table equal to the snapshot that the ledger names, and judge the live tables by their contracts and by the "
-            "rules over whole tables.",
+            description=(
+                "Prove every Snowflake table equal to the snapshot that the ledger names, and judge the live tables by"
+                " their contracts and by the rules over whole tables."
+            ),
         ),
     ]

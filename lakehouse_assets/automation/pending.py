@@ -1,8 +1,10 @@
-"""What is pending: one function, used by the command, the sensor and `status`. Read from tables and ledger, never from Dagster's records.
+"""What is pending: one function, used by the command, the sensor and `status`. Read from tables and ledger, never from
+Dagster's records.
 
-Pending is a landed drop that is not yet in bronze, a pull from the customers' database that is due or not yet in the journal, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind
-its Delta table. A drop that is refused or cannot be read waits for its correction: it is reported, but no run can do anything about it. A batch date that was red and has become good by a
-run over other dates waits for one over itself, which turns it green.
+Pending is a landed drop that is not yet in bronze, a pull from the customers' database that is due or not yet in the
+journal, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind its Delta table. A drop
+that is refused or cannot be read waits for its correction: it is reported, but no run can do anything about it. A batch
+date that was red and has become good by a run over other dates waits for one over itself, which turns it green.
 """
 
 from __future__ import annotations
@@ -55,11 +57,15 @@ class Pending:
     refused_names: dict[str, str] = field(default_factory=dict)
     refused: list[DropVerdict] = field(default_factory=list)
     unreadable: list[DropVerdict] = field(default_factory=list)
-    """Drops that cannot be read. Like refused ones they wait for a correction, but hold nothing up: none of their rows could enter any table."""
+    """Drops that cannot be read. Like refused ones they wait for a correction, but hold nothing up: none of their rows
+    could enter any table.
+    """
     damaged: dict[str, str] = field(default_factory=dict)
     """Table → what is wrong with it, and what to do. No run reads or writes it, or makes what lies downstream of it."""
     red: frozenset[date] = frozenset()
-    """Batch dates that wait for the correction of a refused drop. A run over one of them stops after silver, so runs go around them."""
+    """Batch dates that wait for the correction of a refused drop. A run over one of them stops after silver, so runs go
+    around them.
+    """
 
     def __bool__(self) -> bool:
         return bool(self.drops or self.behind or self.handoffs)
@@ -68,7 +74,11 @@ class Pending:
         """Contiguous stretches of batch dates, short gaps bridged, but not over a red date."""
         found: list[tuple[date, date]] = []
         for day in self.dates:
-            if found and day - found[-1][1] <= timedelta(days=BRIDGED_DAYS) and not any(found[-1][1] < r < day for r in self.red):
+            if (
+                found
+                and day - found[-1][1] <= timedelta(days=BRIDGED_DAYS)
+                and not any(found[-1][1] < r < day for r in self.red)
+            ):
                 found[-1] = (found[-1][0], day)
             else:
                 found.append((day, day))
@@ -88,11 +98,12 @@ def pending(
 ) -> Pending:
     """What is pending, new drops restricted to batch dates from `start` to `end` (both included).
 
-    A table that is behind takes all changes, whatever batch they came from, so the dates of what landed before are covered wherever they lie:
-    otherwise they would be included and never be green.
+    A table that is behind takes all changes, whatever batch they came from, so the dates of what landed before are
+    covered wherever they lie: otherwise they would be included and never be green.
 
-    graph: the Delta tables in topological order; handoffs: Snowflake table → why it is behind, as the hand-off state says; database:
-    where customers are pulled from; damaged: tables that are behind what Snowflake has of them → why, as the hand-off state says.
+    graph: the Delta tables in topological order; handoffs: Snowflake table → why it is behind, as the hand-off state
+    says; database: where customers are pulled from; damaged: tables that are behind what Snowflake has of them → why,
+    as the hand-off state says.
     """
     found = Pending(handoffs=dict(handoffs), damaged=dict(damaged))
     drops, found.refused_names = zone.scan()
@@ -117,7 +128,9 @@ def pending(
         except SourceUnavailableError as error:
             found.unavailable = str(error)
     stopped = _stopped(found.damaged, graph)
-    new = [d for d in (*new_drops(drops, journal), *filter(None, pulls)) if f"bronze.{SOURCES[d.source]}" not in stopped]
+    new = [
+        d for d in (*new_drops(drops, journal), *filter(None, pulls)) if f"bronze.{SOURCES[d.source]}" not in stopped
+    ]
     found.handoffs = {table: why for table, why in found.handoffs.items() if f"gold.{table}" not in stopped}
     found.drops = [d for d in new if (start is None or d.batch_date >= start) and (end is None or d.batch_date <= end)]
     dates = {d.batch_date for d in found.drops}
@@ -149,7 +162,9 @@ def pending(
             if table not in stopped and (
                 unshown := {date.fromisoformat(day) for day in (consumed.unshown if consumed else ())} - found.red
             ):
-                found.behind.setdefault(table, f"mended, but not yet shown, for batch {', '.join(map(str, sorted(unshown)))}")
+                found.behind.setdefault(
+                    table, f"mended, but not yet shown, for batch {', '.join(map(str, sorted(unshown)))}"
+                )
                 dates |= unshown
         dates -= found.red
         if (found.behind or found.handoffs) and not dates:
@@ -182,7 +197,9 @@ def _is_sound(table: str, damaged: Collection[str]) -> bool:
 
 
 def _stopped(damaged: Collection[str], graph: Mapping[str, TableNode]) -> set[str]:
-    """The tables that are damaged and those downstream of them, by which no run can do anything. graph: in topological order."""
+    """The tables that are damaged and those downstream of them, by which no run can do anything. graph: in topological
+    order.
+    """
     stopped = {made_with(name) for name in damaged}
     for source, table in SOURCES.items():
         if f"bronze.{table}" in stopped:
@@ -194,7 +211,9 @@ def _stopped(damaged: Collection[str], graph: Mapping[str, TableNode]) -> set[st
 
 
 def newest_open(newest: date, red: Collection[date], zone: LandingZone) -> date:
-    """The last partition up to the newest batch date that is not among `red`, else the first one after it; one without drops materialises as empty."""
+    """The last partition up to the newest batch date that is not among `red`, else the first one after it; one without
+    drops materialises as empty.
+    """
     before = range(newest.toordinal(), zone.partitions_start.toordinal() - 1, -1)
     after = range(newest.toordinal() + 1, zone.today().toordinal() + 1)
     return next((day for n in (*before, *after) if (day := date.fromordinal(n)) not in red), newest)

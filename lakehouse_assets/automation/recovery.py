@@ -1,6 +1,8 @@
-"""Makes way for a table that is to be made anew, and checks all tables: what `lakehouse rebuild` and `lakehouse check` do beyond a run.
+"""Makes way for a table that is to be made anew, and checks all tables: what `lakehouse rebuild` and `lakehouse check`
+do beyond a run.
 
-Belongs here: which remedy goes with which table. Does not belong here: finding damage (`delta/check.py`), having bronze back (`sources/recover.py`).
+Belongs here: which remedy goes with which table. Does not belong here: finding damage (`delta/check.py`), having bronze
+back (`sources/recover.py`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,8 +22,12 @@ from lakehouse_assets.sources.landing import SOURCES
 from lakehouse_assets.sources.recover import Recovered, recover_bronze, recover_journal
 
 
-def check_tables(lakehouse: Lakehouse, handoff: HandoffResource | None, tables: Iterable[str], *, full: bool) -> Iterator[Checked]:
-    """Look at tables, one after the other. handoff: where what Snowflake has recorded of them is read; None where it is not asked."""
+def check_tables(
+    lakehouse: Lakehouse, handoff: HandoffResource | None, tables: Iterable[str], *, full: bool
+) -> Iterator[Checked]:
+    """Look at tables, one after the other. handoff: where what Snowflake has recorded of them is read; None where it is
+    not asked.
+    """
     short: dict[str, Finding] = {}
     if handoff:
         try:
@@ -31,7 +37,15 @@ def check_tables(lakehouse: Lakehouse, handoff: HandoffResource | None, tables: 
             # Tables can be checked without it; what it would have said is missed, and is said.
             yield Checked(
                 "snowflake",
-                notes=[Finding("snowflake", "OPS.HANDOFF_STATE", f"was not asked: {error}", "no rows", "check again when it answers")],
+                notes=[
+                    Finding(
+                        "snowflake",
+                        "OPS.HANDOFF_STATE",
+                        f"was not asked: {error}",
+                        "no rows",
+                        "check again when it answers",
+                    )
+                ],
             )
     for name in tables:
         checked = check(lakehouse.store, name, lakehouse.readers.get(name, ()), full=full)
@@ -46,8 +60,9 @@ def check_tables(lakehouse: Lakehouse, handoff: HandoffResource | None, tables: 
 
 
 def make_way(lakehouse: Lakehouse, handoff: HandoffResource, table: str) -> list[str]:
-    """Move a damaged silver or gold table out of the way, and its side tables; returns a sentence for each. They are then made anew, and since they are
-    other tables, what lies downstream follows."""
+    """Move a damaged silver or gold table out of the way, and its side tables; returns a sentence for each. They are
+    then made anew, and since they are other tables, what lies downstream follows.
+    """
     said = []
     names = [name for name in (table, *(f"{table}{side}" for side in SIDES)) if lakehouse.store.exists(name)]
     for checked in check_tables(lakehouse, handoff, names, full=True):
@@ -66,23 +81,37 @@ def recover(lakehouse: LakehouseResource, table: str) -> Recovered:
 
 
 def check_job(tables: list[str]) -> Any:
-    """The job that proves the content of all tables. tables: all Delta tables; those that do not exist yet are passed over."""
+    """The job that proves the content of all tables. tables: all Delta tables; those that do not exist yet are passed
+    over.
+    """
 
-    @dg.op(description="Compare every file that is kept with what was committed, content included. Reads all tables once; changes nothing.")
+    @dg.op(
+        description=(
+            "Compare every file that is kept with what was committed, content included. Reads all tables once; changes"
+            " nothing."
+        )
+    )
     def prove_tables(context: dg.OpExecutionContext, lakehouse: LakehouseResource, handoff: HandoffResource) -> None:
         found, unproven, files = [], 0, 0
         for checked in check_tables(lakehouse.lakehouse, handoff, tables, full=True):
             found += [*checked.findings, *checked.notes]
             unproven, files = unproven + (checked.unproven or 0), files + checked.files
         context.add_output_metadata(
-            {"files": files, "files_without_proof": unproven, "findings": dg.MetadataValue.json([f.sentence() for f in found])}
+            {
+                "files": files,
+                "files_without_proof": unproven,
+                "findings": dg.MetadataValue.json([f.sentence() for f in found]),
+            }
         )
         if found:
             raise dg.Failure(f"{DamagedTableError(found)}", allow_retries=False)
 
     @dg.job(
         name=CHECK,
-        description="Proves that what the lakehouse keeps is as it was committed, content included; fails by naming what is not.",
+        description=(
+            "Proves that what the lakehouse keeps is as it was committed, content included; fails by naming what is"
+            " not."
+        ),
     )
     def check_lakehouse() -> None:
         prove_tables()

@@ -1,6 +1,7 @@
 """Runs what is pending, in this process, until nothing is or no run makes progress any more.
 
-Belongs here: from what is pending to runs and back. Does not belong here: how a run is put on the instance (`instance/runs.py`), printing.
+Belongs here: from what is pending to runs and back. Does not belong here: how a run is put on the instance
+(`instance/runs.py`), printing.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,10 +33,11 @@ _TOLD = 5
 class Runner:
     """One go at bringing everything up to date.
 
-    start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say: takes a sentence for
-    the user. effect: what recomputing a stale table will do to quarantine, in words, where it has one. `found` is what is pending and `state`
-    what Snowflake has acknowledged, as last seen; `results` are the runs made; `damaged` says of which step why it read or wrote nothing; `unfinished` says what they left undone though they should not
-    have, None where nothing.
+    start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say:
+    takes a sentence for the user. effect: what recomputing a stale table will do to quarantine, in words, where it has
+    one. `found` is what is pending and `state` what Snowflake has acknowledged, as last seen; `results` are the runs
+    made; `damaged` says of which step why it read or wrote nothing; `unfinished` says what they left undone though they
+    should not have, None where nothing.
     """
 
     def __init__(
@@ -90,7 +92,8 @@ class Runner:
     def run(self, *, force: Collection[str] = ()) -> None:
         """Make the runs. force: tables to recompute although nothing is pending.
 
-        Raises `LakehouseError` for a step that failed for another reason than a refused drop; drops that are refused stand in `found`.
+        Raises `LakehouseError` for a step that failed for another reason than a refused drop; drops that are refused
+        stand in `found`.
         """
         if not self.found and not force:
             self.say("Nothing to do.")
@@ -120,10 +123,15 @@ class Runner:
         said = [*drops, *tables]
         more = f"; and {len(said) - _TOLD} more" if len(said) > _TOLD else ""
         made = f"{self.runs} run{'' if self.runs == 1 else 's'}"
-        return f"After {made} this is still pending: {'; '.join(said[:_TOLD])}{more}. Run the command again; if it stays, look at the last run in the UI."
+        return (
+            f"After {made} this is still pending: {'; '.join(said[:_TOLD])}{more}. Run the command again; if it stays,"
+            " look at the last run in the UI."
+        )
 
     def _stretches(self) -> list[tuple[date, date]]:
-        """What is pending. Tables asked for without their upstreams are run over the dates that these include, if there are any: it need not be all of them."""
+        """What is pending. Tables asked for without their upstreams are run over the dates that these include, if there
+        are any: it need not be all of them.
+        """
         lacking = self._lacking(self.found.dates)
         if not lacking:
             return self.found.stretches()
@@ -143,18 +151,23 @@ class Runner:
         found: set[date] = set()
         for reader in chosen:
             table = reader.removeprefix("snowflake.")
-            upstreams = (f"gold.{table}",) if table != reader else self.graph[reader].upstreams if reader in self.graph else ()
+            upstreams = (
+                (f"gold.{table}",) if table != reader else self.graph[reader].upstreams if reader in self.graph else ()
+            )
             for upstream in upstreams:
                 if upstream in self.graph and upstream not in chosen:
                     found |= batches.lacking(upstream, days, reader, landing=JOURNAL not in chosen).keys()
         return frozenset(found)
 
     def _whole_range(self) -> list[tuple[date, date]]:
-        """From the first to the last batch date, in pieces around those that wait for a correction or are not in the upstreams of a selection."""
+        """From the first to the last batch date, in pieces around those that wait for a correction or are not in the
+        upstreams of a selection.
+        """
         days = [e.batch_date for e in entries(self.lakehouse.lakehouse)] + [d.batch_date for d in self.found.drops]
         if not days:
             raise LakehouseError(
-                f"Nothing has landed below {self.lakehouse.landing}; put drops there or name another folder with --landing."
+                f"Nothing has landed below {self.lakehouse.landing}; put drops there or name another folder with"
+                " --landing."
             )
         first, last = self.start or min(days), self.end or max(days)
         pieces = []
@@ -172,7 +185,11 @@ class Runner:
         outside = (self.start and last < self.start) or (self.end and first > self.end)
         more = "; outside the range, for tables catch up with what had landed" if outside else ""
         self.say(f"Batch dates {first} to {last}, {len(inside)} new drops{more}")
-        chosen = {name for name in force if name in self.graph and (self.select is None or dg.AssetKey(name.split(".")) in self.select)}
+        chosen = {
+            name
+            for name in force
+            if name in self.graph and (self.select is None or dg.AssetKey(name.split(".")) in self.select)
+        }
         config = {"ops": {name.replace(".", "__"): {"config": {"force": True}} for name in chosen}} if chosen else {}
         result = execute_range(
             self.instance,
@@ -195,8 +212,9 @@ class Runner:
         if result.error and not result.failed_steps:
             raise LakehouseError(f"Run {result.run_id} failed: {result.error.strip().splitlines()[0]}")
         for step in result.failed_steps:
-            # A gate that blocks is told by `found.refused` and by its check; a damaged table has stopped itself and what lies downstream of it, and the
-            # other tables of the run are done; anything else is an error of the run.
+            # A gate that blocks is told by `found.refused` and by its check; a damaged table has stopped itself and
+            # what lies downstream of it, and the other tables of the run are done; anything else is an error of the
+            # run.
             if DamagedTableError.__name__ in step.message:
                 self.damaged[step.step_key] = step.message.partition(": ")[2]
             elif not (step.step_key.startswith("silver__") and "AssetCheckFailedError" in step.message):

@@ -1,4 +1,5 @@
-"""The schedules, all off until somebody switches them on: a daily load, for those who do without the landing sensor, daily upkeep, and a weekly check of what is kept.
+"""The schedules, all off until somebody switches them on: a daily load, for those who do without the landing sensor,
+daily upkeep, and a weekly check of what is kept.
 
 Does not belong here: what a load takes in (`pending.py`), what upkeep does (`maintenance.py`).
 """
@@ -21,7 +22,9 @@ from lakehouse_assets.resources.lakehouse import LakehouseResource
 STOPPED = dg.DefaultScheduleStatus.STOPPED
 
 
-def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, check: Any, timezone: str) -> list[dg.ScheduleDefinition]:
+def schedules(
+    graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, check: Any, timezone: str
+) -> list[dg.ScheduleDefinition]:
     """daily_load, daily_maintenance, daily_reconcile, weekly_check."""
 
     @dg.schedule(
@@ -30,7 +33,10 @@ def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, 
         cron_schedule="0 5 * * *",
         execution_timezone=timezone,
         default_status=STOPPED,
-        description="Loads what is pending, and marks yesterday as loaded where nothing landed. Not needed beside the landing sensor.",
+        description=(
+            "Loads what is pending, and marks yesterday as loaded where nothing landed. Not needed beside the landing"
+            " sensor."
+        ),
     )
     def daily_load(
         context: dg.ScheduleEvaluationContext, lakehouse: LakehouseResource, handoff: HandoffResource
@@ -47,7 +53,9 @@ def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, 
         if yesterday >= lakehouse.zone.partitions_start and yesterday not in found.red:
             found = replace(found, dates=sorted({*found.dates, yesterday}))
         for work in open_work(found, under_way(context.instance, ASIDE)) if found.dates else ():
-            yield dg.RunRequest(run_key=f"{context.scheduled_execution_time.isoformat()}-{work.mark}", tags=work.tags("daily_load"))
+            yield dg.RunRequest(
+                run_key=f"{context.scheduled_execution_time.isoformat()}-{work.mark}", tags=work.tags("daily_load")
+            )
 
     def at(name: str, job: Any, hour: int, words: str, weekday: str = "*") -> dg.ScheduleDefinition:
         return dg.ScheduleDefinition(
@@ -66,7 +74,8 @@ def schedules(graph: Mapping[str, TableNode], maintenance: Any, reconcile: Any, 
             "daily_reconcile",
             reconcile,
             7,
-            "Runs the checks over whole tables once a day: Snowflake equals the lakehouse, live tables keep their contracts and rules.",
+            "Runs the checks over whole tables once a day: Snowflake equals the lakehouse, live tables keep their"
+            " contracts and rules.",
         ),
         at("weekly_check", check, 1, "Compares every file of the lakehouse with what was committed, on Sundays.", "0"),
     ]

@@ -1,11 +1,11 @@
 """The landing sensor: asks what is pending and requests a bounded range run for it, one at a time.
 
-Belongs here: from what is pending and under way to the next run, and when failed work is tried again, in smaller pieces, or given up. Does not belong here:
-what is pending (`pending.py`), what a run does.
+Belongs here: from what is pending and under way to the next run, and when failed work is tried again, in smaller
+pieces, or given up. Does not belong here: what is pending (`pending.py`), what a run does.
 
-What is loaded is read from the tables, never from the cursor: a cursor cannot follow how runs end. The cursor remembers what Snowflake was last seen to
-have, so that ticks that find nothing to do do not keep a warehouse awake, and what a person should know, for the watch (`alerts.py`). Lost, it costs one
-question.
+What is loaded is read from the tables, never from the cursor: a cursor cannot follow how runs end. The cursor remembers
+what Snowflake was last seen to have, so that ticks that find nothing to do do not keep a warehouse awake, and what a
+person should know, for the watch (`alerts.py`). Lost, it costs one question.
 """
 
 import hashlib
@@ -19,7 +19,12 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, MAX_RETRIES_TAG, PRIORITY_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    MAX_RETRIES_TAG,
+    PRIORITY_TAG,
+)
 
 from lakehouse_assets.automation.inflight import TRIGGER_TAG, only_refused, span, takes_in, under_way
 from lakehouse_assets.automation.jobs import ASIDE, LAKEHOUSE_ONLY, LOAD_ALL
@@ -33,9 +38,13 @@ SENSOR = "landing_sensor"
 ATTEMPTS = 4
 """How often the same work is tried in all."""
 HALVED_AFTER = 2
-"""After so many failures the drops of several days are tried in two halves, so that one of them does not hold up the days of the others."""
+"""After so many failures the drops of several days are tried in two halves, so that one of them does not hold up the
+days of the others.
+"""
 HOPELESS = 6
-"""Where so many runs in a row have failed, whatever they were over, the trouble is no drop, and nothing is halved any more."""
+"""Where so many runs in a row have failed, whatever they were over, the trouble is no drop, and nothing is halved any
+more.
+"""
 PAUSES = (1, 5, 30)
 """How many of the shortest pauses are waited after the first, the second, and every further failure in a row."""
 MAX_DAYS = 366
@@ -62,9 +71,16 @@ class Work:
 
     @classmethod
     def of(cls, first: date, last: date, drops: Sequence[Drop], tables: Sequence[str] = ()) -> "Work":
-        """tables: which are behind and why. They make no difference to drops that are still to be taken in, for those fail before any table is."""
+        """tables: which are behind and why. They make no difference to drops that are still to be taken in, for those
+        fail before any table is.
+        """
         content = sorted(f"{d.path}@{d.content_hash}" for d in drops) or tables
-        return cls(first, last, tuple(drops), hashlib.sha256("\n".join([str(first), str(last), *content]).encode()).hexdigest()[:16])
+        return cls(
+            first,
+            last,
+            tuple(drops),
+            hashlib.sha256("\n".join([str(first), str(last), *content]).encode()).hexdigest()[:16],
+        )
 
     def halves(self) -> "tuple[Work, Work] | None":
         """The same drops in two parts by their days; None where they are of one day."""
@@ -72,7 +88,10 @@ class Work:
         if len(days) < 2:
             return None
         middle = days[len(days) // 2]
-        early, late = [d for d in self.drops if d.batch_date < middle], [d for d in self.drops if d.batch_date >= middle]
+        early, late = (
+            [d for d in self.drops if d.batch_date < middle],
+            [d for d in self.drops if d.batch_date >= middle],
+        )
         return Work.of(days[0], max(d.batch_date for d in early), early), Work.of(middle, days[-1], late)
 
     def tags(self, trigger: str) -> dict[str, str]:
@@ -90,8 +109,9 @@ class Work:
 
 
 def open_work(found: Pending, runs: Sequence[dg.DagsterRun]) -> list[Work]:
-    """What is pending, cut into bounded ranges, without what the runs under way will do: they take in the drops of their batch dates, and a table
-    that is behind while a run is at work may be brought up to date in a moment."""
+    """What is pending, cut into bounded ranges, without what the runs under way will do: they take in the drops of
+    their batch dates, and a table that is behind while a run is at work may be brought up to date in a moment.
+    """
     if runs:
         drops = [d for d in found.drops if not any(takes_in(run, d.batch_date) for run in runs)]
         found = replace(found, drops=drops, behind={}, handoffs={}, dates=sorted({d.batch_date for d in drops}))
@@ -157,11 +177,12 @@ class History:
         return max((int(run.tags.get(ATTEMPT_TAG, "1")) for run in runs), default=0) + 1
 
     def not_before(self, work: Work, pause: float) -> float:
-        """When a run over these batch dates may start, in seconds since 1970: 0 unless the last ones failed. pause: the shortest, in seconds.
+        """When a run over these batch dates may start, in seconds since 1970: 0 unless the last ones failed. pause: the
+        shortest, in seconds.
 
-        Told by the range, not by the work: while an engine cannot be reached, every new drop would be new work, and a run would fail at every tick.
-        A run that failed because a drop was refused has done what it could, and is no reason to wait. Failures over a wider range count as one, for
-        this piece of it has not been tried by itself.
+        Told by the range, not by the work: while an engine cannot be reached, every new drop would be new work, and a
+        run would fail at every tick. A run that failed because a drop was refused has done what it could, and is no
+        reason to wait. Failures over a wider range count as one, for this piece of it has not been tried by itself.
         """
         failures, wider = 0, False
         ended = 0.0
@@ -183,18 +204,25 @@ class History:
 
 
 def set_aside(found: Pending, history: History, zone: LandingZone) -> tuple[Pending, list[Work]]:
-    """What is pending without the days that were given up, and these. Else their drops would fail every run over a range that reaches across them."""
+    """What is pending without the days that were given up, and these. Else their drops would fail every run over a
+    range that reaches across them.
+    """
     days: dict[date, list[Drop]] = {}
     for drop in found.drops:
         days.setdefault(drop.batch_date, []).append(drop)
-    given_up = [work for day, drops in sorted(days.items()) if history.failures(work := Work.of(day, day, drops)) >= ATTEMPTS]
+    given_up = [
+        work for day, drops in sorted(days.items()) if history.failures(work := Work.of(day, day, drops)) >= ATTEMPTS
+    ]
     if not given_up:
         return found, []
     closed = found.red | {work.first for work in given_up}
     dates = [day for day in found.dates if day not in closed]
     if not dates and (found.behind or found.handoffs):
         dates = [newest_open(found.dates[-1], closed, zone)]
-    return replace(found, drops=[d for d in found.drops if d.batch_date not in closed], dates=dates, red=closed), given_up
+    return (
+        replace(found, drops=[d for d in found.drops if d.batch_date not in closed], dates=dates, red=closed),
+        given_up,
+    )
 
 
 def in_pieces(work: Work, history: History) -> Iterator[Work]:
@@ -208,7 +236,9 @@ def in_pieces(work: Work, history: History) -> Iterator[Work]:
 
 
 class Memory:
-    """What the cursor holds: what Snowflake was last seen to have, since when it cannot be reached and why, and what was given up."""
+    """What the cursor holds: what Snowflake was last seen to have, since when it cannot be reached and why, and what
+    was given up.
+    """
 
     def __init__(self, cursor: str | None):
         held, self.lost = cursor_object(cursor)
@@ -220,17 +250,22 @@ class Memory:
         """How often it was asked since it last answered."""
         self.given_up: dict[str, str] = {}
         """Range of batch dates → one sentence."""
-        wrong = [name for name, usual in vars(self).items() if name in held and not isinstance(held[name], _LIKE[type(usual)])]
+        wrong = [
+            name
+            for name, usual in vars(self).items()
+            if name in held and not isinstance(held[name], _LIKE[type(usual)])
+        ]
         if wrong:
             self.lost = f"The cursor holds no usable {', '.join(sorted(wrong))}; it is started over."
         else:
             vars(self).update({name: held[name] for name in vars(self).keys() & held.keys() - {"lost"}})
 
     def behind(self, lakehouse: LakehouseResource, handoff: HandoffResource, pause: float) -> dict[str, str]:
-        """Snowflake table → why it is behind; asked of Snowflake only where a gold table has changed or the answer is old.
+        """Snowflake table → why it is behind; asked of Snowflake only where a gold table has changed or the answer is
+        old.
 
-        Nothing where it cannot be reached: `unreachable` then says why. It is asked again with growing pauses, for whoever calls at every tick with a
-        password that has expired locks the user.
+        Nothing where it cannot be reached: `unreachable` then says why. It is asked again with growing pauses, for
+        whoever calls at every tick with a password that has expired locks the user.
         """
         if self.unreachable and time.time() - self.asked < pause * PAUSES[min(self.in_vain, len(PAUSES)) - 1]:
             return {}
@@ -269,21 +304,30 @@ def cursor_object(cursor: str | None) -> tuple[dict[str, Any], str | None]:
 
 
 def landing_sensor(graph: Mapping[str, TableNode], pause: float, jobs: Mapping[str, Any]) -> dg.SensorDefinition:
-    """Requests runs for what is pending. pause: how many seconds are waited after a run that failed; after several in a row, longer. jobs: by name."""
+    """Requests runs for what is pending. pause: how many seconds are waited after a run that failed; after several in a
+    row, longer. jobs: by name.
+    """
 
     @dg.sensor(
         name=SENSOR,
         jobs=[jobs[LOAD_ALL], jobs[LAKEHOUSE_ONLY]],
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Loads what lands: new, corrected and late drops, and tables that a died run left behind. One run at a time; failed work comes "
-        f"again with growing pauses, {ATTEMPTS} times in all, and in halves where it spans several days. Without Snowflake, as far as gold.",
+        description=(
+            "Loads what lands: new, corrected and late drops, and tables that a died run left behind. One run at a"
+            f" time; failed work comes again with growing pauses, {ATTEMPTS} times in all, and in halves where it spans"
+            " several days. Without Snowflake, as far as gold."
+        ),
     )
-    def sensor(context: dg.SensorEvaluationContext, lakehouse: LakehouseResource, handoff: HandoffResource) -> dg.SensorResult:
+    def sensor(
+        context: dg.SensorEvaluationContext, lakehouse: LakehouseResource, handoff: HandoffResource
+    ) -> dg.SensorResult:
         runs = under_way(context.instance, ASIDE)
         loading = next((run for run in runs if run.job_name in (LOAD_ALL, LAKEHOUSE_ONLY)), None)
         if loading:
-            return dg.SensorResult(skip_reason=f"Run {loading.run_id[:8]} is loading; what it leaves pending is taken up at the next tick.")
+            return dg.SensorResult(
+                skip_reason=f"Run {loading.run_id[:8]} is loading; what it leaves pending is taken up at the next tick."
+            )
         memory, history = Memory(context.cursor), History(context.instance)
         if memory.lost:
             context.log.warning(memory.lost)
@@ -296,12 +340,17 @@ def landing_sensor(graph: Mapping[str, TableNode], pause: float, jobs: Mapping[s
             if history.failures(work) >= ATTEMPTS:
                 given_up.append(work)
             elif wait > 0:
-                said.append(f"Batch dates {work.first} to {work.last}: the last run failed; the next one starts in {wait:.0f} s.")
+                said.append(
+                    f"Batch dates {work.first} to {work.last}: the last run failed; the next one starts in"
+                    f" {wait:.0f} s."
+                )
             else:
                 ready = ready or work
         memory.given_up = {
-            f"{work.first}/{work.last}": f"Batch dates {work.first} to {work.last}: tried {ATTEMPTS} times; see why its runs failed, then "
-            "materialise it by hand."
+            f"{work.first}/{work.last}": (
+                f"Batch dates {work.first} to {work.last}: tried {ATTEMPTS} times; see why its runs failed, then "
+                "materialise it by hand."
+            )
             for work in given_up
         }
         said = [*memory.given_up.values(), *said]
@@ -318,11 +367,13 @@ def landing_sensor(graph: Mapping[str, TableNode], pause: float, jobs: Mapping[s
         for sentence in said:
             context.log.warning(sentence)
         attempt = history.attempt(ready)
-        # This sensor tries again by itself, and knows what is left to be done; a retry of the daemon would do it once more.
+        # This sensor tries again by itself, and knows what is left to be done; a retry of the daemon would do it once
+        # more.
         tags = {**ready.tags(SENSOR), ATTEMPT_TAG: str(attempt), MAX_RETRIES_TAG: "0"}
         job = LAKEHOUSE_ONLY if memory.unreachable else LOAD_ALL
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=f"{ready.mark}-{attempt}", job_name=job, tags=tags)], cursor=memory.text()
+            run_requests=[dg.RunRequest(run_key=f"{ready.mark}-{attempt}", job_name=job, tags=tags)],
+            cursor=memory.text(),
         )
 
     return sensor

@@ -1,7 +1,7 @@
 """Where alerts go. A sink takes what is new: troubles that have begun and troubles that are over.
 
-Belongs here: how a message leaves the house. Does not belong here: what counts as trouble (`alerts.py`). Another sink is a class with `tell`, given to
-`build_definitions(alert_sink=…)`.
+Belongs here: how a message leaves the house. Does not belong here: what counts as trouble (`alerts.py`). Another sink
+is a class with `tell`, given to `build_definitions(alert_sink=…)`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Alert:
-    """One trouble. The same trouble has the same `key`, for as long as it lasts. `summary` is one sentence; `since` in seconds since 1970."""
+    """One trouble. The same trouble has the same `key`, for as long as it lasts. `summary` is one sentence; `since` in
+    seconds since 1970.
+    """
 
     key: str
     kind: Kind
@@ -54,8 +56,9 @@ class Alert:
 
     @property
     def runbook(self) -> str:
-        """Where it is written what this means and what to do: in the repository that LAKEHOUSE_CODE_URL names, in this checkout, or, of an installed
-        package, the name of the page."""
+        """Where it is written what this means and what to do: in the repository that LAKEHOUSE_CODE_URL names, in this
+        checkout, or, of an installed package, the name of the page.
+        """
         page, section = "docs/operations.md", self.kind.replace("_", "-")
         base = Settings.model_validate({}).code_url
         file = PROJECT / page
@@ -67,7 +70,8 @@ def text(began: Sequence[Alert], over: Sequence[Alert]) -> str:
     """The news as lines for a person."""
     news = [(True, alert) for alert in began] + [(False, alert) for alert in over]
     lines = [
-        f"ALERT {a.kind}: {a.summary} See {a.runbook}." if begins else f"RESOLVED {a.kind}: {a.summary}" for begins, a in news[:_SHOWN]
+        f"ALERT {a.kind}: {a.summary} See {a.runbook}." if begins else f"RESOLVED {a.kind}: {a.summary}"
+        for begins, a in news[:_SHOWN]
     ]
     return "\n".join([*lines, *([f"And {len(news) - _SHOWN} more."] if len(news) > _SHOWN else [])])
 
@@ -77,7 +81,9 @@ class AlertSink(dg.ConfigurableResource, ABC):
 
     @abstractmethod
     def tell(self, log: Any, began: Sequence[Alert], over: Sequence[Alert]) -> None:
-        """Deliver the news, or raise: what could not be delivered is told again at the next tick. log: a logger of the tick."""
+        """Deliver the news, or raise: what could not be delivered is told again at the next tick. log: a logger of the
+        tick.
+        """
 
 
 class LogSink(AlertSink):
@@ -96,7 +102,12 @@ class WebhookSink(AlertSink):
 
     def tell(self, log: Any, began: Sequence[Alert], over: Sequence[Alert]) -> None:
         alerts = [
-            {**asdict(a), "since": datetime.fromtimestamp(a.since, UTC).isoformat(), "status": status, "runbook": a.runbook}
+            {
+                **asdict(a),
+                "since": datetime.fromtimestamp(a.since, UTC).isoformat(),
+                "status": status,
+                "runbook": a.runbook,
+            }
             for status, some in (("firing", began), ("resolved", over))
             for a in some
         ]
@@ -109,20 +120,27 @@ class WebhookSink(AlertSink):
         except urllib.error.HTTPError as error:
             raise LakehouseError(f"The alert webhook answered {error.code}; check LAKEHOUSE_ALERT_WEBHOOK.") from None
         except (OSError, ValueError) as error:
-            raise LakehouseError(f"The alert webhook cannot be reached ({type(error).__name__}); check LAKEHOUSE_ALERT_WEBHOOK.") from None
+            raise LakehouseError(
+                f"The alert webhook cannot be reached ({type(error).__name__}); check LAKEHOUSE_ALERT_WEBHOOK."
+            ) from None
 
 
 class ServicesSink(AlertSink):
-    """Sends the text of the news by Apprise, which knows Slack, Teams, mail, PagerDuty and a hundred more (https://github.com/caronc/apprise/wiki)."""
+    """Sends the text of the news by Apprise, which knows Slack, Teams, mail, PagerDuty and a hundred more
+    (https://github.com/caronc/apprise/wiki).
+    """
 
-    urls: str = Field(description="addresses as Apprise writes them, divided by blanks; secrets, for whoever knows them may send")
+    urls: str = Field(
+        description="addresses as Apprise writes them, divided by blanks; secrets, for whoever knows them may send"
+    )
 
     def tell(self, log: Any, began: Sequence[Alert], over: Sequence[Alert]) -> None:
         try:
             import apprise
         except ImportError:
             raise LakehouseError(
-                "LAKEHOUSE_ALERT_SERVICES needs the package apprise; install it with `pip install 'lakehouse_assets[alerts]'`."
+                "LAKEHOUSE_ALERT_SERVICES needs the package apprise; install it with `pip install"
+                " 'lakehouse_assets[alerts]'`."
             ) from None
         logging.getLogger("apprise").disabled = True  # it writes the addresses that it cannot read
         # One by one, to say which of them failed. By its place: an address is a secret.
@@ -146,7 +164,8 @@ def sink(settings: Settings) -> AlertSink:
     """Where the settings send alerts. Raises `LakehouseError` where they name two places."""
     if settings.alert_webhook and settings.alert_services:
         raise LakehouseError(
-            "LAKEHOUSE_ALERT_WEBHOOK and LAKEHOUSE_ALERT_SERVICES are both set; keep one (to Apprise a webhook is json://… or jsons://…)."
+            "LAKEHOUSE_ALERT_WEBHOOK and LAKEHOUSE_ALERT_SERVICES are both set; keep one (to Apprise a webhook is"
+            " json://… or jsons://…)."
         )
     if settings.alert_services:
         return ServicesSink(urls=dg.EnvVar("LAKEHOUSE_ALERT_SERVICES"))

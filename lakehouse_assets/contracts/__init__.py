@@ -1,7 +1,8 @@
 """What each table promises: one pandera model a table, and what follows from it without I/O.
 
-Belongs here: the models (`bronze.py`, `silver.py`, `gold.py`), the reading of a model into a `Contract` (`contract.py`), the column types
-(`types.py`). Does not belong here: judging rows (`quality/`), business logic (`transforms/`), anything that touches a table.
+Belongs here: the models (`bronze.py`, `silver.py`, `gold.py`), the reading of a model into a `Contract`
+(`contract.py`), the column types (`types.py`). Does not belong here: judging rows (`quality/`), business logic
+(`transforms/`), anything that touches a table.
 """
 
 from lakehouse_assets.contracts.contract import Column, ColumnType, Contract, HandoffSlice, Rule, TableRule

@@ -10,16 +10,24 @@ PROVENANCE_KEY = ["path", "content_hash", "row_number"]
 class Landed(pa.DataFrameModel):
     """What every landed row carries beside its values."""
 
-    rescued: Text = pa.Field(alias="_rescued", nullable=True, description="unexpected columns of the row, as a JSON object")
-    malformed: Text = pa.Field(alias="_malformed", nullable=True, description="the rule broken by a row that could not be parsed")
+    rescued: Text = pa.Field(
+        alias="_rescued", nullable=True, description="unexpected columns of the row, as a JSON object"
+    )
+    malformed: Text = pa.Field(
+        alias="_malformed", nullable=True, description="the rule broken by a row that could not be parsed"
+    )
     detail: Text = pa.Field(alias="_detail", nullable=True, description="what is wrong with it, in a sentence")
     raw: Text = pa.Field(alias="_raw", nullable=True, description="the text of a row that could not be parsed")
     drift: Text = pa.Field(
-        alias="_drift", nullable=True, description="on the first row of a drop: how its columns differ from those of the source"
+        alias="_drift",
+        nullable=True,
+        description="on the first row of a drop: how its columns differ from those of the source",
     )
     path: Text = pa.Field(description="the drop, below the landing zone")
     content_hash: Text = pa.Field(description="SHA-256 of the drop's bytes, hexadecimal")
-    row_number: Whole = pa.Field(ge=0, description="running number of the row in the drop, from 1; 0 is the drop as a whole")
+    row_number: Whole = pa.Field(
+        ge=0, description="running number of the row in the drop, from 1; 0 is the drop as a whole"
+    )
     batch_date: Day = pa.Field(description="the day on which the drop landed")
 
 
@@ -72,7 +80,9 @@ class FxRates(Landed):
 class Landings(pa.DataFrameModel):
     """The journal: an append-only record of what landed and what was taken back."""
 
-    source: Text = pa.Field(isin=["orders", "customers", "fx"], description="the source, which is the folder of the landing zone")
+    source: Text = pa.Field(
+        isin=["orders", "customers", "fx"], description="the source, which is the folder of the landing zone"
+    )
     path: Text = pa.Field(description="the drop, below the landing zone")
     sequence: Whole = pa.Field(ge=1, description="running number of the entry for its path")
     content_hash: Text = pa.Field(description="SHA-256 of the drop's bytes, hexadecimal")

@@ -1,9 +1,12 @@
-"""Checks of our own beside pandera's: each says the same thing twice, to polars and in Spark SQL. Import this module where a model uses one.
+"""Checks of our own beside pandera's: each says the same thing twice, to polars and in Spark SQL. Import this module
+where a model uses one.
 
-Belongs here: `register_rule` and the checks registered by it. Does not belong here: pandera's built-in checks (`quality/rules.py` knows their SQL).
+Belongs here: `register_rule` and the checks registered by it. Does not belong here: pandera's built-in checks
+(`quality/rules.py` knows their SQL).
 
-A check over the whole row goes into the model's `Config` (`in_order = {"columns": ["valid_from", "valid_to"]}`), one over a column into its
-`Field` (`pa.Field(trimmed=True)`). A body written under `@pa.check` or `@pa.dataframe_check` cannot be read, so it is refused: register it here.
+A check over the whole row goes into the model's `Config` (`in_order = {"columns": ["valid_from", "valid_to"]}`), one
+over a column into its `Field` (`pa.Field(trimmed=True)`). A body written under `@pa.check` or `@pa.dataframe_check`
+cannot be read, so it is refused: register it here.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ def sql_name(column: str) -> str:
 
 @dataclass(frozen=True)
 class RegisteredRule:
-    """A registered check: its polars body, its statistics, its Spark SQL, and for a whole-row check the columns it reads."""
+    """A registered check: its polars body, its statistics, its Spark SQL, and for a whole-row check the columns it
+    reads.
+    """
 
     name: str
     statistics: tuple[str, ...]
@@ -56,10 +61,11 @@ def register_rule(
 ) -> Callable[[Callable[..., pl.LazyFrame]], Callable[..., pl.LazyFrame]]:
     """Register a pandera check together with its Spark SQL; decorates its polars body.
 
-    The body takes `PolarsData` and the statistics by keyword, and returns one boolean column: true where the row keeps the rule, null
-    where it cannot say (which passes). `sql` takes the statistics by keyword, and for a check over a column that column's SQL as `column`;
-    it returns a Spark SQL expression that is true where the row **breaks** the rule. `columns` takes the statistics and names the columns
-    that a whole-row check reads; leave it out for a check over one column. Raises `LakehouseError` where the name is taken.
+    The body takes `PolarsData` and the statistics by keyword, and returns one boolean column: true where the row keeps
+    the rule, null where it cannot say (which passes). `sql` takes the statistics by keyword, and for a check over a
+    column that column's SQL as `column`; it returns a Spark SQL expression that is true where the row **breaks** the
+    rule. `columns` takes the statistics and names the columns that a whole-row check reads; leave it out for a check
+    over one column. Raises `LakehouseError` where the name is taken.
     """
 
     def register(body: Callable[..., pl.LazyFrame]) -> Callable[..., pl.LazyFrame]:
@@ -86,7 +92,9 @@ def _pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
 )
 def _in_order(data: PolarsData, *, columns: Sequence[str]) -> pl.LazyFrame:
     """None of `columns` is greater than the next one; a null is in order with anything."""
-    return data.lazyframe.select(pl.all_horizontal((pl.col(a) <= pl.col(b)).fill_null(True) for a, b in _pairs(columns)))
+    return data.lazyframe.select(
+        pl.all_horizontal((pl.col(a) <= pl.col(b)).fill_null(True) for a, b in _pairs(columns))
+    )
 
 
 @register_rule(
@@ -115,7 +123,9 @@ def _present(data: PolarsData, *, columns: Sequence[str]) -> pl.LazyFrame:
 
 
 @register_rule(
-    "trimmed", statistics=["expected"], sql=lambda column, expected: f"{column} <> trim(BOTH ' ' FROM {column})" if expected else "false"
+    "trimmed",
+    statistics=["expected"],
+    sql=lambda column, expected: f"{column} <> trim(BOTH ' ' FROM {column})" if expected else "false",
 )
 def _trimmed(data: PolarsData, *, expected: Any) -> pl.LazyFrame:
     """The text neither begins nor ends with a space; `Field(trimmed=True)`."""

@@ -1,7 +1,8 @@
 """Reads a pandera model into a `Contract`: columns, types, keys, rules, hand-off slice, fingerprint.
 
-Belongs here: everything that can be said of a table from its model alone (Arrow and Spark schema, Delta and Snowflake types).
-Does not belong here: the SQL of a rule and the judging of rows (`quality/rules.py`), DDL statements (`delta/`, `handoff/`).
+Belongs here: everything that can be said of a table from its model alone (Arrow and Spark schema, Delta and Snowflake
+types). Does not belong here: the SQL of a rule and the judging of rows (`quality/rules.py`), DDL statements (`delta/`,
+`handoff/`).
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class ColumnType:
 class Rule:
     """One row rule of a contract.
 
-    `name` is `<column>.<check>` (or `row.<check>` for a rule over the whole row); `check` and `statistics` are pandera's own.
+    `name` is `<column>.<check>` (or `row.<check>` for a rule over the whole row); `check` and `statistics` are
+    pandera's own.
     """
 
     name: str
@@ -95,9 +97,10 @@ class Rule:
 class TableRule:
     """One rule over a whole table, beside those over its rows.
 
-    kind: `rows` (there are from `least` to `most` of them), `references` (`column` holds only keys of the table `other`), `agrees` (`column`, summed by
-    the columns `by`, is the sum of the column `of` of `other` by `theirs` over its rows that hold the values `where`), `single` (rows with the same values of
-    `by` have the same `column`). gate: the upstream, which has the same columns as `other`, against which the step judges the sums of the days it touches.
+    kind: `rows` (there are from `least` to `most` of them), `references` (`column` holds only keys of the table
+    `other`), `agrees` (`column`, summed by the columns `by`, is the sum of the column `of` of `other` by `theirs` over
+    its rows that hold the values `where`), `single` (rows with the same values of `by` have the same `column`). gate:
+    the upstream, which has the same columns as `other`, against which the step judges the sums of the days it touches.
     Severity `block` makes its check red, `warn` amber.
     """
 
@@ -129,7 +132,8 @@ class Column:
 class HandoffSlice:
     """The unit in which a table travels to Snowflake.
 
-    `kind`: `column` (one slice a value of `column`, a date), `hash` (`hash(key) mod buckets`), `whole` (the table is one slice).
+    `kind`: `column` (one slice a value of `column`, a date), `hash` (`hash(key) mod buckets`), `whole` (the table is
+    one slice).
     """
 
     kind: Literal["column", "hash", "whole"]
@@ -147,7 +151,9 @@ class HandoffSlice:
 
 @dataclass(frozen=True)
 class Blocking:
-    """A drop is refused when its bad rows, or those that break one rule, are more than `rows` and more than `share` of its rows."""
+    """A drop is refused when its bad rows, or those that break one rule, are more than `rows` and more than `share` of
+    its rows.
+    """
 
     rows: int = 0
     share: float = 0.0
@@ -173,12 +179,14 @@ SAID = {
 class Contract:
     """What one table promises, read from its pandera model.
 
-    The model's `Config.metadata` may hold `key`, `partition_by`, `z_order_by` (columns by which maintenance sorts rows into files), `business_date` (the column with the day a row is about), `handoff`, `blocking`, `owner`,
-    `severity` (rule name to severity; in place of `block` how many `rows`, and what `share`, of a drop may break the rule), and rules over the whole table:
-    `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees` (`with`, `by`: columns, or column to column there, `sums`: column to
-    [column there, values that its rows hold], `gate`), `single` (column to the columns of which it is the only value). The latter are named `rows.bounds`,
-    `<column>.references`, `<column>.agrees` and `<column>.single`. `docs/writing-contracts.md` shows each.
-    Raises `LakehouseError` when the model says something that cannot be kept.
+    The model's `Config.metadata` may hold `key`, `partition_by`, `z_order_by` (columns by which maintenance sorts rows
+    into files), `business_date` (the column with the day a row is about), `handoff`, `blocking`, `owner`, `severity`
+    (rule name to severity; in place of `block` how many `rows`, and what `share`, of a drop may break the rule), and
+    rules over the whole table: `rows` (`min`, `max`), `references` (column to the table whose key it holds), `agrees`
+    (`with`, `by`: columns, or column to column there, `sums`: column to [column there, values that its rows hold],
+    `gate`), `single` (column to the columns of which it is the only value). The latter are named `rows.bounds`,
+    `<column>.references`, `<column>.agrees` and `<column>.single`. `docs/writing-contracts.md` shows each. Raises
+    `LakehouseError` when the model says something that cannot be kept.
     """
 
     def __init__(self, name: str, model: type[pa.DataFrameModel]):
@@ -188,12 +196,15 @@ class Contract:
         try:
             schema = model.to_schema()
         except AttributeError as error:  # what pandera says of a name in Config that it does not know
-            raise LakehouseError(f"The contract of {name} cannot be read by pandera: {error}; check the spelling in its Config.") from error
+            raise LakehouseError(
+                f"The contract of {name} cannot be read by pandera: {error}; check the spelling in its Config."
+            ) from error
         refuse_names(name, self.table, schema.columns)
         config = dict(model.__config__.metadata or {})  # type: ignore[union-attr]
         if foreign := sorted(config.keys() - SAID):
             raise LakehouseError(
-                f"The contract of {name} says {', '.join(foreign)} in Config.metadata, which nobody reads; it may say {', '.join(sorted(SAID))}."
+                f"The contract of {name} says {', '.join(foreign)} in Config.metadata, which nobody reads; it may say"
+                f" {', '.join(sorted(SAID))}."
             )
         self.description = (model.__doc__ or "").strip()
         self.owner: str = config.get("owner", "team:data-platform")
@@ -220,27 +231,32 @@ class Contract:
         ownerless = [n for n in self.allowances if n in {r.name for r in self.table_rules} or self.blocking is None]
         if ownerless:
             raise LakehouseError(
-                f"The contract of {name} says how many rows of a drop may break {', '.join(ownerless)}, but judges no drops by it; write block or warn."
+                f"The contract of {name} says how many rows of a drop may break {', '.join(ownerless)}, but judges no"
+                " drops by it; write block or warn."
             )
         unknown = [k for k in (*self.key, *self.partition_by) if k not in self.names]
         if unknown:
             raise LakehouseError(
-                f"The contract of {name} names {unknown} as key or partition, but has no such column; add it to the model."
+                f"The contract of {name} names {unknown} as key or partition, but has no such column; add it to the"
+                " model."
             )
-        ordering = {c.name for c in self.columns if c.type.kind in ("string", "bigint", "date")} - set(self.partition_by)
+        ordering = {c.name for c in self.columns if c.type.kind in ("string", "bigint", "date")} - set(
+            self.partition_by
+        )
         if foreign := [c for c in self.z_order_by if c not in ordering]:
             raise LakehouseError(
-                f"The contract of {name} is z-ordered by {', '.join(foreign)}, which is no column of texts, whole numbers or dates beside the "
-                "partition column; name one that is."
+                f"The contract of {name} is z-ordered by {', '.join(foreign)}, which is no column of texts, whole"
+                " numbers or dates beside the partition column; name one that is."
             )
         if self.business_date and {c.name: c.type.kind for c in self.columns}.get(self.business_date) != "date":
             raise LakehouseError(
-                f"The contract of {name} names {self.business_date!r} as business date, but has no such date; name a column of type Day."
+                f"The contract of {name} names {self.business_date!r} as business date, but has no such date; name a"
+                " column of type Day."
             )
         if self.handoff and not self.handoff.can_be(self.names):
             raise LakehouseError(
-                f"The contract of {name} is handed off by {config['handoff']}; "
-                "write a column of its own for the kind column, at least 1 bucket for the kind hash, and nothing more for the kind whole."
+                f"The contract of {name} is handed off by {config['handoff']}; write a column of its own for the kind"
+                " column, at least 1 bucket for the kind hash, and nothing more for the kind whole."
             )
 
     @property
@@ -270,7 +286,11 @@ class Contract:
             "handoff": vars(self.handoff) if self.handoff else None,
             "blocking": vars(self.blocking) if self.blocking else None,
             "rules": [[r.name, r.check, r.statistics, r.severity] for r in self.rules],
-            **({"problems": problems} if (problems := {n: s for n, s in self.severities.items() if n.endswith(_PROBLEMS)}) else {}),
+            **(
+                {"problems": problems}
+                if (problems := {n: s for n, s in self.severities.items() if n.endswith(_PROBLEMS)})
+                else {}
+            ),
             **({"allowances": {n: vars(a) for n, a in self.allowances.items()}} if self.allowances else {}),
             **({"table_rules": [vars(r) for r in self.table_rules]} if self.table_rules else {}),
         }
@@ -303,11 +323,15 @@ def _column_type(where: str, dtype: Any) -> ColumnType:
             return ColumnType(kind)
     if isinstance(dtype, pl.List) and dtype.inner == pl.String:
         return ColumnType("list")
-    raise LakehouseError(f"The contract column {where} has type {dtype}, which is not one of contracts/types.py; use one of those.")
+    raise LakehouseError(
+        f"The contract column {where} has type {dtype}, which is not one of contracts/types.py; use one of those."
+    )
 
 
 def _frozen(value: Any) -> Any:
-    """Lists and sets as tuples, sets sorted: their order differs from process to process, and the fingerprint must not."""
+    """Lists and sets as tuples, sets sorted: their order differs from process to process, and the fingerprint must
+    not.
+    """
     if isinstance(value, (set, frozenset)):
         return tuple(sorted(value, key=repr))
     return tuple(value) if isinstance(value, list) else value
@@ -328,7 +352,8 @@ def _severities(table: str, said: Mapping[str, Any]) -> tuple[dict[str, Severity
             severities[rule] = severity
         else:
             raise LakehouseError(
-                f"The contract of {table} gives {rule} the severity {severity!r}; write quarantine, block, warn, or the rows and share of a drop that may break it."
+                f"The contract of {table} gives {rule} the severity {severity!r}; write quarantine, block, warn, or the"
+                " rows and share of a drop that may break it."
             )
     return severities, allowances
 
@@ -341,7 +366,15 @@ def _table_rules(config: dict[str, Any], severities: dict[str, Severity]) -> tup
         rules.append(TableRule(f"{column}.references", "references", "block", column, other))
     if said := config.get("agrees"):
         by = said["by"] if isinstance(said["by"], dict) else {name: name for name in said["by"]}
-        rule = TableRule("", "agrees", "block", other=said["with"], by=tuple(by), theirs=tuple(by.values()), gate=said.get("gate", ""))
+        rule = TableRule(
+            "",
+            "agrees",
+            "block",
+            other=said["with"],
+            by=tuple(by),
+            theirs=tuple(by.values()),
+            gate=said.get("gate", ""),
+        )
         for column, (of, where) in said["sums"].items():
             rules.append(replace(rule, name=f"{column}.agrees", column=column, of=of, where=tuple(where.items())))
     for column, by in config.get("single", {}).items():
@@ -352,10 +385,22 @@ def _table_rules(config: dict[str, Any], severities: dict[str, Severity]) -> tup
 def _rules(table: str, schema: Any, severities: dict[str, Severity], table_rules: set[str]) -> tuple[Rule, ...]:
     rules: list[Rule] = []
 
-    def add(column: str | None, check: str, statistics: dict[str, Any], description: str = "", derived: bool = False) -> None:
+    def add(
+        column: str | None, check: str, statistics: dict[str, Any], description: str = "", derived: bool = False
+    ) -> None:
         name = f"{column or 'row'}.{SHORT_NAMES.get(check, check)}"
         frozen = tuple(sorted((k, _frozen(v)) for k, v in statistics.items()))
-        rules.append(Rule(name, column, SHORT_NAMES.get(check, check), frozen, severities.get(name, "quarantine"), description, derived))
+        rules.append(
+            Rule(
+                name,
+                column,
+                SHORT_NAMES.get(check, check),
+                frozen,
+                severities.get(name, "quarantine"),
+                description,
+                derived,
+            )
+        )
 
     for column_name, column in schema.columns.items():
         derived = bool((column.metadata or {}).get("derived"))
@@ -367,5 +412,7 @@ def _rules(table: str, schema: Any, severities: dict[str, Severity], table_rules
         add(None, check.name, check.statistics or {}, check.description or "")
     unknown = set(severities) - {r.name for r in rules} - table_rules - {n for n in severities if n.endswith(_PROBLEMS)}
     if unknown:
-        raise LakehouseError(f"The contract of {table} gives a severity to {sorted(unknown)}, but has no such rule; check the spelling.")
+        raise LakehouseError(
+            f"The contract of {table} gives a severity to {sorted(unknown)}, but has no such rule; check the spelling."
+        )
     return tuple(rules)

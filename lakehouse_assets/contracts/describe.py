@@ -1,11 +1,16 @@
-"""A contract in words: what people read in the docs, on the command line and in check descriptions. Pure text; no SQL of rules, no Dagster."""
+"""A contract in words: what people read in the docs, on the command line and in check descriptions. Pure text; no SQL
+of rules, no Dagster.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lakehouse_assets.contracts.contract import Blocking, Column, Contract, HandoffSlice, Rule, TableRule
+
+_WIDTH = 120
 
 _SIGNS = {"eq": "=", "ne": "≠", "gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
@@ -64,7 +69,11 @@ def broken_text(contract: Contract, name: str) -> str:
         return f"one row for each {', '.join(contract.key)}"
     if check in ("type", "scale") and column in contract.names:
         of = contract.column(column).type
-        return f"{column} can be converted to {of.spark}" if check == "type" else f"{column} has at most {of.scale} decimals"
+        return (
+            f"{column} can be converted to {of.spark}"
+            if check == "type"
+            else f"{column} has at most {of.scale} decimals"
+        )
     return PROBLEMS.get(name, "")
 
 
@@ -89,7 +98,9 @@ def column_rules(contract: Contract, column: Column) -> list[str]:
     # What has a severity of its own and no text of its own: null, and values that cannot be converted.
     names = (f"{column.name}.{check}" for check in ("nullable", "type", "scale"))
     return said + [
-        f"{broken_text(contract, n)} ({_severity(contract, n)})" for n in names if contract.severities.get(n, "quarantine") != "quarantine"
+        f"{broken_text(contract, n)} ({_severity(contract, n)})"
+        for n in names
+        if contract.severities.get(n, "quarantine") != "quarantine"
     ]
 
 
@@ -107,7 +118,9 @@ def table_rule_text(rule: TableRule) -> str:
     if rule.kind == "single":
         return f"each {', '.join(rule.by)} has one {rule.column}"
     rows = "".join(f" of rows with {name} {_value(value)}" for name, value in rule.where)
-    by = ", ".join(here if here == there else f"{here} ({there} there)" for here, there in zip(rule.by, rule.theirs, strict=True))
+    by = ", ".join(
+        here if here == there else f"{here} ({there} there)" for here, there in zip(rule.by, rule.theirs, strict=True)
+    )
     return f"{rule.column}, summed by {by}, is the sum of {rule.of}{rows} in {rule.other}"
 
 
@@ -158,7 +171,8 @@ def markdown(contract: Contract) -> str:
         facts.append(f"- Travels to Snowflake {_handoff(contract.handoff)}")
     if contract.blocking:
         facts.append(
-            f"- A drop is refused when more than {contract.blocking.rows} and more than {contract.blocking.share:.0%} of its rows are bad"
+            f"- A drop is refused when more than {contract.blocking.rows} and more than {contract.blocking.share:.0%}"
+            " of its rows are bad"
         )
     facts += [f"- Every row: {text}" for text in row_rules(contract)]
     facts += [f"- The whole table: {text}" for text in table_rules(contract)]
@@ -177,7 +191,9 @@ def markdown(contract: Contract) -> str:
         marks = [word for word, holds in (("personal data", column.personal), ("derived", column.derived)) if holds]
         what = _cell(column.description) + (f" *({', '.join(marks)})*" if marks else "")
         rules = _cell("; ".join(column_rules(contract, column)))
-        lines.append(f"| `{column.name}` | {column.type.spark} | {'yes' if column.nullable else 'no'} | {what} | {rules} |")
+        lines.append(
+            f"| `{column.name}` | {column.type.spark} | {'yes' if column.nullable else 'no'} | {what} | {rules} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -200,8 +216,24 @@ def _cell(text: str) -> str:
 def page(contracts: Mapping[str, Contract]) -> str:
     """All contracts as one Markdown page, `docs/contracts.md`, in the order of the mapping."""
     head = (
-        "# Contracts\n\nWhat each table promises. Written from the models in `lakehouse_assets/contracts/` by `lakehouse contracts --export docs/contracts.md`; change it there.\n"
-        "\nA null breaks only *null: no*. A row that breaks a rule goes to quarantine, unless the rule says block or warn.\n"
+        "# Contracts\n\nWhat each table promises. Written from the models in `lakehouse_assets/contracts/` by"
+        " `lakehouse contracts --export docs/contracts.md`; change it there.\n\nA null breaks only *null: no*. A row"
+        " that breaks a rule goes to quarantine, unless the rule says block or warn.\n"
     )
     index = "\n".join(f"- [{name}](#{name.replace('.', '')}): {c.summary}" for name, c in contracts.items())
-    return "\n".join([head, index, "", *(markdown(c) for c in contracts.values())])
+    text = "\n".join([head, index, "", *(markdown(c) for c in contracts.values())])
+    return "\n".join(map(_folded, text.split("\n")))
+
+
+def _folded(line: str) -> str:
+    """A line of Markdown in lines of the width of the docs; rows of tables cannot be folded."""
+    if line.startswith("|"):
+        return line
+    return textwrap.fill(
+        line,
+        _WIDTH,
+        subsequent_indent="  " if line.startswith("- ") else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=bool(line.strip()),
+    )

@@ -25,8 +25,12 @@ class SalesLines(pa.DataFrameModel):
     quantity: Whole = pa.Field(description="units, negative on returns")
     unit_price: Price = pa.Field(description="GBP for a unit")
     amount: Money = pa.Field(description="GBP: quantity times unit_price")
-    amount_eur: Euro = pa.Field(nullable=True, description="EUR by the rate of fx_rate_date, half up; null where no rate is known yet")
-    fx_rate_date: Day = pa.Field(nullable=True, description="the invoice day, or the last day before it that has a rate")
+    amount_eur: Euro = pa.Field(
+        nullable=True, description="EUR by the rate of fx_rate_date, half up; null where no rate is known yet"
+    )
+    fx_rate_date: Day = pa.Field(
+        nullable=True, description="the invoice day, or the last day before it that has a rate"
+    )
     customer_id: Whole = pa.Field(nullable=True, description="customer number, where one stands on the line")
     country: Text = pa.Field(description="country of the customer")
     invoiced_at: ShopClock = pa.Field(description="date and time of the invoice by the shop's clock")
@@ -51,7 +55,8 @@ class SalesLines(pa.DataFrameModel):
                 "gate": "silver.order_lines",
             },
             "single": {"invoice_date": ["invoice"]},
-            # A customer of whom the CRM has never heard is no reason to doubt a sale, nor is a rate that lands later, nor an invoice over midnight.
+            # A customer of whom the CRM has never heard is no reason to doubt a sale, nor is a rate that lands later,
+            # nor an invoice over midnight.
             "severity": {"customer_id.references": "warn", "row.present": "warn", "invoice_date.single": "warn"},
         }
 
@@ -64,14 +69,20 @@ class DailySales(pa.DataFrameModel):
     gross_sales: Money = pa.Field(ge=0, description="GBP: sum of sale lines")
     returns: Money = pa.Field(description="GBP: sum of return lines, as it stands")
     net_sales: Money = pa.Field(description="GBP: gross_sales plus returns")
-    gross_sales_eur: Euro = pa.Field(nullable=True, description="EUR: sum of sale lines; null where one of them has no rate yet")
-    returns_eur: Euro = pa.Field(nullable=True, description="EUR: sum of return lines; null where one of them has no rate yet")
+    gross_sales_eur: Euro = pa.Field(
+        nullable=True, description="EUR: sum of sale lines; null where one of them has no rate yet"
+    )
+    returns_eur: Euro = pa.Field(
+        nullable=True, description="EUR: sum of return lines; null where one of them has no rate yet"
+    )
     net_sales_eur: Euro = pa.Field(nullable=True, description="EUR: gross_sales_eur plus returns_eur")
     orders: Whole = pa.Field(ge=0, description="distinct invoices with a sale line")
     return_invoices: Whole = pa.Field(ge=0, description="distinct invoices with a return line")
     units: Whole = pa.Field(ge=0, description="units of sale lines")
     customers: Whole = pa.Field(ge=0, description="distinct known customers with a sale line")
-    average_order_value: Money = pa.Field(nullable=True, description="GBP: gross_sales divided by orders, half up; null without orders")
+    average_order_value: Money = pa.Field(
+        nullable=True, description="GBP: gross_sales divided by orders, half up; null without orders"
+    )
 
     class Config:
         strict = True
@@ -80,7 +91,12 @@ class DailySales(pa.DataFrameModel):
             "key": ["invoice_date", "country"],
             "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
-            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "country"], "sums": MEASURES, "gate": "gold.sales_lines"},
+            "agrees": {
+                "with": "silver.order_lines",
+                "by": ["invoice_date", "country"],
+                "sums": MEASURES,
+                "gate": "gold.sales_lines",
+            },
         }
 
 
@@ -102,12 +118,19 @@ class ProductSales(pa.DataFrameModel):
             "partition_by": ["invoice_month"],
             "business_date": "invoice_date",
             "handoff": {"kind": "column", "column": "invoice_date"},
-            "agrees": {"with": "silver.order_lines", "by": ["invoice_date", "product_code"], "sums": MEASURES, "gate": "gold.sales_lines"},
+            "agrees": {
+                "with": "silver.order_lines",
+                "by": ["invoice_date", "product_code"],
+                "sums": MEASURES,
+                "gate": "gold.sales_lines",
+            },
         }
 
 
 class CustomerMonths(pa.DataFrameModel):
-    """What a known customer did in a month: the state from which customer_value and cohort_retention are brought up to date."""
+    """What a known customer did in a month: the state from which customer_value and cohort_retention are brought up to
+    date.
+    """
 
     customer_id: Whole = pa.Field(description="customer number")
     month: Day = pa.Field(description="first day of the month")
@@ -160,7 +183,9 @@ class CustomerValue(pa.DataFrameModel):
 
 
 class CohortRetention(pa.DataFrameModel):
-    """Customers by the month of their first sale, and what became of them by month; of the returns before a first sale those of its month count, and no earlier ones."""
+    """Customers by the month of their first sale, and what became of them by month; of the returns before a first sale
+    those of its month count, and no earlier ones.
+    """
 
     cohort_month: Day = pa.Field(description="first day of the month of the first sale")
     months_since: Whole = pa.Field(ge=0, description="months since cohort_month")
@@ -195,9 +220,13 @@ class DimCustomers(pa.DataFrameModel):
     customer_id: Whole = pa.Field(description="customer number")
     name: Text = pa.Field(nullable=True, description="name", metadata={"personal": True})
     email: Text = pa.Field(
-        nullable=True, description="e-mail address in lower case; null unless LAKEHOUSE_KEEP_EMAIL allows it", metadata={"personal": True}
+        nullable=True,
+        description="e-mail address in lower case; null unless LAKEHOUSE_KEEP_EMAIL allows it",
+        metadata={"personal": True},
     )
-    email_hash: Text = pa.Field(nullable=True, description="keyed hash (HMAC-SHA-256) of the e-mail address in lower case")
+    email_hash: Text = pa.Field(
+        nullable=True, description="keyed hash (HMAC-SHA-256) of the e-mail address in lower case"
+    )
     city: Text = pa.Field(nullable=True, description="city", metadata={"personal": True})
     country: Text = pa.Field(nullable=True, description="country")
     segment: Text = pa.Field(nullable=True, description="segment")

@@ -14,7 +14,9 @@ LINE_TYPES = ["sale", "return", "bad_debt", "adjustment"]
 DERIVED = {"derived": True}
 BLOCKING = {"rows": 5, "share": 0.10}
 BILLION = {"min_value": -1_000_000_000, "max_value": 1_000_000_000}
-"""More than any line of the shop can be about, and so little that the sum of a million such lines still fits: a sum that overflows stops gold."""
+"""More than any line of the shop can be about, and so little that the sum of a million such lines still fits: a sum
+that overflows stops gold.
+"""
 
 
 class Provenance(pa.DataFrameModel):
@@ -30,9 +32,13 @@ class OrderLines(Provenance):
     """Distinct order lines: identical in all eight typed values counts once."""
 
     line_id: Text = pa.Field(
-        str_length={"min_value": 32, "max_value": 32}, description="128 bits of the SHA-256 of the eight typed values", metadata=DERIVED
+        str_length={"min_value": 32, "max_value": 32},
+        description="128 bits of the SHA-256 of the eight typed values",
+        metadata=DERIVED,
     )
-    invoice: Text = pa.Field(str_matches=r"^[AC]?[0-9]{6}$", description="invoice number; C starts a return, A a bad debt")
+    invoice: Text = pa.Field(
+        str_matches=r"^[AC]?[0-9]{6}$", description="invoice number; C starts a return, A a bad debt"
+    )
     stock_code: Text = pa.Field(description="stock code, untrimmed")
     description: Text = pa.Field(nullable=True, description="product description, untrimmed")
     quantity: Whole = pa.Field(in_range=BILLION, description="units, negative on returns")
@@ -44,7 +50,9 @@ class OrderLines(Provenance):
     customer_id: Whole = pa.Field(nullable=True, ge=1, description="customer number, where one stands on the line")
     country: Text = pa.Field(description="country of the customer")
     invoice_date: Day = pa.Field(description="business date: the day of invoiced_at", metadata=DERIVED)
-    invoice_month: Day = pa.Field(description="first day of the month of invoice_date; the physical partition", metadata=DERIVED)
+    invoice_month: Day = pa.Field(
+        description="first day of the month of invoice_date; the physical partition", metadata=DERIVED
+    )
     line_type: Text = pa.Field(isin=LINE_TYPES, description="return, bad_debt, sale or adjustment", metadata=DERIVED)
     product_code: Text = pa.Field(description="stock code trimmed, in upper case", metadata=DERIVED)
     is_product: Flag = pa.Field(description="the product code is five digits and up to three letters", metadata=DERIVED)
@@ -52,18 +60,29 @@ class OrderLines(Provenance):
 
     class Config:
         strict = True
-        metadata = {"key": ["line_id"], "partition_by": ["invoice_month"], "business_date": "invoice_date", "blocking": BLOCKING}
+        metadata = {
+            "key": ["line_id"],
+            "partition_by": ["invoice_month"],
+            "business_date": "invoice_date",
+            "blocking": BLOCKING,
+        }
 
 
 class Customers(Provenance):
-    """The last word of the CRM on each customer. An ended customer keeps a row without attributes, so that late records stay late."""
+    """The last word of the CRM on each customer. An ended customer keeps a row without attributes, so that late records
+    stay late.
+    """
 
     customer_id: Whole = pa.Field(ge=1, description="customer number")
     name: Text = pa.Field(nullable=True, description="name", metadata={"personal": True})
     email: Text = pa.Field(
-        nullable=True, description="e-mail address in lower case; null unless LAKEHOUSE_KEEP_EMAIL allows it", metadata={"personal": True}
+        nullable=True,
+        description="e-mail address in lower case; null unless LAKEHOUSE_KEEP_EMAIL allows it",
+        metadata={"personal": True},
     )
-    email_hash: Text = pa.Field(nullable=True, description="keyed hash (HMAC-SHA-256) of the e-mail address in lower case")
+    email_hash: Text = pa.Field(
+        nullable=True, description="keyed hash (HMAC-SHA-256) of the e-mail address in lower case"
+    )
     city: Text = pa.Field(nullable=True, description="city", metadata={"personal": True})
     country: Text = pa.Field(nullable=True, description="country")
     segment: Text = pa.Field(nullable=True, description="segment")
@@ -112,7 +131,9 @@ class Quarantine(pa.DataFrameModel):
     contract_fingerprint: Text = pa.Field(description="the contract by which the row was judged")
     batch_date: Day = pa.Field(description="the day on which the drop landed")
     rules: TextList = pa.Field(description="every rule the row breaks, sorted")
-    detail: Text = pa.Field(nullable=True, description="what is wrong with it, in a sentence, where the parser could say")
+    detail: Text = pa.Field(
+        nullable=True, description="what is wrong with it, in a sentence, where the parser could say"
+    )
     raw: Text = pa.Field(
         nullable=True,
         description="the row as landed: a JSON object of its values, or its text where it could not be parsed",
@@ -130,7 +151,9 @@ class Verdicts(pa.DataFrameModel):
     path: Text = pa.Field(description="the drop, below the landing zone")
     content_hash: Text = pa.Field(description="SHA-256 of the drop's bytes, hexadecimal")
     batch_date: Day = pa.Field(description="the day on which the drop landed")
-    verdict: Text = pa.Field(isin=["accepted", "refused", "unreadable"], description="whether the content may enter the table")
+    verdict: Text = pa.Field(
+        isin=["accepted", "refused", "unreadable"], description="whether the content may enter the table"
+    )
     landed: Whole = pa.Field(ge=0, description="rows landed")
     bad_rows: Whole = pa.Field(ge=0, description="rows that break a rule")
     warned_rows: Whole = pa.Field(ge=0, description="rows that break a rule of severity warn")
@@ -149,11 +172,15 @@ class Intake(pa.DataFrameModel):
     path: Text = pa.Field(description="the drop, below the landing zone")
     content_hash: Text = pa.Field(description="SHA-256 of the drop's bytes, hexadecimal")
     batch_date: Day = pa.Field(description="the day on which the drop landed")
-    standing: Text = pa.Field(isin=["live", "refused", "unreadable", "superseded", "withdrawn"], description="what the content counts for")
+    standing: Text = pa.Field(
+        isin=["live", "refused", "unreadable", "superseded", "withdrawn"], description="what the content counts for"
+    )
     landed: Whole = pa.Field(ge=0, description="rows landed; 0 where the content no longer counts")
     published: Whole = pa.Field(ge=0, description="rows of the silver table that stand on this drop")
     quarantined: Whole = pa.Field(ge=0, description="rows rejected")
-    duplicates: Whole = pa.Field(ge=0, description="rows that say what another row says, or that a later record supersedes")
+    duplicates: Whole = pa.Field(
+        ge=0, description="rows that say what another row says, or that a later record supersedes"
+    )
 
     class Config:
         strict = True

@@ -1,6 +1,7 @@
 """What is kept is as it was committed: the log of a table, its files, and what other tables have recorded of it.
 
-Belongs here: looking at tables and saying what is wrong with them, setting a damaged one aside. Does not belong here: sums (`proof.py`), making a table anew.
+Belongs here: looking at tables and saying what is wrong with them, setting a damaged one aside. Does not belong here:
+sums (`proof.py`), making a table anew.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _ONLY_COPY = "bronze."
 
 @dataclass
 class Checked:
-    """What a check of one table found. unproven: files that have no proof; None where none of its files can have one."""
+    """What a check of one table found. unproven: files that have no proof; None where none of its files can have
+    one.
+    """
 
     table: str
     findings: list[Finding] = field(default_factory=list)
@@ -33,14 +36,20 @@ class Checked:
 
 
 def short(store: DeltaStore, name: str, readers: Iterable[str]) -> Finding | None:
-    """What readers have recorded of a table, where the table is behind that: its log ends early, or it is another table now.
+    """What readers have recorded of a table, where the table is behind that: its log ends early, or it is another table
+    now.
 
-    A table of bronze that is another one now, or was put back to an earlier version, lacks what landed; every other is computed anew, and so are its
-    readers. A reader that is damaged itself says nothing.
+    A table of bronze that is another one now, or was put back to an earlier version, lacks what landed; every other is
+    computed anew, and so are its readers. A reader that is damaged itself says nothing.
     """
     mine = store.head(name)
     if mine and mine.put_back and name.startswith(_ONLY_COPY):
-        return Finding(name, "_delta_log", "was put back to an earlier version by a RESTORE that is not ours", "the rows that landed since")
+        return Finding(
+            name,
+            "_delta_log",
+            "was put back to an earlier version by a RESTORE that is not ours",
+            "the rows that landed since",
+        )
     for reader in readers:
         try:
             head = store.head(reader)
@@ -52,9 +61,17 @@ def short(store: DeltaStore, name: str, readers: Iterable[str]) -> Finding | Non
         if mine is None or table_id != mine.table_id:
             if name.startswith(_ONLY_COPY) and name != "bronze.landings":
                 what = "is gone" if mine is None else "is of another table"
-                return Finding(name, "_delta_log", f"{what}: {reader} was made from version {version} of table {table_id}", "all rows")
+                return Finding(
+                    name,
+                    "_delta_log",
+                    f"{what}: {reader} was made from version {version} of table {table_id}",
+                    "all rows",
+                )
         elif version > mine.data_version:
-            what = f"ends early: the rows are those of version {mine.data_version}, and {reader} was made from version {version}"
+            what = (
+                f"ends early: the rows are those of version {mine.data_version}, and {reader} was made from version"
+                f" {version}"
+            )
             return Finding(name, "_delta_log", what, f"the rows of {version - mine.data_version} versions")
     return None
 
@@ -66,7 +83,9 @@ def refuse_short(store: DeltaStore, name: str, readers: Iterable[str]) -> None:
 
 
 def check(store: DeltaStore, name: str, readers: Iterable[str] = (), *, full: bool = False) -> Checked:
-    """Look at a table: its log, what its readers have recorded of it, every data file with its size; with `full` also their content, and the files of sums."""
+    """Look at a table: its log, what its readers have recorded of it, every data file with its size; with `full` also
+    their content, and the files of sums.
+    """
     checked = Checked(name)
     proof = store.proof(name)
     if proof is None:
@@ -91,7 +110,9 @@ def check(store: DeltaStore, name: str, readers: Iterable[str] = (), *, full: bo
 
 
 def set_aside(store: DeltaStore, name: str) -> Path | None:
-    """Move a damaged table out of the way, so that it is made anew; returns where it lies then, None where it is not there."""
+    """Move a damaged table out of the way, so that it is made anew; returns where it lies then, None where it is not
+    there.
+    """
     folder = Path(store.uri(name))
     if not folder.exists():
         return None

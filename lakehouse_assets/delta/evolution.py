@@ -1,6 +1,7 @@
 """How a Delta table follows its contract: what differs, which class a change is of, and the statement that says it.
 
-Belongs here: deciding and wording. Does not belong here: carrying it out (the stores), the Snowflake side (`handoff/deploy.py`).
+Belongs here: deciding and wording. Does not belong here: carrying it out (the stores), the Snowflake side
+(`handoff/deploy.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ _DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 
 @dataclass(frozen=True)
 class PlannedChange:
-    """One pending change of a Delta table. `safe`: only its schema changes; `rebuild`: its rows are written anew in wider types, in one commit;
-    `breaking`: its rows cannot follow, and it is never done.
+    """One pending change of a Delta table. `safe`: only its schema changes; `rebuild`: its rows are written anew in
+    wider types, in one commit; `breaking`: its rows cannot follow, and it is never done.
 
-    sql: the change in Spark SQL. delta-spark executes it as it stands; delta-rs, which knows no SQL, does the same by its own means.
+    sql: the change in Spark SQL. delta-spark executes it as it stands; delta-rs, which knows no SQL, does the same by
+    its own means.
     """
 
     sql: str
@@ -39,7 +41,9 @@ def created(contract: Contract, uri: str) -> PlannedChange:
 
 
 def differing(contract: Contract, present: Mapping[str, str], uri: str) -> list[PlannedChange]:
-    """What brings a table with the columns `present` (name → type in Spark SQL) to its contract. A rewrite adds columns as well."""
+    """What brings a table with the columns `present` (name → type in Spark SQL) to its contract. A rewrite adds columns
+    as well.
+    """
     name, table = contract.name, sql_name(uri)
     changes = [(c, present[c.name]) for c in contract.columns if present.get(c.name, c.type.spark) != c.type.spark]
     lost = [n for n in present if n not in contract.names]
@@ -48,7 +52,12 @@ def differing(contract: Contract, present: Mapping[str, str], uri: str) -> list[
         if not holds(column.type, was):
             reason = f"changes {column.name} {was} → {column.type.spark}"
             planned.append(
-                PlannedChange(f"ALTER TABLE {table} ALTER COLUMN `{column.name}` TYPE {column.type.spark}", "breaking", name, reason)
+                PlannedChange(
+                    f"ALTER TABLE {table} ALTER COLUMN `{column.name}` TYPE {column.type.spark}",
+                    "breaking",
+                    name,
+                    reason,
+                )
             )
     gained = added(contract, present)
     adds = [f"adds {', '.join(c.name for c in gained)}"] if gained else []
@@ -82,7 +91,8 @@ def adding(columns: list[Column], uri: str) -> str:
 def rewriting(contract: Contract, present: Mapping[str, str], uri: str) -> str:
     """The statement that writes a table's rows anew in the types of its contract, with new columns null."""
     values = ",\n    ".join(
-        f"CAST({f'`{c.name}`' if c.name in present else 'NULL'} AS {c.type.spark}) AS `{c.name}`" for c in contract.columns
+        f"CAST({f'`{c.name}`' if c.name in present else 'NULL'} AS {c.type.spark}) AS `{c.name}`"
+        for c in contract.columns
     )
     table = sql_name(uri)
     return f"CREATE OR REPLACE TABLE {table} USING delta{clauses(contract)}\nAS SELECT\n    {values}\nFROM {table}"
@@ -90,8 +100,12 @@ def rewriting(contract: Contract, present: Mapping[str, str], uri: str) -> str:
 
 def clauses(contract: Contract) -> str:
     """Partitions, comment and properties, as a table is created with them."""
-    partitions = f" PARTITIONED BY ({', '.join(f'`{c}`' for c in contract.partition_by)})" if contract.partition_by else ""
-    settings = ", ".join(f"{literal(k)} = {literal(v)}" for k, v in {**properties(contract), **features(contract.columns)}.items())
+    partitions = (
+        f" PARTITIONED BY ({', '.join(f'`{c}`' for c in contract.partition_by)})" if contract.partition_by else ""
+    )
+    settings = ", ".join(
+        f"{literal(k)} = {literal(v)}" for k, v in {**properties(contract), **features(contract.columns)}.items()
+    )
     return f"{partitions}\nCOMMENT {literal(contract.summary)}\nTBLPROPERTIES ({settings})"
 
 
@@ -105,8 +119,9 @@ def properties(contract: Contract) -> dict[str, str]:
         "delta.enableChangeDataFeed": "true",
         # A platform may turn them on by itself, and not every reader knows them.
         "delta.enableDeletionVectors": "false",
-        # delta-rs writes the least and greatest decimal as a float, and Sail 0.7.2 answers from them where they are equal: wrong beyond 15
-        # digits, without an error. Times and lists are left out because no read is pruned by them.
+        # delta-rs writes the least and greatest decimal as a float, and Sail 0.7.2 answers from them where they are
+        # equal: wrong beyond 15 digits, without an error. Times and lists are left out because no read is pruned by
+        # them.
         "delta.dataSkippingStatsColumns": ",".join(columns),
     }
 

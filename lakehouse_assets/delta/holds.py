@@ -1,9 +1,11 @@
-"""What runs and commands read, held against vacuum: every version of every table from the one that was current when they began.
+"""What runs and commands read, held against vacuum: every version of every table from the one that was current when
+they began.
 
 What belongs here: placing, finding and clearing up holds. What does not: deleting files, which is the store's `vacuum`.
 
-A hold is a file below `<tables>/_holds/`, named after its process, with the version that each table had. It is placed before anything is looked up. A vacuum loads the log of a
-table first and looks for holds then: whoever placed one later looks up a version that is no older than that log, and nothing of it goes.
+A hold is a file below `<tables>/_holds/`, named after its process, with the version that each table had. It is placed
+before anything is looked up. A vacuum loads the log of a table first and looks for holds then: whoever placed one later
+looks up a version that is no older than that log, and nothing of it goes.
 """
 
 import json
@@ -29,9 +31,13 @@ class Holds:
 
     @contextmanager
     def placed(self, run: str = "") -> Iterator[None]:
-        """Hold all tables meanwhile. run: for which run, so that this one can leave its own hold out of account. A command, which gives none, makes no folder
-        where there are no tables yet, and holds nothing where it may only read."""
-        versions = {f"{log.parent.parent.name}.{log.parent.name}": _newest(log) for log in self.tables.glob("*/*/_delta_log")}
+        """Hold all tables meanwhile. run: for which run, so that this one can leave its own hold out of account. A
+        command, which gives none, makes no folder where there are no tables yet, and holds nothing where it may only
+        read.
+        """
+        versions = {
+            f"{log.parent.parent.name}.{log.parent.name}": _newest(log) for log in self.tables.glob("*/*/_delta_log")
+        }
         if not run and not (versions and os.access(self.tables, os.W_OK)):
             yield
             return
@@ -46,8 +52,9 @@ class Holds:
             hold.unlink(missing_ok=True)
 
     def oldest(self, table: str, besides: str = "") -> int | None:
-        """The oldest version of a table that somebody holds; None where nobody does. Holds of dead processes are removed. besides: a run whose
-        own hold does not count."""
+        """The oldest version of a table that somebody holds; None where nobody does. Holds of dead processes are
+        removed. besides: a run whose own hold does not count.
+        """
         held = []
         for hold in sorted(self.folder.glob("*")):
             with suppress(FileNotFoundError):  # released meanwhile

@@ -1,11 +1,15 @@
-"""The proof of a table on a local disk: the content sum of every file, recorded when it is committed, compared before anything is read from it.
+"""The proof of a table on a local disk: the content sum of every file, recorded when it is committed, compared before
+anything is read from it.
 
-Belongs here: where sums lie, recording, comparing, whether the log is complete. Does not belong here: what tables say of each other, remedies (`check.py`).
+Belongs here: where sums lie, recording, comparing, whether the log is complete. Does not belong here: what tables say
+of each other, remedies (`check.py`).
 
-The sums of a commit lie in the table, in `_sums/<version>.json`: of its log entry, of the data and change files that it adds, of a checkpoint that was made
-with it. Readers of Delta pass that folder over, and a merge, a checkpoint, a restore, a vacuum and the cleaning of the log leave it alone. Files never
-change, so a sum once recorded is true for ever. A process that dies between its commit and the sums leaves files without proof: the next commit does not
-record them, only `adopt` does, which reads them whole first. Object stores keep sums of their own, so tables elsewhere than on a local disk have no proof here.
+The sums of a commit lie in the table, in `_sums/<version>.json`: of its log entry, of the data and change files that it
+adds, of a checkpoint that was made with it. Readers of Delta pass that folder over, and a merge, a checkpoint, a
+restore, a vacuum and the cleaning of the log leave it alone. Files never change, so a sum once recorded is true for
+ever. A process that dies between its commit and the sums leaves files without proof: the next commit does not record
+them, only `adopt` does, which reads them whole first. Object stores keep sums of their own, so tables elsewhere than on
+a local disk have no proof here.
 """
 
 from __future__ import annotations
@@ -59,7 +63,9 @@ class Span(NamedTuple):
 
 
 class DataFile(NamedTuple):
-    """A data file of a snapshot: its path as the log writes it, its size in bytes, its rows (None where the log does not say)."""
+    """A data file of a snapshot: its path as the log writes it, its size in bytes, its rows (None where the log does
+    not say).
+    """
 
     path: str
     size: int
@@ -68,8 +74,9 @@ class DataFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was committed. file: below the table's folder; rows: how many rows it concerns, in words; cure: what to do, where that
-    is not to make the table anew."""
+    """Something that is not as it was committed. file: below the table's folder; rows: how many rows it concerns, in
+    words; cure: what to do, where that is not to make the table anew.
+    """
 
     table: str
     file: str
@@ -103,7 +110,9 @@ def remedy(table: str) -> str:
 
 @dataclass
 class _Sums:
-    """What has been recorded of a table. entries: version → sum of its log entry; files, checkpoints: path or name → sum."""
+    """What has been recorded of a table. entries: version → sum of its log entry; files, checkpoints: path or name →
+    sum.
+    """
 
     entries: dict[int, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -118,7 +127,9 @@ class _Sums:
 
 
 class Proof:
-    """The proof of one table. `folder` is where it lies; a table that is not there has none, and nothing is wrong with it."""
+    """The proof of one table. `folder` is where it lies; a table that is not there has none, and nothing is wrong with
+    it.
+    """
 
     def __init__(self, name: str, folder: Path):
         self.name, self.folder = name, folder
@@ -127,7 +138,7 @@ class Proof:
         self._together: tuple[dict[str, tuple[int, ...]], _Sums] = ({}, _Sums())
         self._entries_read: dict[int, tuple[int, ...]] = {}
 
-    # -- recording ----------------------------------------------------------------------------------------------------------------
+    # -- recording ---------------------------------------------------------------------------------------------------
 
     def newest(self) -> int:
         """The newest version in the log, without an engine; -1 where there is none."""
@@ -142,7 +153,9 @@ class Proof:
             return None
 
     def record(self, since: int) -> None:
-        """Record the commits after version `since` that have no sums yet: those of the operation that has just begun from it."""
+        """Record the commits after version `since` that have no sums yet: those of the operation that has just begun
+        from it.
+        """
         known = self._sums().entries
         for version in sorted(v for v in self._entries() if v > since and v not in known):
             entry = self._log_file(version).read_bytes()
@@ -158,7 +171,8 @@ class Proof:
             self.fold()
 
     def adopt(self, files: Iterable[DataFile]) -> int:
-        """Record the files and entries that have no proof, as they are; returns how many files. Each is read whole first.
+        """Record the files and entries that have no proof, as they are; returns how many files. Each is read whole
+        first.
 
         Raises `DamagedTableError` for one that cannot be read.
         """
@@ -169,7 +183,9 @@ class Proof:
                     for _ in pq.ParquetFile(self._path(file.path), page_checksum_verification=True).iter_batches():
                         pass
                 except (OSError, pa.ArrowException) as error:
-                    raise DamagedTableError([self._of_file(file, f"cannot be read: {' '.join(str(error).split())[:120]}")]) from error
+                    raise DamagedTableError(
+                        [self._of_file(file, f"cannot be read: {' '.join(str(error).split())[:120]}")]
+                    ) from error
                 found.files[file.path] = self._sum_of(file.path)
         found.entries = {v: self._sum_of(f"{_LOG}/{v:020}.json") for v in self._entries() if v not in known.entries}
         found.checkpoints = {n: self._sum_of(f"{_LOG}/{n}") for n in self._checkpoints() if n not in known.checkpoints}
@@ -178,7 +194,9 @@ class Proof:
         return len(found.files)
 
     def fold(self) -> None:
-        """Write all sums into one file, without those of files and entries that are gone. Another process may do the same at the same time."""
+        """Write all sums into one file, without those of files and entries that are gone. Another process may do the
+        same at the same time.
+        """
         read = list(self._sum_files())
         sums = self._sums()
         if sums.broken:
@@ -194,26 +212,35 @@ class Proof:
             if file != written:
                 file.unlink(missing_ok=True)
 
-    # -- comparing ----------------------------------------------------------------------------------------------------------------
+    # -- comparing ---------------------------------------------------------------------------------------------------
 
     def log_findings(self) -> list[Finding]:
-        """What is wrong with the log: entries that are gone, empty, cut or another's, and a checkpoint that is not as it was written.
+        """What is wrong with the log: entries that are gone, empty, cut or another's, and a checkpoint that is not as
+        it was written.
 
-        Files are hashed once a process, so that asking again costs two listings. A checkpoint, or the note which is the last, that is broken while the
-        entries can do without it is put aside: readers then replay them.
+        Files are hashed once a process, so that asking again costs two listings. A checkpoint, or the note which is the
+        last, that is broken while the entries can do without it is put aside: readers then replay them.
         """
         recorded = self._sums()
         entries, checkpoints = self._entries(), self._checkpoints()
         if not entries and not checkpoints and not recorded.entries:
             return []
         found = [f for v in sorted(entries) if (f := self._of_entry(v, recorded.entries.get(v)))]
-        good = {n for n in checkpoints if n not in recorded.checkpoints or self._sum_of(f"{_LOG}/{n}") == recorded.checkpoints[n]}
+        good = {
+            n
+            for n in checkpoints
+            if n not in recorded.checkpoints or self._sum_of(f"{_LOG}/{n}") == recorded.checkpoints[n]
+        }
         base = max((_version(n) for n in good), default=-1)
         newest = max([*entries, base])
         missing = [v for v in range(base + 1, newest + 1) if v not in entries]
         missing += [v for v in range(min(entries, default=base + 1), base + 1) if v not in entries]
         if missing:
-            what = "is gone from the middle of the log" if missing[0] > min(entries, default=0) else "is gone from the beginning of the log"
+            what = (
+                "is gone from the middle of the log"
+                if missing[0] > min(entries, default=0)
+                else "is gone from the beginning of the log"
+            )
             found.append(Finding(self.name, f"{_LOG}/{missing[0]:020}.json", what, f"the rows of {_versions(missing)}"))
         proven = max(recorded.entries, default=-1)
         if proven > newest:
@@ -234,11 +261,15 @@ class Proof:
         return [f for f in files if f.path not in known]
 
     def broken_sums(self) -> list[str]:
-        """The files of sums that do not hold what was written, below the table's folder: what they said proves nothing any more."""
+        """The files of sums that do not hold what was written, below the table's folder: what they said proves nothing
+        any more.
+        """
         return self._sums().broken
 
     def file_findings(self, files: Iterable[DataFile], *, content: bool = True) -> list[Finding]:
-        """What is wrong with data files: gone, of another size, or, with `content`, not as they were committed. Each is hashed once a process."""
+        """What is wrong with data files: gone, of another size, or, with `content`, not as they were committed. Each is
+        hashed once a process.
+        """
         known, found = self._sums().files, []
         for file in files:
             try:
@@ -273,7 +304,7 @@ class Proof:
                     found.append(self._path(path))
         return found
 
-    # -- looking ------------------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------------------------
 
     def _of_entry(self, version: int, recorded: str | None) -> Finding | None:
         file, rows = f"{_LOG}/{version:020}.json", f"the rows of version {version}"
@@ -292,16 +323,22 @@ class Proof:
         return "is empty" if not content else "is another one than was committed" if _readable(content) else "is broken"
 
     def _of_file(self, file: DataFile, what: str) -> Finding:
-        return Finding(self.name, file.path, what, "an unknown number of rows" if file.rows is None else f"{file.rows:,} rows")
+        return Finding(
+            self.name, file.path, what, "an unknown number of rows" if file.rows is None else f"{file.rows:,} rows"
+        )
 
     def _put_aside(self, name: str) -> None:
         file = self.folder / _LOG / name
-        logger.warning("%s: %s is not as it was written; it is put aside, for the entries of the log say the same", self.name, file)
+        logger.warning(
+            "%s: %s is not as it was written; it is put aside, for the entries of the log say the same", self.name, file
+        )
         with suppress(FileNotFoundError):
             file.rename(file.with_name(name + _BROKEN))
 
     def _heal_note(self, checkpoints: set[str]) -> None:
-        """Remove the note which checkpoint is the last, where it names none that is there. Readers go by it, and look for themselves without it."""
+        """Remove the note which checkpoint is the last, where it names none that is there. Readers go by it, and look
+        for themselves without it.
+        """
         note = self.folder / _LOG / "_last_checkpoint"
         with suppress(FileNotFoundError):
             try:
@@ -347,7 +384,9 @@ class Proof:
         sums, read = _Sums(), {}
         for name, mark in marks.items():
             known = self._read.get(name)
-            read[name] = known if known and known[0] == mark else (mark, _parsed((self.folder / SUMS / name).read_bytes()))
+            read[name] = (
+                known if known and known[0] == mark else (mark, _parsed((self.folder / SUMS / name).read_bytes()))
+            )
             if (said := read[name][1]) is None:
                 sums.broken.append(f"{SUMS}/{name}")
             else:
@@ -356,7 +395,11 @@ class Proof:
         return sums
 
     def _write(self, name: str, sums: _Sums) -> Path:
-        said = {"entries": {str(v): s for v, s in sums.entries.items()}, "files": sums.files, "checkpoints": sums.checkpoints}
+        said = {
+            "entries": {str(v): s for v, s in sums.entries.items()},
+            "files": sums.files,
+            "checkpoints": sums.checkpoints,
+        }
         text = json.dumps(said, sort_keys=True)
         file = self.folder / SUMS / name
         file.parent.mkdir(exist_ok=True)
@@ -366,7 +409,9 @@ class Proof:
         return file
 
     def _sum_of(self, path: str) -> str:
-        """The sum of a file, by its path as the log writes it; hashed once a process, and again where its size, time or place have changed."""
+        """The sum of a file, by its path as the log writes it; hashed once a process, and again where its size, time or
+        place have changed.
+        """
         file = self._path(path)
         mark = _mark(file)
         known = self._hashed.get(path)
@@ -445,4 +490,10 @@ def _versions(missing: Sequence[int]) -> str:
 
 
 def _literal(value: Any) -> str:
-    return str(value) if isinstance(value, int) else f"DATE '{value.isoformat()}'" if hasattr(value, "isoformat") else f"'{value}'"
+    return (
+        str(value)
+        if isinstance(value, int)
+        else f"DATE '{value.isoformat()}'"
+        if hasattr(value, "isoformat")
+        else f"'{value}'"
+    )

@@ -1,7 +1,7 @@
 """The Delta store over delta-rs: Sail or anything else computes, delta-rs commits.
 
-Every commit carries one application transaction of ours, so that of two publishers who started from the same version the second one
-is refused by the protocol itself, appends included.
+Every commit carries one application transaction of ours, so that of two publishers who started from the same version
+the second one is refused by the protocol itself, appends included.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class DeltaRsStore(DeltaStore):
         return f"{self.root}/{name.replace('.', '/')}"
 
     def _open(self, name: str, version: int | None = None) -> DeltaTable:
-        """The table, where its log is complete. Raises `DamagedTableError` where it is not, `LakehouseError` where there is no table."""
+        """The table, where its log is complete. Raises `DamagedTableError` where it is not, `LakehouseError` where
+        there is no table.
+        """
         proof = self.proof(name)
         if proof and (found := proof.log_findings()):
             raise DamagedTableError(found)
@@ -112,7 +114,8 @@ class DeltaRsStore(DeltaStore):
         self._newest.pop(name, None)
 
     def head(self, name: str) -> Head | None:
-        # The head of a table whose newest entry is the one that is known needs no look by delta-rs, which opens the whole log: it is asked for very often.
+        # The head of a table whose newest entry is the one that is known needs no look by delta-rs, which opens the
+        # whole log: it is asked for very often.
         proof = self.proof(name)
         mark = proof.mark() if proof else None
         if proof is None or mark is None:
@@ -131,12 +134,19 @@ class DeltaRsStore(DeltaStore):
     def _files(table: DeltaTable, within: Span | None) -> list[DataFile]:
         found = pa.table(table.get_add_actions(flatten=True))
         if within is not None:
-            for least, greatest in ((f"partition.{within.column}",) * 2, (f"min.{within.column}", f"max.{within.column}")):
+            for least, greatest in (
+                (f"partition.{within.column}",) * 2,
+                (f"min.{within.column}", f"max.{within.column}"),
+            ):
                 if least in found.column_names:
                     may = (ds.field(greatest) >= within.least) & (ds.field(least) <= within.greatest)
-                    found = found.filter(may | ds.field(least).is_null())  # of a file without statistics nothing is known
+                    # of a file without statistics nothing is known
+                    found = found.filter(may | ds.field(least).is_null())
         rows = found["num_records"] if "num_records" in found.column_names else pa.nulls(found.num_rows, pa.int64())
-        return [DataFile(*f) for f in zip(found["path"].to_pylist(), found["size_bytes"].to_pylist(), rows.to_pylist(), strict=True)]
+        return [
+            DataFile(*f)
+            for f in zip(found["path"].to_pylist(), found["size_bytes"].to_pylist(), rows.to_pylist(), strict=True)
+        ]
 
     def prove(self, name: str, version: int | None = None, within: Span | None = None) -> None:
         proof = self.proof(name)
@@ -148,7 +158,8 @@ class DeltaRsStore(DeltaStore):
     def _refuse_damaged(proof: Proof, table: DeltaTable, files: Sequence[DataFile]) -> None:
         found = proof.file_findings(files)
         if table.version() < proof.newest():
-            # Files of an earlier version may be gone, for a vacuum takes them: that is not damage, and the reader says so.
+            # Files of an earlier version may be gone, for a vacuum takes them: that is not damage, and the reader says
+            # so.
             found = [f for f in found if f.what != GONE]
         if found:
             raise DamagedTableError(found)
@@ -172,8 +183,9 @@ class DeltaRsStore(DeltaStore):
             try:
                 DeltaTable.create(
                     self.uri(contract.name),
-                    # What MERGE rewrites has Utf8View texts, which Sail 0.7.2 cannot read into columns that are NOT NULL: every read of the
-                    # table fails from then on. That nothing is null where the contract says so is the audit's business, before a commit.
+                    # What MERGE rewrites has Utf8View texts, which Sail 0.7.2 cannot read into columns that are NOT
+                    # NULL: every read of the table fails from then on. That nothing is null where the contract says so
+                    # is the audit's business, before a commit.
                     schema=pa.schema([f.with_nullable(True) for f in contract.arrow_schema]),
                     partition_by=list(contract.partition_by),
                     name=contract.name,
@@ -195,7 +207,9 @@ class DeltaRsStore(DeltaStore):
     def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
         table = self._open(contract.name)
         head = self.head(contract.name)
-        fields = [Field(c.name, _DELTA_TYPES.get(c.type.kind) or PrimitiveType(c.type.spark), nullable=True) for c in columns]
+        fields = [
+            Field(c.name, _DELTA_TYPES.get(c.type.kind) or PrimitiveType(c.type.spark), nullable=True) for c in columns
+        ]
         said = _properties(table.version() + 1, head.consumed if head else None, None, None)
         with _first(contract.name):
             table.alter.add_columns(fields, commit_properties=said)
@@ -210,21 +224,29 @@ class DeltaRsStore(DeltaStore):
                 raise StaleSliceError(f"{contract.name} has moved from version {table.version()} to {head.version}.")
             said = _properties(table.version() + 1, head.consumed if head else None, None, None)
             self.prove(contract.name, table.version())
-            write_deltalake(table, _retyped(table, contract), mode="overwrite", schema_mode="overwrite", commit_properties=said)
+            write_deltalake(
+                table, _retyped(table, contract), mode="overwrite", schema_mode="overwrite", commit_properties=said
+            )
         return self.version(contract.name)
 
     def _keep_statistics(self, contract: Contract) -> None:
-        """Keep statistics of no column whose new type has none (`properties`): an overwrite leaves the table's settings as they are."""
+        """Keep statistics of no column whose new type has none (`properties`): an overwrite leaves the table's settings
+        as they are.
+        """
         key = "delta.dataSkippingStatsColumns"
         table = self._open(contract.name)
         was = table.metadata().configuration.get(key, "")
         kept = ",".join(n for n in was.split(",") if n in properties(contract)[key].split(","))
         if kept != was:
             head = self.head(contract.name)
-            said = _properties(table.version() + 1, head.consumed if head else None, None, head.data_version if head else 0)
+            said = _properties(
+                table.version() + 1, head.consumed if head else None, None, head.data_version if head else 0
+            )
             table.alter.set_table_properties({key: kept}, commit_properties=said)
 
-    def frame(self, spark: SparkSession, name: str, version: int | None = None, within: Span | None = None) -> DataFrame:
+    def frame(
+        self, spark: SparkSession, name: str, version: int | None = None, within: Span | None = None
+    ) -> DataFrame:
         at = self.version(name) if version is None else version
         self.prove(name, at, within)
         if at < self._checkpoint(name):
@@ -268,10 +290,19 @@ class DeltaRsStore(DeltaStore):
             files = pa.table(table.get_add_actions(flatten=True))
             found = pa.table({column: files[f"partition.{column}"], "rows": files["num_records"]})
             counted = found.group_by(column).aggregate([("rows", "sum")])
-            return {value: rows for value, rows in zip(*counted.to_pydict().values(), strict=True) if least <= value <= greatest}
+            return {
+                value: rows
+                for value, rows in zip(*counted.to_pydict().values(), strict=True)
+                if least <= value <= greatest
+            }
         self.prove(name, table.version(), Span(column, least, greatest))
         within = (ds.field(column) >= least) & (ds.field(column) <= greatest)
-        counted = table.to_pyarrow_dataset().to_table(columns=[column], filter=within).group_by(column).aggregate([([], "count_all")])
+        counted = (
+            table.to_pyarrow_dataset()
+            .to_table(columns=[column], filter=within)
+            .group_by(column)
+            .aggregate([([], "count_all")])
+        )
         return dict(zip(*counted.to_pydict().values(), strict=True))
 
     def changes(self, spark: SparkSession, name: str, since: int, until: int) -> DataFrame:
@@ -285,7 +316,9 @@ class DeltaRsStore(DeltaStore):
             )
         try:
             if self._types_differ(name, since, until):
-                raise HistoryUnavailableError(f"{name} was written anew in other types between versions {since} and {until}")
+                raise HistoryUnavailableError(
+                    f"{name} was written anew in other types between versions {since} and {until}"
+                )
             feed = pa.table(table.load_cdf(since + 1, until, allow_out_of_range=False))
         except (DeltaError, OSError, pa.ArrowException) as error:  # Arrow tells of files that a vacuum took
             raise HistoryUnavailableError(f"{name} between versions {since} and {until}: {error}") from error
@@ -299,8 +332,11 @@ class DeltaRsStore(DeltaStore):
         came = "CASE WHEN _change_type IN ('insert', 'update_postimage') THEN 1 ELSE -1 END"
         quoted = ", ".join(f"`{c}`" for c in columns)
         if len(kinds) <= 1:
-            # All came, or all went: nothing is to be netted. A single commit may do both to a row that stays: a restore, an overwrite.
-            return frame.selectExpr(*(f"`{c}`" for c in columns), f"CASE WHEN {came} > 0 THEN 'insert' ELSE 'delete' END AS {CHANGE}")
+            # All came, or all went: nothing is to be netted. A single commit may do both to a row that stays: a
+            # restore, an overwrite.
+            return frame.selectExpr(
+                *(f"`{c}`" for c in columns), f"CASE WHEN {came} > 0 THEN 'insert' ELSE 'delete' END AS {CHANGE}"
+            )
         view = f"changes_{uuid4().hex}"
         frame.createOrReplaceTempView(view)
         return spark.sql(
@@ -310,7 +346,9 @@ class DeltaRsStore(DeltaStore):
 
     def _types_differ(self, name: str, since: int, until: int) -> bool:
         """Whether a column has another type in one version than in the other."""
-        before, after = ({f.name: f.type for f in DeltaTable(self.uri(name), version=v).schema().fields} for v in (since, until))
+        before, after = (
+            {f.name: f.type for f in DeltaTable(self.uri(name), version=v).schema().fields} for v in (since, until)
+        )
         return any(after.get(n, t) != t for n, t in before.items())
 
     @recorded
@@ -327,13 +365,18 @@ class DeltaRsStore(DeltaStore):
     ) -> int:
         table = self._open(contract.name)
         if table.version() != base_version:
-            raise StaleSliceError(f"{contract.name} has moved from version {base_version} to {table.version()} since the slice was staged.")
+            raise StaleSliceError(
+                f"{contract.name} has moved from version {base_version} to {table.version()} since the slice was"
+                " staged."
+            )
         if slice_uri is not None:
             dataset = _dataset(slice_uri)
             if dataset.files:  # an engine may write no file for no rows
                 refuse_columns(contract, dataset.schema.names)
                 refuse_types(contract, {f.name: _in_spark(f.type) for f in dataset.schema})
-                refuse_nulls(contract, {c: dataset.count_rows(filter=ds.field(c).is_null()) for c in required(contract)})
+                refuse_nulls(
+                    contract, {c: dataset.count_rows(filter=ds.field(c).is_null()) for c in required(contract)}
+                )
             if not dataset.count_rows():
                 slice_uri = None
             elif not append and contract.key and _has_doubled_key(dataset, contract):
@@ -355,7 +398,11 @@ class DeltaRsStore(DeltaStore):
 
     @staticmethod
     def _merge(
-        table: DeltaTable, contract: Contract, slice_uri: str, partitions: Sequence[Any] | None, properties: CommitProperties
+        table: DeltaTable,
+        contract: Contract,
+        slice_uri: str,
+        partitions: Sequence[Any] | None,
+        properties: CommitProperties,
     ) -> None:
         on = [f"t.`{k}` = s.`{k}`" for k in contract.key]
         if partitions is not None and contract.partition_by:
@@ -378,7 +425,12 @@ class DeltaRsStore(DeltaStore):
         )
 
     def _record(
-        self, table: DeltaTable, contract: Contract, base_version: int, consumed: Consumed, extra: Mapping[str, Any] | None
+        self,
+        table: DeltaTable,
+        contract: Contract,
+        base_version: int,
+        consumed: Consumed,
+        extra: Mapping[str, Any] | None,
     ) -> None:
         """A commit without rows: only what was consumed."""
         properties = _properties(base_version + 1, consumed, extra, self._data_version(contract.name))
@@ -431,7 +483,9 @@ class DeltaRsStore(DeltaStore):
         self.prove(contract.name, table.version(), span_of(contract, partitions))
         within = None if partitions is None else [(contract.partition_by[0], "in", [str(p) for p in partitions])]
         with _first(contract.name):
-            metrics = table.optimize.z_order(contract.z_order_by, within, commit_properties=self._unchanged(table, contract.name, extra))
+            metrics = table.optimize.z_order(
+                contract.z_order_by, within, commit_properties=self._unchanged(table, contract.name, extra)
+            )
         return int(metrics["numFilesRemoved"])
 
     def prove_compacted(self, name: str) -> None:
@@ -454,7 +508,11 @@ class DeltaRsStore(DeltaStore):
         held = self.holds.oldest(name, run) if self.holds else None
         kept = None if held is None else list(range(max(held, self._oldest(table)), table.version() + 1))
         removed = table.vacuum(
-            retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False, full=False, keep_versions=kept
+            retention_hours=retention_hours,
+            dry_run=False,
+            enforce_retention_duration=False,
+            full=False,
+            keep_versions=kept,
         )
         return len(removed)
 
@@ -474,7 +532,9 @@ class DeltaRsStore(DeltaStore):
         return self.version(name)
 
 
-def _properties(number: int, consumed: Consumed | None, extra: Mapping[str, Any] | None, data_version: int | None) -> CommitProperties:
+def _properties(
+    number: int, consumed: Consumed | None, extra: Mapping[str, Any] | None, data_version: int | None
+) -> CommitProperties:
     """What goes beside a commit. data_version: given where no row changes."""
     return CommitProperties(
         custom_metadata={METADATA: written(consumed, extra, data_version)},
@@ -496,7 +556,9 @@ def _dataset(slice_uri: str) -> ds.FileSystemDataset:
 
 
 def _in_spark(kind: pa.DataType) -> str:
-    """What Spark SQL calls an Arrow type. Engines and writers differ in the layout of texts and lists; a type of its own is named by Arrow."""
+    """What Spark SQL calls an Arrow type. Engines and writers differ in the layout of texts and lists; a type of its
+    own is named by Arrow.
+    """
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "string"
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -513,13 +575,18 @@ def _has_doubled_key(dataset: ds.Dataset, contract: Contract) -> bool:
 
 
 def _reader(slice_uri: str, contract: Contract, *, with_operation: bool) -> pa.RecordBatchReader:
-    """The staged slice as a stream in the contract's own types; the engine may have written other nullability and order."""
+    """The staged slice as a stream in the contract's own types; the engine may have written other nullability and
+    order.
+    """
     fields = [pa.field(f.name, f.type) for f in contract.arrow_schema]
     if with_operation:
         fields.append(pa.field(OPERATION, pa.string()))
     schema = pa.schema(fields)
     scanner = _dataset(slice_uri).scanner(columns=schema.names)
-    batches = (pa.RecordBatch.from_arrays([b.column(f.name).cast(f.type) for f in schema], schema=schema) for b in scanner.to_batches())
+    batches = (
+        pa.RecordBatch.from_arrays([b.column(f.name).cast(f.type) for f in schema], schema=schema)
+        for b in scanner.to_batches()
+    )
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
@@ -530,7 +597,8 @@ def _retyped(table: DeltaTable, contract: Contract) -> pa.RecordBatchReader:
     scanner = table.to_pyarrow_dataset().scanner(columns=[n for n in schema.names if n in present])
     batches = (
         pa.RecordBatch.from_arrays(
-            [b.column(f.name).cast(f.type) if f.name in present else pa.nulls(len(b), f.type) for f in schema], schema=schema
+            [b.column(f.name).cast(f.type) if f.name in present else pa.nulls(len(b), f.type) for f in schema],
+            schema=schema,
         )
         for b in scanner.to_batches()
     )

@@ -1,11 +1,12 @@
-"""The Delta store over Apache Spark: the session that is handed in computes and commits, in this process, on a cluster or over Connect.
+"""The Delta store over Apache Spark: the session that is handed in computes and commits, in this process, on a cluster
+or over Connect.
 
-Belongs here: Delta's SQL. `delta.tables` is left alone, for a Spark Connect server knows it only with a jar that Maven Central does not
-hold. Does not belong here: starting a session.
+Belongs here: Delta's SQL. `delta.tables` is left alone, for a Spark Connect server knows it only with a jar that Maven
+Central does not hold. Does not belong here: starting a session.
 
-Every publication is one MERGE that carries an application transaction of ours, numbered by the version it makes. Of two publishers who
-started from the same version the second one is refused by the protocol itself, or finds its transaction done and merges nothing: both are
-a stale slice.
+Every publication is one MERGE that carries an application transaction of ours, numbered by the version it makes. Of two
+publishers who started from the same version the second one is refused by the protocol itself, or finds its transaction
+done and merges nothing: both are a stale slice.
 """
 
 from __future__ import annotations
@@ -54,13 +55,17 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
 
 _ENGINE_ERRORS = (PySparkException, Py4JError)
-_NO_TABLE = re.compile(r"DELTA_(MISSING_DELTA_TABLE|TABLE_ONLY_OPERATION|TABLE_NOT_FOUND|PATH_DOES_NOT_EXIST)|PATH_NOT_FOUND")
+_NO_TABLE = re.compile(
+    r"DELTA_(MISSING_DELTA_TABLE|TABLE_ONLY_OPERATION|TABLE_NOT_FOUND|PATH_DOES_NOT_EXIST)|PATH_NOT_FOUND"
+)
 _NO_SNAPSHOT = re.compile(
     r"DELTA_(VERSION_NOT_FOUND|VERSIONS_NOT_CONTIGUOUS|FILE_NOT_FOUND\w*|LOG_FILE_NOT_FOUND\w*|TRUNCATED_TRANSACTION_LOG|UNSUPPORTED_TIME_TRAVEL\w*)"
     r"|FILE_NOT_EXIST|FileNotFoundException|VersionNotFoundException|Cannot time travel Delta table to version"
 )
 _NO_FILES = re.compile(r"UNABLE_TO_INFER_SCHEMA")
-_OVERTAKEN = re.compile(r"DELTA_(CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)|Concurrent\w+Exception|(Metadata|Protocol)ChangedException")
+_OVERTAKEN = re.compile(
+    r"DELTA_(CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)|Concurrent\w+Exception|(Metadata|Protocol)ChangedException"
+)
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
@@ -68,7 +73,8 @@ _one_at_a_time = threading.Lock()
 
 
 class DeltaSparkStore(DeltaStore):
-    """Delta tables below `root`; `scratch` is a folder for change sets; `start_spark` gives the session when it is first needed.
+    """Delta tables below `root`; `scratch` is a folder for change sets; `start_spark` gives the session when it is
+    first needed.
 
     Root and scratch are paths or URIs as the engine sees them.
     """
@@ -79,7 +85,7 @@ class DeltaSparkStore(DeltaStore):
         self.scratch = scratch.rstrip("/")
         self._start_spark = start_spark
 
-    # -- looking ------------------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------------------------
 
     def uri(self, name: str) -> str:
         return f"{self.root}/{name.replace('.', '/')}"
@@ -101,7 +107,9 @@ class DeltaSparkStore(DeltaStore):
         newest = self._history(name, 1)
         return self._head(name, newest) if newest else None
 
-    def frame(self, spark: SparkSession, name: str, version: int | None = None, within: Span | None = None) -> DataFrame:
+    def frame(
+        self, spark: SparkSession, name: str, version: int | None = None, within: Span | None = None
+    ) -> DataFrame:
         at = self.version(name) if version is None else version
         if at < 0:
             raise self._missing(name)
@@ -142,27 +150,40 @@ class DeltaSparkStore(DeltaStore):
                 feed.option("startingVersion", since + 1)
                 .option("endingVersion", until)
                 .load(self.uri(name))
-                .selectExpr(*columns, "CASE WHEN _change_type IN ('insert', 'update_postimage') THEN 1 ELSE -1 END AS _net")
+                .selectExpr(
+                    *columns, "CASE WHEN _change_type IN ('insert', 'update_postimage') THEN 1 ELSE -1 END AS _net"
+                )
             )
             if not self._is_one_merge(name, since, until):
                 before = dict(self.frame(spark, name, since).dtypes)
                 if any(before.get(column, kind) != kind for column, kind in table.dtypes):
-                    raise HistoryUnavailableError(f"{name} was written anew in other types between versions {since} and {until}")
-                changed = changed.groupBy(*table.columns).agg({"_net": "sum"}).withColumnRenamed("sum(_net)", "_net").where("_net <> 0")
+                    raise HistoryUnavailableError(
+                        f"{name} was written anew in other types between versions {since} and {until}"
+                    )
+                changed = (
+                    changed.groupBy(*table.columns)
+                    .agg({"_net": "sum"})
+                    .withColumnRenamed("sum(_net)", "_net")
+                    .where("_net <> 0")
+                )
             # Written out at once: transforms look at it several times, and what can no longer be told shows here.
-            changed.selectExpr(*columns, f"CASE WHEN _net > 0 THEN 'insert' ELSE 'delete' END AS {CHANGE}").write.parquet(folder)
+            changed.selectExpr(
+                *columns, f"CASE WHEN _net > 0 THEN 'insert' ELSE 'delete' END AS {CHANGE}"
+            ).write.parquet(folder)
         except _ENGINE_ERRORS as error:
             raise HistoryUnavailableError(f"{name} between versions {since} and {until}: {error}") from error
         return spark.read.schema(StructType([*table.schema.fields]).add(CHANGE, "string")).parquet(folder)
 
     def _is_one_merge(self, name: str, since: int, until: int) -> bool:
-        """Whether a single MERGE lies between two versions, so that nothing is to be netted: a row comes or goes in it, never both."""
+        """Whether a single MERGE lies between two versions, so that nothing is to be netted: a row comes or goes in it,
+        never both.
+        """
         if until > since + 1:
             return False
         newest = self.history(name, 1)[0]
         return (newest.version, newest.operation) == (until, "MERGE")
 
-    # -- publishing ---------------------------------------------------------------------------------------------------------------
+    # -- publishing --------------------------------------------------------------------------------------------------
 
     @recorded
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
@@ -184,7 +205,9 @@ class DeltaSparkStore(DeltaStore):
         said = written(head.consumed if head else None)
         with _first(contract.name), self._setting({_USER_METADATA: said}):
             for key, value in features(columns).items():
-                self._sql(f"ALTER TABLE {self._sql_name(contract.name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
+                self._sql(
+                    f"ALTER TABLE {self._sql_name(contract.name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})"
+                )
             self._sql(adding(list(columns), self.uri(contract.name)))
         return self.version(contract.name)
 
@@ -197,7 +220,8 @@ class DeltaSparkStore(DeltaStore):
         settings = {_USER_METADATA: written(head.consumed), **_transaction(head.version + 1)}
         with _first(contract.name), self._setting(settings):
             self._sql(rewriting(contract, self.columns(contract.name), self.uri(contract.name)))
-        if self.plan(contract):  # the transaction with our number was there already, so that Delta skipped the statement
+        # the transaction with our number was there already, so that Delta skipped the statement
+        if self.plan(contract):
             raise overtaken(contract.name, f"version {head.version + 1} is theirs")
         return self.version(contract.name)
 
@@ -215,7 +239,9 @@ class DeltaSparkStore(DeltaStore):
     ) -> int:
         version = self.version(contract.name)
         if version != base_version:
-            raise StaleSliceError(f"{contract.name} has moved from version {base_version} to {version} since the slice was staged.")
+            raise StaleSliceError(
+                f"{contract.name} has moved from version {base_version} to {version} since the slice was staged."
+            )
         if slice_uri is not None and not self._has_rows(contract, slice_uri, unique=not append):
             slice_uri = None
         if slice_uri is not None and not append:
@@ -233,9 +259,13 @@ class DeltaSparkStore(DeltaStore):
             raise overtaken(contract.name, f"version {base_version + 1} is theirs")
         return self.version(contract.name)
 
-    def _merge(self, contract: Contract, slice_uri: str | None, partitions: Sequence[Any] | None, *, append: bool) -> str:
+    def _merge(
+        self, contract: Contract, slice_uri: str | None, partitions: Sequence[Any] | None, *, append: bool
+    ) -> str:
         table = self._sql_name(contract.name)
-        source = f"parquet.{quoted(slice_uri)}" if slice_uri else f"(SELECT *, 'I' AS {OPERATION} FROM {table} WHERE false)"
+        source = (
+            f"parquet.{quoted(slice_uri)}" if slice_uri else f"(SELECT *, 'I' AS {OPERATION} FROM {table} WHERE false)"
+        )
         columns, values = (", ".join(f"{p}`{c}`" for c in contract.names) for p in ("", "s."))
         insert = f"INSERT ({columns}) VALUES ({values})"
         if append or slice_uri is None:
@@ -251,7 +281,9 @@ class DeltaSparkStore(DeltaStore):
         )
 
     def _has_rows(self, contract: Contract, slice_uri: str, *, unique: bool) -> bool:
-        """Whether the slice has rows. Raises `LakehouseError` for columns that are not the contract's, or a key that stands twice."""
+        """Whether the slice has rows. Raises `LakehouseError` for columns that are not the contract's, or a key that
+        stands twice.
+        """
         try:
             found = self._start_spark().read.parquet(slice_uri)
             names = found.columns
@@ -266,7 +298,12 @@ class DeltaSparkStore(DeltaStore):
         rows, *nulls = found.selectExpr(*counts).collect()[0]
         refuse_nulls(contract, dict(zip(promised, nulls, strict=True)))
         # Delta refuses a key that updates a row twice, but inserts one that is new as often as it comes.
-        if rows and unique and contract.key and found.groupBy(*contract.key).count().where("`count` > 1").limit(1).count():
+        if (
+            rows
+            and unique
+            and contract.key
+            and found.groupBy(*contract.key).count().where("`count` > 1").limit(1).count()
+        ):
             raise doubled_key(contract)
         return bool(rows)
 
@@ -274,7 +311,7 @@ class DeltaSparkStore(DeltaStore):
         head = self.head(name)
         return head.data_version if head else 0
 
-    # -- upkeep -------------------------------------------------------------------------------------------------------------------
+    # -- upkeep ------------------------------------------------------------------------------------------------------
 
     def digest(self, name: str, version: int) -> str:
         commit = self._start_spark().read.format("binaryFile").load(f"{self.uri(name)}/_delta_log/{version:020}.json")
@@ -300,7 +337,10 @@ class DeltaSparkStore(DeltaStore):
         self.prove(contract.name, within=span_of(contract, partitions))
         column = contract.partition_by[0] if contract.partition_by else None
         within = f" WHERE `{column}` IN ({', '.join(map(_literal, partitions))})" if partitions is not None else ""
-        statement = f"OPTIMIZE {self._sql_name(contract.name)}{within} ZORDER BY ({', '.join(f'`{c}`' for c in contract.z_order_by)})"
+        statement = (
+            f"OPTIMIZE {self._sql_name(contract.name)}{within} ZORDER BY"
+            f" ({', '.join(f'`{c}`' for c in contract.z_order_by)})"
+        )
         with _first(contract.name), self._setting({_USER_METADATA: written(None, extra)}):
             return sum(r["metrics"]["numFilesRemoved"] for r in self._sql(statement))
 
@@ -327,7 +367,7 @@ class DeltaSparkStore(DeltaStore):
             self._sql(f"RESTORE TABLE {self._sql_name(name)} TO VERSION AS OF {int(version)}")
         return self.version(name)
 
-    # -- speaking to the engine ---------------------------------------------------------------------------------------------------
+    # -- speaking to the engine --------------------------------------------------------------------------------------
 
     def _sql_name(self, name: str) -> str:
         return sql_name(self.uri(name))
@@ -357,7 +397,10 @@ class DeltaSparkStore(DeltaStore):
         if rows is None:
             return None
         return [
-            Commit(r["version"], r["at"], r["operation"], read_back(r["userMetadata"]), dict(r["operationMetrics"] or {})) for r in rows
+            Commit(
+                r["version"], r["at"], r["operation"], read_back(r["userMetadata"]), dict(r["operationMetrics"] or {})
+            )
+            for r in rows
         ]
 
     def _about(self, statement: str, columns: Sequence[str]) -> list[Row] | None:
@@ -374,8 +417,9 @@ class DeltaSparkStore(DeltaStore):
 
 
 class SharedDeltaSparkStore(DeltaSparkStore):
-    """The same where this process sees the files that the engine sees: delta-rs looks at the log, in milliseconds and without an engine,
-    where Spark plans and runs a job for each look. Spark computes and commits."""
+    """The same where this process sees the files that the engine sees: delta-rs looks at the log, in milliseconds and
+    without an engine, where Spark plans and runs a job for each look. Spark computes and commits.
+    """
 
     def __init__(self, root: str, scratch: str, start_spark: Callable[[], SparkSession]):
         super().__init__(root, scratch, start_spark)
@@ -448,7 +492,10 @@ def _first(name: str) -> Iterator[None]:
 
 def _transaction(number: int) -> dict[str, str]:
     """The settings by which a commit carries our application transaction of that number."""
-    return {"spark.databricks.delta.write.txnAppId": APPLICATION, "spark.databricks.delta.write.txnVersion": str(number)}
+    return {
+        "spark.databricks.delta.write.txnAppId": APPLICATION,
+        "spark.databricks.delta.write.txnVersion": str(number),
+    }
 
 
 def _literal(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Stage: compute what becomes of a table, once, and write it as Parquet where no reader looks.
 
-Belongs here: what a table is behind on, the difference between what it must hold and what it holds, the staged slice and its commit.
-Does not belong here: what the rows mean (`transforms/`), whether they are good (`quality/`), Dagster.
+Belongs here: what a table is behind on, the difference between what it must hold and what it holds, the staged slice
+and its commit. Does not belong here: what the rows mean (`transforms/`), whether they are good (`quality/`), Dagster.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.delta.check import refuse_short
 from lakehouse_assets.delta.proof import Span, sums_of
-from lakehouse_assets.delta.store import OPERATION, ORIGIN, Consumed, DeltaStore, Head, HistoryUnavailableError, refuse_types
+from lakehouse_assets.delta.store import (
+    OPERATION,
+    ORIGIN,
+    Consumed,
+    DeltaStore,
+    Head,
+    HistoryUnavailableError,
+    refuse_types,
+)
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.processes import scratch_name
 from lakehouse_assets.transforms.frames import Inputs, Recomputed, Snapshots, Transform
@@ -31,7 +39,8 @@ JOURNAL = "bronze.landings"
 class StagedSlice:
     """What one run would write to one table. `uri` is None where no row changes. `side` slices are committed before it.
 
-    dates: the business dates of its rows, where the contract names one, sorted. preview: some of the rows that it writes, as people may see them.
+    dates: the business dates of its rows, where the contract names one, sorted. preview: some of the rows that it
+    writes, as people may see them.
     """
 
     contract: Contract
@@ -74,9 +83,11 @@ class Lakehouse:
         return f"{self.staging_root}/{name}/{scratch_name()}"
 
     def head(self, contract: Contract) -> Head:
-        """Where the table stands; it is created where it does not exist, and gets the columns that its contract has gained.
+        """Where the table stands; it is created where it does not exist, and gets the columns that its contract has
+        gained.
 
-        Raises `DamagedTableError` where its log is not complete."""
+        Raises `DamagedTableError` where its log is not complete.
+        """
         self.refuse_short(contract.name)
         head = self.store.head(contract.name)
         if head is None:
@@ -88,10 +99,12 @@ class Lakehouse:
             head = self.store.head(contract.name) or head
         return head
 
-    # -- what a table is behind on ------------------------------------------------------------------------------------------------
+    # -- what a table is behind on -----------------------------------------------------------------------------------
 
     def upstream_heads(self, names: Sequence[str]) -> dict[str, Head]:
-        """Raises `LakehouseError` for an upstream that does not exist, `DamagedTableError` for one whose log is not complete."""
+        """Raises `LakehouseError` for an upstream that does not exist, `DamagedTableError` for one whose log is not
+        complete.
+        """
         heads = {}
         for name in names:
             self.refuse_short(name)
@@ -125,7 +138,14 @@ class Lakehouse:
         if head is None or head.consumed is None:
             return True
         was = head.consumed
-        return (dict(was.upstreams), dict(was.ids), was.contract, was.transform, dict(was.watermark), list(was.unshown)) != (
+        return (
+            dict(was.upstreams),
+            dict(was.ids),
+            was.contract,
+            was.transform,
+            dict(was.watermark),
+            list(was.unshown),
+        ) != (
             dict(reading.upstreams),
             dict(reading.ids),
             reading.contract,
@@ -134,7 +154,9 @@ class Lakehouse:
             list(reading.unshown),
         )
 
-    def inputs(self, contract: Contract, head: Head, upstreams: Mapping[str, Head], reading: Consumed, *, afresh: bool) -> Inputs:
+    def inputs(
+        self, contract: Contract, head: Head, upstreams: Mapping[str, Head], reading: Consumed, *, afresh: bool
+    ) -> Inputs:
         """The frames for a transform. afresh: everything counts as changed."""
         was = head.consumed
         afresh = afresh or was is None or (was.contract, was.transform) != (reading.contract, reading.transform)
@@ -148,21 +170,31 @@ class Lakehouse:
             return self.store.frame(self.spark, name, versions[name], Span(*part) if part else None)
 
         journal = upstreams[JOURNAL].data_version if JOURNAL in upstreams else -1
-        behind = frozenset(n for n, h in upstreams.items() if h.consumed and h.consumed.upstreams.get(JOURNAL, journal) < journal)
+        behind = frozenset(
+            n for n, h in upstreams.items() if h.consumed and h.consumed.upstreams.get(JOURNAL, journal) < journal
+        )
         return Inputs(Snapshots(versions, read), changes, contract.name, contract.names, behind)
 
     def _changes(self, name: str, since: int | None, upstream: Head) -> DataFrame | None:
         if since is None:
             return None
         try:
-            return self.store.changes(self.spark, name, since, upstream.version if since != upstream.data_version else since)
+            return self.store.changes(
+                self.spark, name, since, upstream.version if since != upstream.data_version else since
+            )
         except HistoryUnavailableError:
             return None  # the difference is then found by comparing everything, which is right at any time
 
-    # -- stage --------------------------------------------------------------------------------------------------------------------
+    # -- stage -------------------------------------------------------------------------------------------------------
 
     def stage(
-        self, contract: Contract, transform: Transform, upstreams: Sequence[str], *, fingerprint: str, force: bool = False
+        self,
+        contract: Contract,
+        transform: Transform,
+        upstreams: Sequence[str],
+        *,
+        fingerprint: str,
+        force: bool = False,
     ) -> StagedSlice | None:
         """Bring a table up to its upstreams. None where it is not behind and `force` is not set."""
         head = self.head(contract)
@@ -173,14 +205,18 @@ class Lakehouse:
         inputs = self.inputs(contract, head, heads, reading, afresh=force)
         return self.stage_difference(contract, head, reading, transform(inputs))
 
-    def stage_difference(self, contract: Contract, head: Head, reading: Consumed, recomputed: Recomputed) -> StagedSlice:
+    def stage_difference(
+        self, contract: Contract, head: Head, reading: Consumed, recomputed: Recomputed
+    ) -> StagedSlice:
         """Write the difference between what the table must hold and what it holds as Parquet with `_op`."""
         uri = self.scratch(contract.name)
         initial = head.data_version == 0
         rows = recomputed.rows.select(*contract.names)
         # Before the audit reads the slice by the contract's types, and fails in the engine's words.
         refuse_types(contract, dict(rows.dtypes))
-        frame = rows.selectExpr("*", f"'I' AS {OPERATION}") if initial else difference(contract, rows, recomputed.replaced)
+        frame = (
+            rows.selectExpr("*", f"'I' AS {OPERATION}") if initial else difference(contract, rows, recomputed.replaced)
+        )
         frame.write.mode("overwrite").parquet(uri)
         return self.staged(contract, head, reading, uri)
 
@@ -188,7 +224,9 @@ class Lakehouse:
         """A slice from files that lie there. Raises `LakehouseError` where a key stands twice in it."""
         partition = contract.partition_by[0] if contract.partition_by else None
         frame = self.staged_frame(contract, uri, partition)
-        grouping = dict.fromkeys(filter(None, [OPERATION, *([partition, ORIGIN] if partition else []), contract.business_date]))
+        grouping = dict.fromkeys(
+            filter(None, [OPERATION, *([partition, ORIGIN] if partition else []), contract.business_date])
+        )
         groups = frame.groupBy(*grouping).count().collect()
         counts: dict[str, int] = {}
         for group in groups:
@@ -201,7 +239,8 @@ class Lakehouse:
         if "://" not in uri:
             slice_.sums = sums_of(Path(uri))
         if contract.partition_by:
-            # A row may come from another partition: a merge that looks for it only where it goes would not find it, and double it.
+            # A row may come from another partition: a merge that looks for it only where it goes would not find it, and
+            # double it.
             slice_.partitions = sorted({part for group in groups for part in group[1:3] if part is not None})
         if contract.business_date:
             slice_.dates = sorted({group[contract.business_date] for group in groups} - {None})
@@ -222,10 +261,12 @@ class Lakehouse:
         if uri and "://" not in uri:
             shutil.rmtree(Path(uri), ignore_errors=True)
 
-    # -- publish ------------------------------------------------------------------------------------------------------------------
+    # -- publish -----------------------------------------------------------------------------------------------------
 
     def publish(self, staged: StagedSlice) -> int:
-        """Commit a slice (side slices first) and return the table's version. Commits nothing where there is nothing to record."""
+        """Commit a slice (side slices first) and return the table's version. Commits nothing where there is nothing to
+        record.
+        """
         for side in staged.side:
             self.publish(side)
         head = self.head(staged.contract)
@@ -233,8 +274,8 @@ class Lakehouse:
             return head.version
         if staged.uri and staged.sums and staged.sums != sums_of(Path(staged.uri)):
             raise LakehouseError(
-                f"The files of the slice for {staged.contract.name} in {staged.uri} are not as they were staged, so nothing was published; "
-                "run again, it is computed anew."
+                f"The files of the slice for {staged.contract.name} in {staged.uri} are not as they were staged, so"
+                " nothing was published; run again, it is computed anew."
             )
         version = self.store.commit(
             staged.contract,
@@ -250,8 +291,9 @@ class Lakehouse:
 
 
 def difference(contract: Contract, rows: DataFrame, replaced: DataFrame) -> DataFrame:
-    """Rows to insert, update and delete (`_op`) so that `replaced` becomes `rows`, each with the partition in which it stands now (`_from`); keys
-    are never null."""
+    """Rows to insert, update and delete (`_op`) so that `replaced` becomes `rows`, each with the partition in which it
+    stands now (`_from`); keys are never null.
+    """
     new = rows.selectExpr(*(f"`{c}` AS `n_{c}`" for c in contract.names), "true AS _new")
     old = replaced.selectExpr(*(f"`{c}` AS `o_{c}`" for c in contract.names), "true AS _old")
     from pyspark.sql import functions as F

@@ -2,9 +2,9 @@
 
     diff -> record -> export -> PUT -> view -> publish -> tidy
 
-Belongs here: everything between the Delta store and the served tables, with its SQL as files in `sql/`. It takes a way to connect, a
-`DeltaStore`, a Spark session and contracts. Does not belong here: Dagster, settings, opening connections, business logic.
-The protocol, and why each crash in it is safe, is written down in docs/handoff.md.
+Belongs here: everything between the Delta store and the served tables, with its SQL as files in `sql/`. It takes a way
+to connect, a `DeltaStore`, a Spark session and contracts. Does not belong here: Dagster, settings, opening connections,
+business logic. The protocol, and why each crash in it is safe, is written down in docs/handoff.md.
 """
 
 from lakehouse_assets.handoff.deploy import PlannedStatement, external_lane_script, roles_script

@@ -1,6 +1,7 @@
 """DDL as its own step: what is to be there, what is there, the statements between, and their class.
 
-Belongs here: planning and executing definitions, fingerprints of what is deployed, the script for roles. Does not belong here: rows.
+Belongs here: planning and executing definitions, fingerprints of what is deployed, the script for roles. Does not
+belong here: rows.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ VIEWS = {"sales": {"SALES_LINES", "DIM_PRODUCTS", "DIM_CUSTOMERS"}, "freshness":
 
 @dataclass(frozen=True)
 class PlannedStatement:
-    """One pending definition. `safe`: altered in place; `rebuild`: the table is made anew of its own rows, in one statement; `breaking`: readers
-    lose something; `foreign`: another lakehouse is served there; `left`: for a person to do, and never executed here."""
+    """One pending definition. `safe`: altered in place; `rebuild`: the table is made anew of its own rows, in one
+    statement; `breaking`: readers lose something; `foreign`: another lakehouse is served there; `left`: for a person to
+    do, and never executed here.
+    """
 
     sql: str
     kind: Class
@@ -39,8 +42,9 @@ class PlannedStatement:
 
 
 class _Object(NamedTuple):
-    """An object that is to be there: its name, the statement that creates it, the fingerprint of its definition, its qualified name if it is a
-    table, the served tables that it reads and its qualified name if it is a view."""
+    """An object that is to be there: its name, the statement that creates it, the fingerprint of its definition, its
+    qualified name if it is a table, the served tables that it reads and its qualified name if it is a view.
+    """
 
     name: str
     statement: str
@@ -65,8 +69,11 @@ def fits(recorded: Mapping[str, str], names: TargetNames, contracts: Collection[
     return all(recorded.get(o.name) == o.fingerprint for o in _wanted(names, contracts))
 
 
-def plan(session: Session, names: TargetNames, contracts: Collection[Contract], owner: Owner | None = None) -> list[PlannedStatement]:
-    """The statements that bring the account to the contracts, in order; none where everything is as it should be. Executes none.
+def plan(
+    session: Session, names: TargetNames, contracts: Collection[Contract], owner: Owner | None = None
+) -> list[PlannedStatement]:
+    """The statements that bring the account to the contracts, in order; none where everything is as it should be.
+    Executes none.
 
     owner: the lakehouse that is to be served; a database serves one.
     """
@@ -91,26 +98,33 @@ def plan(session: Session, names: TargetNames, contracts: Collection[Contract], 
         elif not same or {p.object for p in planned} & o.reads or (o.view and o.view not in present):
             # A view keeps the types that it was made with.
             reads = {p.object for p in planned} & o.reads
-            reason = "not deployed in this form" if not same else "reads what changes" if reads else "the view is not there"
+            reason = (
+                "not deployed in this form" if not same else "reads what changes" if reads else "the view is not there"
+            )
             planned.append(PlannedStatement(o.statement, "safe", o.name, reason))
     for orphan in sorted(deployed.keys() & present.keys() - {o.name for o in wanted}):
         statement = sql.statement("tables", "drop_table", table=orphan)
         planned.append(
-            PlannedStatement(statement, "left", orphan, "no contract says it any more; it is served as it stands until it is dropped")
+            PlannedStatement(
+                statement, "left", orphan, "no contract says it any more; it is served as it stands until it is dropped"
+            )
         )
     return planned
 
 
 def altered(session: Session, names: TargetNames, contracts: Collection[Contract], state: State) -> dict[str, str]:
-    """Deployed table or view, without schema and in lower case → what somebody else has done to it; by one statement where nothing was done.
+    """Deployed table or view, without schema and in lower case → what somebody else has done to it; by one statement
+    where nothing was done.
 
-    That statement is answered from metadata and can be cached: whether every object is there with its columns, and every table has as many rows as its
-    last hand-off left. What was changed inside rows, `verify` finds.
+    That statement is answered from metadata and can be cached: whether every object is there with its columns, and
+    every table has as many rows as its last hand-off left. What was changed inside rows, `verify` finds.
     """
     known = [c for c in contracts if names.table(c) in state.objects]
     views = [v for v in _views(names, known) if v.name in state.objects]
     looks = [_look("count_named", c.table, table=names.table(c)) for c in known]
-    looks += [_look("compiles", "", object=names.table(c), columns=", ".join(n.upper() for n in c.names)) for c in known]
+    looks += [
+        _look("compiles", "", object=names.table(c), columns=", ".join(n.upper() for n in c.names)) for c in known
+    ]
     looks += [_look("compiles", "", object=v.view, columns="*") for v in views]
     if not looks:
         return {}
@@ -133,7 +147,10 @@ def _look(which: str, label: str, **fields: str) -> str:
 
 
 def _lacking(
-    present: Mapping[str, Mapping[str, _Deployed]], names: TargetNames, contracts: Collection[Contract], views: Collection[_Object]
+    present: Mapping[str, Mapping[str, _Deployed]],
+    names: TargetNames,
+    contracts: Collection[Contract],
+    views: Collection[_Object],
 ) -> dict[str, str]:
     found: dict[str, str] = {}
     for c in contracts:
@@ -144,7 +161,9 @@ def _lacking(
             found[c.table] = f"changed by somebody else: it has no {', '.join(lost)}"
     for v in views:
         if v.view not in present or v.reads & {names.table(c) for c in contracts if c.table in found}:
-            found[v.view.rpartition(".")[2].lower()] = "a view that was dropped, or reads a table that was, by somebody else"
+            found[v.view.rpartition(".")[2].lower()] = (
+                "a view that was dropped, or reads a table that was, by somebody else"
+            )
     # Something is missing all the same, as a column that a view reads.
     return found or {c.table: "changed by somebody else" for c in contracts}
 
@@ -155,7 +174,8 @@ def refuse_breaking(planned: Collection[PlannedStatement]) -> None:
     if breaking:
         said = "; ".join(f"{p.object}: {p.reason} ({' '.join(p.sql.split())})" for p in breaking)
         raise LakehouseError(
-            f"The contracts take something away from readers, so nothing was deployed: {said}; keep the columns, or deploy with breaking changes allowed."
+            f"The contracts take something away from readers, so nothing was deployed: {said}; keep the columns, or"
+            " deploy with breaking changes allowed."
         )
 
 
@@ -176,11 +196,11 @@ def deploy(
 ) -> list[PlannedStatement]:
     """Execute the plan, then record fingerprints; returns what was executed. Repeating it after a crash finishes it.
 
-    again: tables, by their contracts' names, whose rows are not what was handed off; what is known of them is forgotten, so that the next hand-off sends
-    them whole.
+    again: tables, by their contracts' names, whose rows are not what was handed off; what is known of them is
+    forgotten, so that the next hand-off sends them whole.
 
-    Raises `LakehouseError` where the plan breaks readers, or takes the database from another lakehouse, and that is not allowed; nothing is
-    executed then.
+    Raises `LakehouseError` where the plan breaks readers, or takes the database from another lakehouse, and that is not
+    allowed; nothing is executed then.
     """
     planned = [p for p in plan(session, names, contracts, owner) if p.kind != "left"]
     if not take_over:
@@ -190,9 +210,12 @@ def deploy(
     recorded = read_fingerprints(session, names)
     created = {p.object for p in planned if p.sql.startswith("CREATE")}
     # A table without a fingerprint was being made when a deployment died.
-    remade = {n: c for c in contracts if (n := names.table(c)) in created or n not in (recorded or {}) or c.table in again}
+    remade = {
+        n: c for c in contracts if (n := names.table(c)) in created or n not in (recorded or {}) or c.table in again
+    }
     if recorded is not None:
-        # Before the table is made: were it the other way round, a crash between would leave a table that counts as handed off and is not.
+        # Before the table is made: were it the other way round, a crash between would leave a table that counts as
+        # handed off and is not.
         _forget(session, names, remade)
         point("forgotten")
     for statement in planned:
@@ -200,7 +223,8 @@ def deploy(
         if statement.kind == "rebuild":
             point("rebuilt")
     point("described")
-    # Once more: a hand-off may have published between what the new table was read from and its taking the old one's place.
+    # Once more: a hand-off may have published between what the new table was read from and its taking the old one's
+    # place.
     _forget(session, names, remade)
     for contract in remade.values():
         # Here and not at the first hand-off, where two publishers might do it at once.
@@ -217,8 +241,9 @@ def deploy(
 def _forget(session: Session, names: TargetNames, tables: Mapping[str, Contract]) -> None:
     """What is known of tables that are made anew: the next hand-off sends them whole.
 
-    State and slices in one transaction, the state first and set back, not deleted, for its row is the lock: a hand-off publishes before both or after
-    both. Between them, it would lose its slices, and what is deleted later would count as equal, for nothing equals nothing.
+    State and slices in one transaction, the state first and set back, not deleted, for its row is the lock: a hand-off
+    publishes before both or after both. Between them, it would lose its slices, and what is deleted later would count
+    as equal, for nothing equals nothing.
     """
     if tables:
         _forget_fingerprints(session, names, tables)
@@ -233,28 +258,44 @@ def _forget_fingerprints(session: Session, names: TargetNames, objects: Collecti
 
 
 def roles_script(
-    names: TargetNames, loader: str = "LAKEHOUSE_LOADER", reader: str = "LAKEHOUSE_READER", warehouse: str = "LAKEHOUSE_WH"
+    names: TargetNames,
+    loader: str = "LAKEHOUSE_LOADER",
+    reader: str = "LAKEHOUSE_READER",
+    warehouse: str = "LAKEHOUSE_WH",
 ) -> str:
-    """A script that makes a loading and a reading role with least privilege. For an administrator; the embedded account has no roles."""
+    """A script that makes a loading and a reading role with least privilege. For an administrator; the embedded account
+    has no roles.
+    """
     fields = {**names.sql, "loader": loader, "reader": reader, "warehouse": warehouse}
     return _script(sql.statement("roles", name, **fields) for name in sql.names("roles"))
 
 
 def external_lane_script(names: TargetNames, contracts: Collection[Contract], url: str, integration: str) -> str:
-    """The other lane, for an account whose files come over a bucket: an external stage, and for each contract an external table over its files.
+    """The other lane, for an account whose files come over a bucket: an external stage, and for each contract an
+    external table over its files.
 
-    Rendered, for an administrator; the embedded account has no external stages, and an external table cannot read an internal one.
+    Rendered, for an administrator; the embedded account has no external stages, and an external table cannot read an
+    internal one.
     """
     statements = [sql.statement("external", "stage", url=sql.text(url), integration=integration, **names.sql)]
     for contract in contracts:
-        columns = ",\n    ".join(f"{c.name.upper()} {c.type.snowflake} AS (VALUE:{c.name}::{c.type.snowflake})" for c in contract.columns)
-        fields = {**names.sql, "table": contract.table, "external": f"{contract.table.upper()}_EXTERNAL", "columns": columns}
+        columns = ",\n    ".join(
+            f"{c.name.upper()} {c.type.snowflake} AS (VALUE:{c.name}::{c.type.snowflake})" for c in contract.columns
+        )
+        fields = {
+            **names.sql,
+            "table": contract.table,
+            "external": f"{contract.table.upper()}_EXTERNAL",
+            "columns": columns,
+        }
         statements += [sql.statement("external", name, **fields) for name in ("table", "refresh")]
     return _script(statements)
 
 
 def script(names: TargetNames, contracts: Collection[Contract]) -> str:
-    """All that a deployment executes in an account that has nothing yet, with the record of it: after this script, nothing is left to deploy."""
+    """All that a deployment executes in an account that has nothing yet, with the record of it: after this script,
+    nothing is left to deploy.
+    """
     wanted = _wanted(names, contracts)
     register = sql.statement("state", "register", **names.sql)
     registered = [register % ((sql.text(c.table.upper()),) * 2) for c in contracts]
@@ -272,11 +313,18 @@ def _record_fingerprints(names: TargetNames, objects: Collection[_Object]) -> st
 
 def _wanted(names: TargetNames, contracts: Collection[Contract]) -> list[_Object]:
     """Everything that is to be there, in the order of creation."""
-    objects = [_object(f"{names.database}:{name}", sql.statement("objects", name, **names.sql)) for name in sql.names("objects")]
+    objects = [
+        _object(f"{names.database}:{name}", sql.statement("objects", name, **names.sql))
+        for name in sql.names("objects")
+    ]
     objects += [_object(names.table(c), _create(names, c, "create")) for c in contracts]
     served = {c.table.upper(): names.table(c) for c in contracts}
     objects += [
-        _object(f"{names.database}:view_{name}", sql.statement("views", name, **names.sql), frozenset(served[n] for n in needed))
+        _object(
+            f"{names.database}:view_{name}",
+            sql.statement("views", name, **names.sql),
+            frozenset(served[n] for n in needed),
+        )
         for name, needed in VIEWS.items()
         if needed <= served.keys()
     ]
@@ -307,7 +355,8 @@ def read_fingerprints(session: Session, names: TargetNames) -> dict[str, str] | 
     try:
         return dict(session.run(sql.statement("tables", "read_fingerprints", **names.sql)))
     except ProgrammingError:
-        # Not there, or not for this role to see: Snowflake answers both alike. Creating what is missing tells them apart.
+        # Not there, or not for this role to see: Snowflake answers both alike. Creating what is missing tells them
+        # apart.
         return None
 
 
@@ -326,18 +375,26 @@ def _read_columns(session: Session, names: TargetNames) -> dict[str, dict[str, _
     return tables
 
 
-def _take_over(session: Session, names: TargetNames, present: Mapping[str, Collection[str]], owner: Owner) -> Iterator[PlannedStatement]:
-    """Make the database this lakehouse's, where it is another one's. Its tables follow by their next hand-offs, which compare what differs."""
+def _take_over(
+    session: Session, names: TargetNames, present: Mapping[str, Collection[str]], owner: Owner
+) -> Iterator[PlannedStatement]:
+    """Make the database this lakehouse's, where it is another one's. Its tables follow by their next hand-offs, which
+    compare what differs.
+    """
     state = f"{names.sql['ops']}.HANDOFF_STATE"
     if "LAKEHOUSE_ID" not in present.get(state, ()):
         return
     found = session.run(sql.statement("state", "read_lakehouses", **names.sql))
     if said := owner.another((row[0], row[1]) for row in found):
-        yield PlannedStatement(sql.statement("state", "take_over", lakehouse_id=sql.text(owner.id), **names.sql), "foreign", state, said)
+        yield PlannedStatement(
+            sql.statement("state", "take_over", lakehouse_id=sql.text(owner.id), **names.sql), "foreign", state, said
+        )
 
 
 def _foreign_rows(session: Session, names: TargetNames, contract: Contract, present: Collection[str]) -> int:
-    """How many rows a table without a fingerprint holds that are not ours: of one that was being made anew, the ledger names the hand-offs."""
+    """How many rows a table without a fingerprint holds that are not ours: of one that was being made anew, the ledger
+    names the hand-offs.
+    """
     if f"{names.sql['ops']}.HANDOFF_LEDGER" in present:
         entered = session.run(sql.statement("state", "handed_off", **names.sql), contract.table.upper())
         if int(entered[0][0]):
@@ -348,9 +405,12 @@ def _foreign_rows(session: Session, names: TargetNames, contract: Contract, pres
 def _create(names: TargetNames, contract: Contract, which: Literal["create", "replace"]) -> str:
     slices.handoff_slice(contract)
     columns = ",\n    ".join(
-        f"{c.name.upper()} {c.type.snowflake}{'' if c.nullable else ' NOT NULL'} COMMENT {sql.text(_comment(c))}" for c in contract.columns
+        f"{c.name.upper()} {c.type.snowflake}{'' if c.nullable else ' NOT NULL'} COMMENT {sql.text(_comment(c))}"
+        for c in contract.columns
     )
-    return sql.statement("tables", which, table=names.table(contract), columns=columns, comment=sql.text(_table_comment(contract)))
+    return sql.statement(
+        "tables", which, table=names.table(contract), columns=columns, comment=sql.text(_table_comment(contract))
+    )
 
 
 def _comment(column: Column) -> str:
@@ -362,17 +422,27 @@ def _table_comment(contract: Contract) -> str:
     return " ".join(contract.description.split()) + key
 
 
-def _evolve(names: TargetNames, contract: Contract, present: dict[str, _Deployed], *, comments: bool) -> Iterator[PlannedStatement]:
-    """From the deployed columns to the contract's. Where a type cannot be altered the table is made anew: of its own rows if they fit."""
+def _evolve(
+    names: TargetNames, contract: Contract, present: dict[str, _Deployed], *, comments: bool
+) -> Iterator[PlannedStatement]:
+    """From the deployed columns to the contract's. Where a type cannot be altered the table is made anew: of its own
+    rows if they fit.
+    """
     table = names.table(contract)
     changes = [(c, present[c.name.upper()]) for c in contract.columns if c.name.upper() in present]
     retyped = {c.name: how for c, was in changes if (how := _retype(c.type, was))}
     lost = [n for n in present if n.lower() not in contract.names]
     rebuilt = "rebuild" in retyped.values()
     if rebuilt or "breaking" in retyped.values():
-        said = ", ".join(f"{n.upper()} from {_type(present[n.upper()])} to {contract.column(n).type.snowflake}" for n in retyped)
+        said = ", ".join(
+            f"{n.upper()} from {_type(present[n.upper()])} to {contract.column(n).type.snowflake}" for n in retyped
+        )
         gained = [c.name.upper() for c in contract.columns if c.name.upper() not in present]
-        reason = f"changes {said}" + (f", adds {', '.join(gained)}" if gained else "") + (f", drops {', '.join(lost)}" if lost else "")
+        reason = (
+            f"changes {said}"
+            + (f", adds {', '.join(gained)}" if gained else "")
+            + (f", drops {', '.join(lost)}" if lost else "")
+        )
         if lost or "breaking" in retyped.values():
             yield PlannedStatement(_create(names, contract, "replace"), "breaking", table, reason)
             return
@@ -382,28 +452,41 @@ def _evolve(names: TargetNames, contract: Contract, present: dict[str, _Deployed
         was = present.get(name)
         fields = {"table": table, "column": name, "type": column.type.snowflake, "comment": sql.text(_comment(column))}
         if was is None and not rebuilt:
-            # Nullable whatever the contract says: the rows that are there have no value until they are handed off again.
+            # Nullable whatever the contract says: the rows that are there have no value until they are handed off
+            # again.
             yield PlannedStatement(sql.statement("tables", "add_column", **fields), "safe", table, f"adds {name}")
             continue
         if was and retyped.get(column.name) == "safe" and not rebuilt:
             statement = sql.statement("tables", "widen_column", **fields)
-            yield PlannedStatement(statement, "safe", table, f"widens {name} from {_type(was)} to {column.type.snowflake}")
+            yield PlannedStatement(
+                statement, "safe", table, f"widens {name} from {_type(was)} to {column.type.snowflake}"
+            )
         if was and column.nullable and not was.nullable:
-            yield PlannedStatement(sql.statement("tables", "drop_not_null", **fields), "safe", table, f"allows null in {name}")
+            yield PlannedStatement(
+                sql.statement("tables", "drop_not_null", **fields), "safe", table, f"allows null in {name}"
+            )
         elif was and rebuilt and not was.nullable:
-            yield PlannedStatement(sql.statement("tables", "set_not_null", **fields), "safe", table, f"keeps null out of {name}")
+            yield PlannedStatement(
+                sql.statement("tables", "set_not_null", **fields), "safe", table, f"keeps null out of {name}"
+            )
         # A rebuilt table has no comments.
         if (comments or rebuilt) and (was.comment if was and not rebuilt else "") != _comment(column):
-            yield PlannedStatement(sql.statement("tables", "comment_column", **fields), "safe", table, f"describes {name}")
+            yield PlannedStatement(
+                sql.statement("tables", "comment_column", **fields), "safe", table, f"describes {name}"
+            )
     for name in lost:
-        yield PlannedStatement(sql.statement("tables", "drop_column", table=table, column=name), "breaking", table, f"drops {name}")
+        yield PlannedStatement(
+            sql.statement("tables", "drop_column", table=table, column=name), "breaking", table, f"drops {name}"
+        )
     if comments or rebuilt:
         statement = sql.statement("tables", "comment_table", table=table, comment=sql.text(_table_comment(contract)))
         yield PlannedStatement(statement, "safe", table, "describes the table")
 
 
 def _rebuild(table: str, contract: Contract, present: Collection[str], retyped: Collection[str]) -> str:
-    """A table made of its own rows: columns of another type cast, new ones null. One statement, so that readers see all rows or all rows."""
+    """A table made of its own rows: columns of another type cast, new ones null. One statement, so that readers see all
+    rows or all rows.
+    """
 
     def value(column: Column) -> str:
         name = column.name.upper()
@@ -415,7 +498,9 @@ def _rebuild(table: str, contract: Contract, present: Collection[str], retyped: 
 
 
 def _migrate(wanted: _Object, present: Mapping[str, _Deployed]) -> Iterator[PlannedStatement]:
-    """From a table of the record as it is to its definition. Columns are added; anything else is left to a person, for its rows are the proof."""
+    """From a table of the record as it is to its definition. Columns are added; anything else is left to a person, for
+    its rows are the proof.
+    """
     said: list[str] = []
     columns = dict(_COLUMN.findall(wanted.statement))
     for column, type_ in columns.items():
@@ -427,7 +512,10 @@ def _migrate(wanted: _Object, present: Mapping[str, _Deployed]) -> Iterator[Plan
     said += [f"{n} is not known" for n in present if n not in columns]
     if said:
         yield PlannedStatement(
-            "", "left", wanted.table, f"{', '.join(said)} to this version; migrate it by hand, its rows are the record of hand-offs"
+            "",
+            "left",
+            wanted.table,
+            f"{', '.join(said)} to this version; migrate it by hand, its rows are the record of hand-offs",
         )
 
 
@@ -451,7 +539,9 @@ def _type(column: _Deployed) -> str:
 
 
 def _retype(wanted: ColumnType, was: _Deployed) -> Class | None:
-    """How a column gets its new type: not at all, altered in place, with the table made anew, or at the readers' cost."""
+    """How a column gets its new type: not at all, altered in place, with the table made anew, or at the readers'
+    cost.
+    """
     family = _FAMILIES.get(was.type, was.type)
     if wanted.kind in ("bigint", "decimal"):
         precision, scale = (wanted.precision, wanted.scale) if wanted.kind == "decimal" else (38, 0)
@@ -465,4 +555,8 @@ def _retype(wanted: ColumnType, was: _Deployed) -> Class | None:
         return "rebuild" if scale >= was.scale and precision - scale >= was.precision - was.scale else "breaking"
     if wanted.kind == family:
         return None
-    return "rebuild" if (family, wanted.kind) in {("date", "timestamp_ntz"), ("number", "string"), ("date", "string")} else "breaking"
+    return (
+        "rebuild"
+        if (family, wanted.kind) in {("date", "timestamp_ntz"), ("number", "string"), ("date", "string")}
+        else "breaking"
+    )

@@ -1,4 +1,5 @@
-"""From a snapshot to Parquet files: the engine sorts, one pyarrow writer writes, so the same rows give the same bytes on every engine.
+"""From a snapshot to Parquet files: the engine sorts, one pyarrow writer writes, so the same rows give the same bytes
+on every engine.
 
 Belongs here: rows out of the engine, files on the local disk. Does not belong here: the stage, Snowflake.
 """
@@ -37,7 +38,13 @@ def touched_slices(changes: DataFrame, contract: Contract) -> list[str]:
 
 
 def write_files(
-    frame: DataFrame, contract: Contract, sums: Mapping[str, SliceSum], folder: Path, *, file_bytes: int, group_rows: int
+    frame: DataFrame,
+    contract: Contract,
+    sums: Mapping[str, SliceSum],
+    folder: Path,
+    *,
+    file_bytes: int,
+    group_rows: int,
 ) -> tuple[StagedFile, ...]:
     """Write the slices in `sums` of a snapshot to `folder`, sorted by slice and key; files roll at about `file_bytes`.
 
@@ -58,7 +65,9 @@ def rows_of(frame: DataFrame, contract: Contract, names: Iterable[str]) -> pa.Ta
     # Sorted by a column of its own: the engine would otherwise compute the slice's name once a comparison.
     sort = ["_slice", *(f"`{k}`" for k in contract.key or contract.names)]
     chosen = frame.where(slices.spark_predicate(contract, list(names)))
-    ordered = chosen.selectExpr(*(f"`{c}`" for c in contract.names), f"{slices.spark_value(contract)} AS _slice").orderBy(*sort)
+    ordered = chosen.selectExpr(
+        *(f"`{c}`" for c in contract.names), f"{slices.spark_value(contract)} AS _slice"
+    ).orderBy(*sort)
     return ordered.toArrow().select(list(contract.names)).cast(contract.arrow_schema)
 
 

@@ -1,6 +1,8 @@
-"""A fault-injection hook: dies at a named point, so that tests can prove that every crash is recovered from. Inert unless asked.
+"""A fault-injection hook: dies at a named point, so that tests can prove that every crash is recovered from. Inert
+unless asked.
 
-`LAKEHOUSE_KILL_AT=<name>` kills this process with SIGKILL the first time it passes the point of that name, `<name>:<n>` the n-th time.
+`LAKEHOUSE_KILL_AT=<name>` kills this process with SIGKILL the first time it passes the point of that name, `<name>:<n>`
+the n-th time.
 """
 
 from __future__ import annotations

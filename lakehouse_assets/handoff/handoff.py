@@ -1,6 +1,8 @@
-"""The hand-off: diff, record, export, PUT, view, publish, tidy. The protocol, with what happens when a process dies in it: docs/handoff.md.
+"""The hand-off: diff, record, export, PUT, view, publish, tidy. The protocol, with what happens when a process dies in
+it: docs/handoff.md.
 
-Belongs here: the order of the steps, races and recovery. Does not belong here: SQL text (`sql/`), DDL (`deploy.py`), comparing (`verify.py`).
+Belongs here: the order of the steps, races and recovery. Does not belong here: SQL text (`sql/`), DDL (`deploy.py`),
+comparing (`verify.py`).
 """
 
 from __future__ import annotations
@@ -69,10 +71,11 @@ LIST_CHUNK = 5_000
 class HandoffResult:
     """What a hand-off did.
 
-    outcome: `published` (rows travelled), `acknowledged` (version or batch date are recorded, no row differs), `unchanged` (nothing to do).
-    compared: how the slices were told: `history` (the table's log), `sums` (counts and hashes of all slices), `whole` (first hand-off, or
-    another schema), `request` (repair), empty where nothing was to be told. rows: rows handed off. table_rows: what the table then holds. bytes_put: bytes of data
-    files that travelled, so 0 where they lay on the stage already. seconds: per step.
+    outcome: `published` (rows travelled), `acknowledged` (version or batch date are recorded, no row differs),
+    `unchanged` (nothing to do). compared: how the slices were told: `history` (the table's log), `sums` (counts and
+    hashes of all slices), `whole` (first hand-off, or another schema), `request` (repair), empty where nothing was to
+    be told. rows: rows handed off. table_rows: what the table then holds. bytes_put: bytes of data files that
+    travelled, so 0 where they lay on the stage already. seconds: per step.
     """
 
     table: str
@@ -97,8 +100,10 @@ class HandoffResult:
 
 @dataclass(frozen=True)
 class HandoffStatus:
-    """tables: what is acknowledged. pending: hand-offs recorded and not published. Data files and their bytes on the stage, of which each is
-    loaded (published from, and kept for a while), pending (of a hand-off under way) or orphaned; oldest: since when the oldest one lies there."""
+    """tables: what is acknowledged. pending: hand-offs recorded and not published. Data files and their bytes on the
+    stage, of which each is loaded (published from, and kept for a while), pending (of a hand-off under way) or
+    orphaned; oldest: since when the oldest one lies there.
+    """
 
     tables: tuple[TableState, ...]
     pending: tuple[Intent, ...]
@@ -111,7 +116,9 @@ class HandoffStatus:
 
 
 def short_of(name: str, table_id: str, version: int, known: TableState) -> Finding | None:
-    """What is wrong with a Delta table that is behind what Snowflake has acknowledged of it. table_id, version: of the table as it is."""
+    """What is wrong with a Delta table that is behind what Snowflake has acknowledged of it. table_id, version: of the
+    table as it is.
+    """
     if known.delta_table_id != table_id or known.version <= version:
         return None
     what = f"ends early: the table is at version {version}, and Snowflake has version {known.version}"
@@ -140,10 +147,11 @@ class _Difference:
 class Handoff:
     """Hands snapshots of gold tables off to Snowflake. One object for one thread: it holds one session.
 
-    connect: opens a connection, in UTC and with a bounded wait for locks (`resources/snowflake.py`). staging: a local folder for files on their way. file_bytes: size at which
-    a file is closed and the next begun. group_rows: rows in memory at a time. retention_hours: age at which files of done hand-offs leave
-    the stage. abandoned_hours: age at which an intent of another host counts as dead. attempts: how often a lost race is begun again.
-    owner: the lakehouse; a database serves one.
+    connect: opens a connection, in UTC and with a bounded wait for locks (`resources/snowflake.py`). staging: a local
+    folder for files on their way. file_bytes: size at which a file is closed and the next begun. group_rows: rows in
+    memory at a time. retention_hours: age at which files of done hand-offs leave the stage. abandoned_hours: age at
+    which an intent of another host counts as dead. attempts: how often a lost race is begun again. owner: the
+    lakehouse; a database serves one.
     """
 
     def __init__(
@@ -182,7 +190,9 @@ class Handoff:
         self.close()
 
     def read_state(self) -> State:
-        """What Snowflake has acknowledged of every table, the intents, what is deployed; one statement, to be read once a run."""
+        """What Snowflake has acknowledged of every table, the intents, what is deployed; one statement, to be read once
+        a run.
+        """
         return read_state(self.session, self.names)
 
     def published(self, contract: Contract) -> Published | None:
@@ -200,18 +210,23 @@ class Handoff:
         complete: date | None = None,
         force: Collection[str] = (),
     ) -> HandoffResult:
-        """Make the Snowflake table of `contract` equal to its Delta table at `version`, which includes the journal up to `through`.
+        """Make the Snowflake table of `contract` equal to its Delta table at `version`, which includes the journal up
+        to `through`.
 
-        complete: the batch date up to which it includes everything; where nothing else is new, it is recorded by one UPDATE. state: from `read_state`, read here if None. force: slices to hand off though nothing says that they differ. Where Snowflake has that
-        version or a newer one already, no statement is sent. Raises `LakehouseError` when the database serves another lakehouse, when what arrived
-        is not what was sent (nothing is published then), or when the race with other publishers is lost `attempts` times.
+        complete: the batch date up to which it includes everything; where nothing else is new, it is recorded by one
+        UPDATE. state: from `read_state`, read here if None. force: slices to hand off though nothing says that they
+        differ. Where Snowflake has that version or a newer one already, no statement is sent. Raises `LakehouseError`
+        when the database serves another lakehouse, when what arrived is not what was sent (nothing is published then),
+        or when the race with other publishers is lost `attempts` times.
         """
         before = self.session.statements
         lost: BaseException | None = None
         tried: list[_Attempt] = []
         for _ in range(self.attempts):
             state = state or self.read_state()
-            refuse_another(self.names, self.owner.another((t.lakehouse_id, t.delta_table_id) for t in state.tables.values()))
+            refuse_another(
+                self.names, self.owner.another((t.lakehouse_id, t.delta_table_id) for t in state.tables.values())
+            )
             tried.append(_Attempt(self, spark, contract, version, through, complete, state, frozenset(force)))
             try:
                 result = tried[-1].run()
@@ -226,19 +241,23 @@ class Handoff:
             try:
                 self._clear_up(contract, tried)
             except _TROUBLE as error:
-                logger.warning("%s: could not clear up after other hand-offs of it, the next one tries again: %s", contract.name, error)
+                logger.warning(
+                    "%s: could not clear up after other hand-offs of it, the next one tries again: %s",
+                    contract.name,
+                    error,
+                )
             seconds = {step: round(sum(a.seconds.get(step, 0.0) for a in tried), 4) for step in STEPS}
             return replace(result, attempts=len(tried), statements=self.session.statements - before, seconds=seconds)
         raise LakehouseError(
-            f"Handing {contract.name} off to {self.names.table(contract)} lost the race with another publisher {self.attempts} times ({lost}); "
-            "see in OPS.HANDOFF_PENDING who works on it and run again."
+            f"Handing {contract.name} off to {self.names.table(contract)} lost the race with another publisher"
+            f" {self.attempts} times ({lost}); see in OPS.HANDOFF_PENDING who works on it and run again."
         ) from lost
 
     def _clear_up(self, contract: Contract, tried: list[_Attempt]) -> None:
         """Clear up after lost attempts and dead hand-offs; no statement where there was neither.
 
-        Only now, for this hand-off may have had use for the files they sent. Another publisher may be about to read files that are removed
-        here, if it sends the same rows: it will find that they are missing, and send them.
+        Only now, for this hand-off may have had use for the files they sent. Another publisher may be about to read
+        files that are removed here, if it sends the same rows: it will find that they are missing, and send them.
         """
         table = contract.table.upper()
         dead = {i.handoff_id: i for a in tried for i in a.dead}
@@ -248,7 +267,9 @@ class Handoff:
             # In this order: what was sent before the listing has its intent or its ledger row when these are read.
             there = {e.directory for e in stage.list_files(self.session, self.names.directory(contract))}
             others = any(i.table == table and i.handoff_id not in dead for i in self.read_state().intents)
-            stage.remove(self.session, self.names.stage_path, self._unpublished(there & lost if others else there, table))
+            stage.remove(
+                self.session, self.names.stage_path, self._unpublished(there & lost if others else there, table)
+            )
         for intent in dead.values():
             # The intent of one that sent files stays until these have been cleared up.
             if intent.published or not others:
@@ -260,30 +281,40 @@ class Handoff:
         return set(directories) - {row[0] for row in entered}
 
     def acknowledged(self, contract: Contract, state: State) -> int:
-        """The Delta version that Snowflake has of a table, -1 for none or for one of another table id, schema or history. No statement."""
+        """The Delta version that Snowflake has of a table, -1 for none or for one of another table id, schema or
+        history. No statement.
+        """
         known = state.tables.get(contract.table.upper())
         return known.version if known and self.continues(contract, known) else -1
 
     def continues(self, contract: Contract, known: TableState) -> bool:
-        """Whether what Snowflake has acknowledged is a version of this very table and history, so that versions may be compared.
+        """Whether what Snowflake has acknowledged is a version of this very table and history, so that versions may be
+        compared.
 
-        The id alone does not tell: a table put back from a copy keeps it, and counts the same versions again for other rows. No statement.
+        The id alone does not tell: a table put back from a copy keeps it, and counts the same versions again for other
+        rows. No statement.
         """
-        if known.fingerprint != sums.schema_fingerprint(contract) or known.delta_table_id != self.store.table_id(contract.name):
+        if known.fingerprint != sums.schema_fingerprint(contract) or known.delta_table_id != self.store.table_id(
+            contract.name
+        ):
             return False
         digest = self.store.digest(contract.name, known.version)
-        # Where the log had let go of the commit already when it was acknowledged, there is nothing to compare but the versions.
+        # Where the log had let go of the commit already when it was acknowledged, there is nothing to compare but the
+        # versions.
         return digest == known.delta_commit and (digest != "" or known.version <= self.store.version(contract.name))
 
     def verify(
         self, spark: SparkSession, contract: Contract, limit: int = 20, slices: Collection[str] | None = None
     ) -> verify.VerifyResult:
-        """Compare the Snowflake table, or some slices of it, with the ledger and, while it is readable, with the Delta snapshot; names up to
-        `limit` differing rows."""
+        """Compare the Snowflake table, or some slices of it, with the ledger and, while it is readable, with the Delta
+        snapshot; names up to `limit` differing rows.
+        """
         return verify.verify(self.session, self.names, self.store, spark, contract, limit, slices)
 
     def repair(self, spark: SparkSession, contract: Contract, slices: Collection[str] | None = None) -> HandoffResult:
-        """Hand the slices that `verify` finds to differ off again: from the acknowledged snapshot, or from the current one where it is gone."""
+        """Hand the slices that `verify` finds to differ off again: from the acknowledged snapshot, or from the current
+        one where it is gone.
+        """
         for _ in range(self.attempts):
             found = self.verify(spark, contract, limit=0, slices=slices)
             state = self.read_state()
@@ -292,16 +323,21 @@ class Handoff:
                 return HandoffResult(contract.name, "unchanged", found.version)
             version = found.version if found.snapshot_readable else self.store.version(contract.name)
             differing = [d.slice for d in found.slices]
-            result = self.hand_off(spark, contract, version, known.through, state, complete=known.complete_through, force=differing)
+            result = self.hand_off(
+                spark, contract, version, known.through, state, complete=known.complete_through, force=differing
+            )
             if result.outcome != "unchanged":
                 return result
             # Another publisher was first, with a newer version, of which this knows nothing: look again.
         raise LakehouseError(
-            f"Repairing {self.names.table(contract)} lost the race with other publishers {self.attempts} times; wait until they are done and run again."
+            f"Repairing {self.names.table(contract)} lost the race with other publishers {self.attempts} times; wait"
+            " until they are done and run again."
         )
 
     def deployed(self, contracts: Collection[Contract], state: State | None = None) -> bool:
-        """Whether what was deployed fits the contracts, by fingerprints, for roles that may not create anything. state: read here if None."""
+        """Whether what was deployed fits the contracts, by fingerprints, for roles that may not create anything. state:
+        read here if None.
+        """
         recorded = state.objects if state else deploy.read_fingerprints(self.session, self.names)
         return deploy.fits(recorded or {}, self.names, contracts)
 
@@ -310,20 +346,37 @@ class Handoff:
         return deploy.plan(self.session, self.names, contracts, self.owner)
 
     def altered(self, contracts: Collection[Contract], state: State) -> dict[str, str]:
-        """Deployed table or view in lower case → what somebody else has done to it; one statement where nothing was done."""
+        """Deployed table or view in lower case → what somebody else has done to it; one statement where nothing was
+        done.
+        """
         return deploy.altered(self.session, self.names, contracts, state)
 
     def deploy(
-        self, contracts: Collection[Contract], *, allow_breaking: bool = False, take_over: bool = False, again: Collection[str] = ()
+        self,
+        contracts: Collection[Contract],
+        *,
+        allow_breaking: bool = False,
+        take_over: bool = False,
+        again: Collection[str] = (),
     ) -> list[deploy.PlannedStatement]:
-        """Execute what `plan` says; returns it. again: tables that the next hand-off is to send whole. Raises `LakehouseError` for breaking changes and
-        for another lakehouse's database unless they are allowed, and executes nothing then."""
+        """Execute what `plan` says; returns it. again: tables that the next hand-off is to send whole. Raises
+        `LakehouseError` for breaking changes and for another lakehouse's database unless they are allowed, and executes
+        nothing then.
+        """
         return deploy.deploy(
-            self.session, self.names, contracts, self.owner, allow_breaking=allow_breaking, take_over=take_over, again=again
+            self.session,
+            self.names,
+            contracts,
+            self.owner,
+            allow_breaking=allow_breaking,
+            take_over=take_over,
+            again=again,
         )
 
     def settle(self, intent: Intent) -> None:
-        """Clear up after a hand-off that is over or dead: its view, its local files, its intent; in this order, so that each can be repeated."""
+        """Clear up after a hand-off that is over or dead: its view, its local files, its intent; in this order, so that
+        each can be repeated.
+        """
         self.drop_view(intent)
         self.forget(intent)
 
@@ -341,16 +394,20 @@ class Handoff:
         return self.staging / table.lower() / handoff_id
 
     def try_settle(self, intent: Intent) -> None:
-        """`settle`, where failing is no more than a warning: what is left hinders nobody, and the next run tries again."""
+        """`settle`, where failing is no more than a warning: what is left hinders nobody, and the next run tries
+        again.
+        """
         try:
             self.settle(intent)
         except _TROUBLE as error:
             logger.warning("%s: could not clear up after hand-off %s: %s", intent.table, intent.handoff_id, error)
 
     def sweep(self) -> int:
-        """Clear up after dead hand-offs of all tables; remove stage files that nobody published from and those that retention lets go.
+        """Clear up after dead hand-offs of all tables; remove stage files that nobody published from and those that
+        retention lets go.
 
-        Returns the number of directories removed. Each hand-off does this for its own table; this is for tables that no longer are handed off.
+        Returns the number of directories removed. Each hand-off does this for its own table; this is for tables that no
+        longer are handed off.
         """
         for intent in self.read_state().intents:
             if intent.abandoned(self.abandoned_seconds):
@@ -386,7 +443,8 @@ class Handoff:
 class _Attempt:
     """One pass through the seven steps, from one read of the state.
 
-    seconds: per step. dead: hand-offs of the table that nobody works on any more. sent: the stage directory into which files were sent.
+    seconds: per step. dead: hand-offs of the table that nobody works on any more. sent: the stage directory into which
+    files were sent.
     """
 
     def __init__(
@@ -430,11 +488,17 @@ class _Attempt:
 
     def run(self) -> HandoffResult:
         known = self.known
-        if known and (finding := short_of(self.contract.name, self.delta_table_id, self.store.version(self.contract.name), known)):
+        if known and (
+            finding := short_of(self.contract.name, self.delta_table_id, self.store.version(self.contract.name), known)
+        ):
             raise DamagedTableError([finding])
         fits = known is not None and self.parent.continues(self.contract, known)
         # What is asked for by force is of this version too: over a newer one it would publish rows of the past.
-        if known is not None and fits and (self.version < known.version or (self.version == known.version and not self.force)):
+        if (
+            known is not None
+            and fits
+            and (self.version < known.version or (self.version == known.version and not self.force))
+        ):
             if self.version == known.version and self.complete not in (None, known.complete_through):
                 with self._step("publish"):
                     self._acknowledge()
@@ -447,7 +511,9 @@ class _Attempt:
             with self._step("publish"):
                 self._acknowledge()
             rows = known.rows if known else 0
-            return HandoffResult(self.contract.name, "acknowledged", self.version, compared=difference.compared, table_rows=rows)
+            return HandoffResult(
+                self.contract.name, "acknowledged", self.version, compared=difference.compared, table_rows=rows
+            )
         try:
             self._record()  # within, for it may be there although its answer was lost
             point("recorded")
@@ -461,7 +527,9 @@ class _Attempt:
                 self._tidy(manifest)
         except _TROUBLE as error:
             # The rows are published. The intent is still there, so the next hand-off of the table clears up.
-            logger.warning("%s: published, but could not clear up after hand-off %s: %s", self.contract.name, self.id, error)
+            logger.warning(
+                "%s: published, but could not clear up after hand-off %s: %s", self.contract.name, self.id, error
+            )
         return HandoffResult(
             self.contract.name,
             "published",
@@ -478,7 +546,9 @@ class _Attempt:
     # --- 1. diff ---
 
     def _diff(self, fits: bool) -> _Difference:
-        """The slices whose rows differ. Counts and hashes have the last word, so that a slice that changed and changed back stays."""
+        """The slices whose rows differ. Counts and hashes have the last word, so that a slice that changed and changed
+        back stays.
+        """
         same_schema = self.known is not None and self.known.version >= 0 and self.known.fingerprint == self.fingerprint
         if not same_schema:
             return _Difference("whole", True, sums.spark_sums(self._frame(), self.contract), {})
@@ -496,11 +566,17 @@ class _Attempt:
         published = read_slices(self.session, self.names, self.table)
         held = sums.spark_sums(self._frame(touched), self.contract, touched)
         candidates = touched if touched is not None else sorted({*held, *published, *self.force})
-        differing = {n: held.get(n, NOTHING) for n in candidates if n in self.force or held.get(n, NOTHING) != published.get(n, NOTHING)}
+        differing = {
+            n: held.get(n, NOTHING)
+            for n in candidates
+            if n in self.force or held.get(n, NOTHING) != published.get(n, NOTHING)
+        }
         return _Difference("request" if self.force else compared, False, differing, published)
 
     def _frame(self, names: Collection[str] | None = None) -> DataFrame:
-        """The snapshot; where only some slices are read, of files that may hold them, so that a day does not cost the proof of the history."""
+        """The snapshot; where only some slices are read, of files that may hold them, so that a day does not cost the
+        proof of the history.
+        """
         within = slices.span(self.contract, names) if names is not None else None
         return self.store.frame(self.spark, self.contract.name, self.version, Span(*within) if within else None)
 
@@ -534,7 +610,14 @@ class _Attempt:
             if self.known is None:
                 self.session.run(sql.statement("state", "register", **self.names.sql), self.table, self.table)
             own = self.own
-            self.session.run(sql.statement("state", "record", **self.names.sql), own.handoff_id, own.table, own.since, own.until, own.owner)
+            self.session.run(
+                sql.statement("state", "record", **self.names.sql),
+                own.handoff_id,
+                own.table,
+                own.since,
+                own.until,
+                own.owner,
+            )
 
     # --- 3. export, 4. PUT, 5. view, 6. publish ---
 
@@ -543,7 +626,12 @@ class _Attempt:
         with self._step("export"):
             frame = self._frame(None if difference.whole else list(difference.slices))
             files = export.write_files(
-                frame, self.contract, difference.slices, folder, file_bytes=self.parent.file_bytes, group_rows=self.parent.group_rows
+                frame,
+                self.contract,
+                difference.slices,
+                folder,
+                file_bytes=self.parent.file_bytes,
+                group_rows=self.parent.group_rows,
             )
             manifest = Manifest(
                 self.id,
@@ -592,9 +680,12 @@ class _Attempt:
             target,
             len(manifest.files) - len(missing),
         )
-        if wrong := [f.name for f in missing if (folder / f.name).exists() and export.digest(folder / f.name) != f.sha256]:
+        if wrong := [
+            f.name for f in missing if (folder / f.name).exists() and export.digest(folder / f.name) != f.sha256
+        ]:
             raise LakehouseError(
-                f"{folder / wrong[0]} is not as it was written, so nothing of {self.contract.name} was sent; run again, it is exported anew."
+                f"{folder / wrong[0]} is not as it was written, so nothing of {self.contract.name} was sent; run again,"
+                " it is exported anew."
             )
         if missing:
             self.sent = f"{self.contract.table}/{manifest.directory}"
@@ -618,18 +709,23 @@ class _Attempt:
         )
 
     def _publish(self, manifest: Manifest, difference: _Difference) -> None:
-        """The one transaction. Races show as a conflict, as an error of the lock or of COMMIT, or as another version behind the lock."""
+        """The one transaction. Races show as a conflict, as an error of the lock or of COMMIT, or as another version
+        behind the lock.
+        """
         locked = finished = False
         try:
             with self.session.transaction():
                 point("begun")
-                # It writes the version too, as every UPDATE of the row does: the embedded account sees a conflict only where two write the same column.
+                # It writes the version too, as every UPDATE of the row does: the embedded account sees a conflict only
+                # where two write the same column.
                 with self._step("lock"):
                     self.session.run(sql.statement("publish", "lock", **self.names.sql), self.id, self.table)
                 locked = True
                 if self.seconds["lock"] > LOCK_SECONDS:
                     logger.warning(
-                        "%s: waited %.1f s for the lock on its state row in OPS.HANDOFF_STATE", self.contract.name, self.seconds["lock"]
+                        "%s: waited %.1f s for the lock on its state row in OPS.HANDOFF_STATE",
+                        self.contract.name,
+                        self.seconds["lock"],
                     )
                 point("locked")
                 # A statement of its own, for it then sees what was committed while the lock was waited for.
@@ -651,8 +747,9 @@ class _Attempt:
             if not self._is_readable(manifest):
                 raise _MovedOnError("the view or staged files were removed before they were read") from error
             raise LakehouseError(
-                f"Publishing {self.contract.name} version {self.version} to {self.names.table(self.contract)} failed, so nothing was published: "
-                f"{error}; mend the cause (`lakehouse plan` shows pending DDL) and run again."
+                f"Publishing {self.contract.name} version {self.version} to {self.names.table(self.contract)} failed,"
+                f" so nothing was published: {error}; mend the cause (`lakehouse plan` shows pending DDL) and run"
+                " again."
             ) from error
 
     def _is_readable(self, manifest: Manifest) -> bool:
@@ -664,7 +761,9 @@ class _Attempt:
             found = self.session.run(sql.statement("publish", "find_view", **self.names.sql), schema, view)
             entries = stage.list_files(self.session, self.names.directory(self.contract, manifest.directory))
         except DatabaseError as error:
-            logger.warning("%s: could not look for the view and the files of hand-off %s: %s", self.contract.name, self.id, error)
+            logger.warning(
+                "%s: could not look for the view and the files of hand-off %s: %s", self.contract.name, self.id, error
+            )
             return True
         return bool(found) and len(self._names_on_stage(entries, manifest)) == len(manifest.files)
 
@@ -675,9 +774,13 @@ class _Attempt:
         self.session.run(sql.statement("publish", "delete", table=table, predicate=predicate))
         point("deleted")
         if manifest.files:
-            self.session.run(sql.statement("publish", "insert", table=table, columns=columns, view=self.names.view(self.id)))
+            self.session.run(
+                sql.statement("publish", "insert", table=table, columns=columns, view=self.names.view(self.id))
+            )
         point("inserted")
-        for chunk in [names[i : i + LIST_CHUNK] for i in range(0, len(names), LIST_CHUNK)] if not manifest.whole else [None]:
+        for chunk in (
+            [names[i : i + LIST_CHUNK] for i in range(0, len(names), LIST_CHUNK)] if not manifest.whole else [None]
+        ):
             which = "1 = 1" if chunk is None else f"SLICE IN ({', '.join(sql.text(n) for n in chunk)})"
             self.session.run(sql.statement("publish", "delete_slices", predicate=which, **self.names.sql), self.table)
         query = sums.snowflake_query(self.names, self.contract, predicate)
@@ -688,34 +791,44 @@ class _Attempt:
         point("compared")
 
     def _compare(self, manifest: Manifest, arrived: Mapping[str, SliceSum]) -> None:
-        differing = sorted(n for n in {*manifest.slices, *arrived} if manifest.slices.get(n, NOTHING) != arrived.get(n, NOTHING))
+        differing = sorted(
+            n for n in {*manifest.slices, *arrived} if manifest.slices.get(n, NOTHING) != arrived.get(n, NOTHING)
+        )
         if not differing:
             return
         entries = stage.list_files(self.session, self.names.directory(self.contract, manifest.directory))
         if len(self._names_on_stage(entries, manifest)) < len(manifest.files):
             raise _MovedOnError("staged files were removed before they were read")
         if self.reused:
-            raise _MovedOnError("files found on the stage do not hold what their names say", f"{self.contract.table}/{manifest.directory}")
+            raise _MovedOnError(
+                "files found on the stage do not hold what their names say",
+                f"{self.contract.table}/{manifest.directory}",
+            )
         shown = "; ".join(
             f"slice {n} was sent with {manifest.slices.get(n, NOTHING)} and arrived with {arrived.get(n, NOTHING)}"
             for n in differing[:SHOWN_SLICES]
         )
         more = len(differing) - SHOWN_SLICES
         raise LakehouseError(
-            f"What arrived in {self.names.table(self.contract)} is not what {self.contract.name} version {self.version} holds, so nothing was published: "
-            f"{shown}{f', and {more} more slices' if more > 0 else ''}; {self._differing_rows(differing[:SHOWN_SLICES])}"
-            f"look at {self.names.directory(self.contract, manifest.directory)} and run again."
+            f"What arrived in {self.names.table(self.contract)} is not what {self.contract.name} version {self.version}"
+            f" holds, so nothing was published: {shown}{f', and {more} more slices' if more > 0 else ''};"
+            f" {self._differing_rows(differing[:SHOWN_SLICES])}look at"
+            f" {self.names.directory(self.contract, manifest.directory)} and run again."
         )
 
     def _differing_rows(self, names: list[str]) -> str:
-        """The rows that arrived otherwise, by key and columns. Asked within the transaction, where the table shows what is not to be published."""
+        """The rows that arrived otherwise, by key and columns. Asked within the transaction, where the table shows what
+        is not to be published.
+        """
         try:
             rows = verify.row_differences(
                 self.session, self.names, self.store, self.spark, self.contract, self.version, names, limit=SHOWN_ROWS
             )
         except Exception as error:  # of the engine or of the account; what is wrong is told without the rows as well
             return f"its rows could not be compared ({error}); "
-        said = [" ".join([r.kind, str(dict(r.key)), *(["in", ", ".join(r.columns)] if r.columns else [])]) for r in rows]
+        said = [
+            " ".join([r.kind, str(dict(r.key)), *(["in", ", ".join(r.columns)] if r.columns else [])]) for r in rows
+        ]
         return f"for example {'; '.join(said)}; " if said else ""
 
     @staticmethod
@@ -772,11 +885,15 @@ class _Attempt:
         point("tidied")
 
     def _sweep(self, manifest: Manifest) -> None:
-        """Remove directories of this table that are older than retention allows, unless a hand-off of it is under way."""
+        """Remove directories of this table that are older than retention allows, unless a hand-off of it is under
+        way.
+        """
         own = f"{self.contract.table}/{manifest.directory}"
         old = [d for d in stage.outlived(self.listed, self.parent.retention) if d != own]
         if manifest.files and not self.parent.retention:
             old.append(own)
         # One intent is this hand-off's own.
-        if old and self.session.run(sql.statement("state", "rivals", **self.names.sql), self.table)[0][0] <= 1 + len(self.dead):
+        if old and self.session.run(sql.statement("state", "rivals", **self.names.sql), self.table)[0][0] <= 1 + len(
+            self.dead
+        ):
             stage.remove(self.session, self.names.stage_path, old)

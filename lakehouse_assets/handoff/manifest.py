@@ -26,7 +26,9 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a hand-off carries. `slices` are the new state of the slices it replaces, empty ones included; `whole`: it replaces the table."""
+    """What a hand-off carries. `slices` are the new state of the slices it replaces, empty ones included; `whole`: it
+    replaces the table.
+    """
 
     handoff_id: str
     table: str

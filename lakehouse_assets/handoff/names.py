@@ -28,7 +28,9 @@ class TargetNames:
     def __post_init__(self) -> None:
         for field, name in vars(self).items():
             if not _UNQUOTED.fullmatch(name):
-                raise LakehouseError(f"The Snowflake {field} name {name!r} needs quotes; use letters, digits and underscores.")
+                raise LakehouseError(
+                    f"The Snowflake {field} name {name!r} needs quotes; use letters, digits and underscores."
+                )
             object.__setattr__(self, field, name.upper())
 
     def table(self, contract: Contract) -> str:
@@ -40,7 +42,9 @@ class TargetNames:
         return f"{self.database}.{self.staging}.HANDOFF_{handoff_id.upper()}"
 
     def directory(self, contract: Contract, directory: str = "") -> str:
-        """The stage path below which the files of a table lie, or one directory of it; with the leading @ and a closing slash."""
+        """The stage path below which the files of a table lie, or one directory of it; with the leading @ and a closing
+        slash.
+        """
         return f"{self.stage_path}/{contract.table}/{directory}{'/' if directory else ''}"
 
     @property

@@ -1,4 +1,6 @@
-"""One Snowflake session: runs statements, counts them, keeps a transaction whole. Does not belong here: what the statements mean."""
+"""One Snowflake session: runs statements, counts them, keeps a transaction whole. Does not belong here: what the
+statements mean.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Session:
         return self._execute(statement, values, lambda cursor: cursor.rowcount)
 
     def arrow(self, statement: str) -> Any:
-        """Execute a query; returns a pyarrow table, also where it has no rows. Microseconds, for nanoseconds end in the year 2262."""
+        """Execute a query; returns a pyarrow table, also where it has no rows. Microseconds, for nanoseconds end in the
+        year 2262.
+        """
         return self._execute(
             statement,
             (),
@@ -65,7 +69,8 @@ class Session:
             try:
                 self.run("ROLLBACK")
             except Exception as second:
-                # The session is gone, and its transaction with it; what went wrong first is the news. The next statement opens another one.
+                # The session is gone, and its transaction with it; what went wrong first is the news. The next
+                # statement opens another one.
                 error.add_note(f"The rollback failed as well: {second}")
                 self._connection = None
             raise

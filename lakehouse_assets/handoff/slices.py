@@ -1,7 +1,7 @@
 """Hand-off slices: which slice a row belongs to, and how to pick the rows of some slices, in either dialect.
 
-A slice is named by text: the ISO date of a date column, the bucket of `hash(key) mod N`, or `all`; rows without a date are in slice `null`.
-Does not belong here: the row hash, running queries.
+A slice is named by text: the ISO date of a date column, the bucket of `hash(key) mod N`, or `all`; rows without a date
+are in slice `null`. Does not belong here: the row hash, running queries.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ _DASHED = " || '-' || "
 
 
 def handoff_slice(contract: Contract) -> HandoffSlice:
-    """How the table of a contract is sliced. Raises `LakehouseError` where the contract does not say, or says it of a column that is no date."""
+    """How the table of a contract is sliced. Raises `LakehouseError` where the contract does not say, or says it of a
+    column that is no date.
+    """
     said = contract.handoff
     if said is None:
-        raise LakehouseError(f"The contract of {contract.name} names no hand-off slice; add `handoff` to its Config.metadata.")
+        raise LakehouseError(
+            f"The contract of {contract.name} names no hand-off slice; add `handoff` to its Config.metadata."
+        )
     if said.kind == "column" and (said.column is None or contract.column(said.column).type.kind != "date"):
         raise LakehouseError(
-            f"The hand-off slice of {contract.name} is {said.column!r}, which is no date column; name one, or use hash or whole."
+            f"The hand-off slice of {contract.name} is {said.column!r}, which is no date column; name one, or use hash"
+            " or whole."
         )
     if said.kind == "hash" and said.buckets < 1:
         raise LakehouseError(f"The hand-off slice of {contract.name} has {said.buckets} buckets; give it at least one.")
@@ -63,7 +68,11 @@ def snowflake_name(contract: Contract, value: str) -> str:
     """The name of the slice with this value, in Snowflake SQL."""
     if handoff_slice(contract).kind == "column":
         # From its parts: a cast follows the account's DATE_OUTPUT_FORMAT.
-        parts = (f"LPAD(YEAR({value})::VARCHAR, 4, '0')", f"LPAD(MONTH({value})::VARCHAR, 2, '0')", f"LPAD(DAY({value})::VARCHAR, 2, '0')")
+        parts = (
+            f"LPAD(YEAR({value})::VARCHAR, 4, '0')",
+            f"LPAD(MONTH({value})::VARCHAR, 2, '0')",
+            f"LPAD(DAY({value})::VARCHAR, 2, '0')",
+        )
         return f"COALESCE({_DASHED.join(parts)}, '{NULL}')"
     return f"{value}::VARCHAR"
 
@@ -85,7 +94,9 @@ def snowflake_predicate(contract: Contract, names: Collection[str]) -> str:
 
 
 def span(contract: Contract, names: Collection[str]) -> tuple[str, date, date] | None:
-    """Column, first and last day of the slices `names`; None where they are not days, or one is of rows without a day."""
+    """Column, first and last day of the slices `names`; None where they are not days, or one is of rows without a
+    day.
+    """
     said = handoff_slice(contract)
     if said.kind != "column" or not names or NULL in names:
         return None
@@ -100,7 +111,9 @@ def order(contract: Contract) -> Callable[[str], tuple[bool, int | str]]:
 
 
 def between(contract: Contract, said: str) -> list[str]:
-    """The names of the slices that `FROM..TO` says, both included, or of the one that is named alone. Raises `LakehouseError` where it says none."""
+    """The names of the slices that `FROM..TO` says, both included, or of the one that is named alone. Raises
+    `LakehouseError` where it says none.
+    """
     first, dots, last = said.strip().partition("..")
     last = last if dots else first
     kind = handoff_slice(contract).kind

@@ -1,4 +1,6 @@
-"""The internal stage: what lies on it, sending files, removing old ones. Does not belong here: which hand-offs the files are of."""
+"""The internal stage: what lies on it, sending files, removing old ones. Does not belong here: which hand-offs the
+files are of.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ MANIFESTS = ".manifest"
 
 @dataclass(frozen=True)
 class StageEntry:
-    """A file on the stage: its path below the stage, its size as the stage keeps it (padded on a real account), when it came.
+    """A file on the stage: its path below the stage, its size as the stage keeps it (padded on a real account), when it
+    came.
 
     directory: the one of the hand-off's data files, for its manifest too.
     """
@@ -44,12 +47,16 @@ class StageEntry:
 def list_files(session: Session, path: str) -> list[StageEntry]:
     """The files below a stage path that begins with @."""
     # LIST answers `<stage>/<table>/<directory>/<file>`, the stage in lower case.
-    return [StageEntry(row[0].partition("/")[2], int(row[1]), parsedate_to_datetime(row[3])) for row in session.run(f"LIST {path}")]
+    return [
+        StageEntry(row[0].partition("/")[2], int(row[1]), parsedate_to_datetime(row[3]))
+        for row in session.run(f"LIST {path}")
+    ]
 
 
 def put_files(session: Session, folder: Path, target: str, expected: int) -> None:
     """Send the Parquet files of a local folder. Raises `LakehouseError` unless `expected` files arrive."""
-    # One statement: the connector sends the files of a wildcard in parallel. OVERWRITE is not needed, for names hold the content's hash.
+    # One statement: the connector sends the files of a wildcard in parallel. OVERWRITE is not needed, for names hold
+    # the content's hash.
     _put(session, folder / "*.parquet", target, expected)
 
 
@@ -63,14 +70,15 @@ def _put(session: Session, files: Path, target: str, expected: int) -> None:
         rows = session.run(f"PUT 'file://{files.as_posix()}' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
     except DatabaseError as error:
         raise LakehouseError(
-            f"Sending {expected} files from {files.parent} to the stage directory {target} failed: {error}; see that the files are there and the role may write, "
-            "and run again."
+            f"Sending {expected} files from {files.parent} to the stage directory {target} failed: {error}; see that"
+            " the files are there and the role may write, and run again."
         ) from error
     failed = [row for row in rows if str(row[6]).upper() not in ("UPLOADED", "SKIPPED")]
     if failed or len(rows) != expected:
         said = f" ({failed[0][-1]})" if failed else ""
         raise LakehouseError(
-            f"Of {expected} files, {len(rows) - len(failed)} reached the stage directory {target}{said}; look at the role's right to write and run again."
+            f"Of {expected} files, {len(rows) - len(failed)} reached the stage directory {target}{said}; look at the"
+            " role's right to write and run again."
         )
 
 

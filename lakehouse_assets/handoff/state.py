@@ -20,9 +20,11 @@ from lakehouse_assets.processes import ProcessIdentity, has_ended
 
 @dataclass(frozen=True)
 class TableState:
-    """What Snowflake has acknowledged of a table. `version` is -1 before the first hand-off; `delta_commit` is the digest of that version's commit
-    (`DeltaStore.digest`); `published_at` is UTC without zone; `lakehouse_id` is whose table it is, empty while nobody has published it;
-    `complete_through` the newest batch date up to which everything landed is in it."""
+    """What Snowflake has acknowledged of a table. `version` is -1 before the first hand-off; `delta_commit` is the
+    digest of that version's commit (`DeltaStore.digest`); `published_at` is UTC without zone; `lakehouse_id` is whose
+    table it is, empty while nobody has published it; `complete_through` the newest batch date up to which everything
+    landed is in it.
+    """
 
     table: str
     delta_table_id: str
@@ -51,15 +53,19 @@ class Intent:
     published: bool
 
     def abandoned(self, after_seconds: float) -> bool:
-        """Whether nobody works on it any more: its process on this host is gone, or it is of another host and older than `after_seconds`."""
+        """Whether nobody works on it any more: its process on this host is gone, or it is of another host and older
+        than `after_seconds`.
+        """
         alive = is_alive(self.owner)
         return self.age_seconds > after_seconds if alive is None else not alive
 
 
 @dataclass(frozen=True)
 class Published:
-    """The last hand-off of a table that moved rows, as its transaction left it. sent: the sum over its slices as the lakehouse computed it; arrived: as
-    Snowflake counted it in the table. slices: how many were replaced; `version`: the Delta version that Snowflake has acknowledged."""
+    """The last hand-off of a table that moved rows, as its transaction left it. sent: the sum over its slices as the
+    lakehouse computed it; arrived: as Snowflake counted it in the table. slices: how many were replaced; `version`: the
+    Delta version that Snowflake has acknowledged.
+    """
 
     handoff_id: str
     version: int
@@ -70,8 +76,9 @@ class Published:
 
 @dataclass(frozen=True)
 class State:
-    """The record as one statement found it. Tables by their Snowflake name without schema, in upper case; objects: the fingerprint of each
-    deployed definition."""
+    """The record as one statement found it. Tables by their Snowflake name without schema, in upper case; objects: the
+    fingerprint of each deployed definition.
+    """
 
     tables: Mapping[str, TableState] = field(default_factory=dict)
     intents: tuple[Intent, ...] = ()
@@ -83,7 +90,8 @@ def read_state(session: Session, names: TargetNames) -> State:
     tables: dict[str, TableState] = {}
     intents: list[Intent] = []
     objects: dict[str, str] = {}
-    # Ordered by version: were a table registered twice by two first hand-offs at once, the row that was published from wins.
+    # Ordered by version: were a table registered twice by two first hand-offs at once, the row that was published from
+    # wins.
     for row in session.run(sql.statement("state", "read_state", **names.sql)):
         (
             kind,
@@ -127,7 +135,8 @@ def read_state(session: Session, names: TargetNames) -> State:
 
 
 class Owner:
-    """The lakehouse whose tables are handed off. It is known by its journal; where that was made anew, by gold tables that are still the same.
+    """The lakehouse whose tables are handed off. It is known by its journal; where that was made anew, by gold tables
+    that are still the same.
 
     journal: the id of the journal, empty while there is none. tables: the ids of the gold tables.
     """
@@ -141,8 +150,9 @@ class Owner:
         return self._id
 
     def another(self, found: Iterable[tuple[str | None, str]]) -> str:
-        """Which other lakehouse is served, in a few words; empty where none is. found: lakehouse, empty for nobody's, and Delta table id of
-        state rows."""
+        """Which other lakehouse is served, in a few words; empty where none is. found: lakehouse, empty for nobody's,
+        and Delta table id of state rows.
+        """
         others = {(owner, table) for owner, table in found if owner and owner != self.id}
         if others:
             tables = set(self._tables())
@@ -155,8 +165,8 @@ def refuse_another(names: TargetNames, said: str) -> None:
     """Raise `LakehouseError` where a database serves another lakehouse. said: what `Owner.another` says of it."""
     if said:
         raise LakehouseError(
-            f"The database {names.database} {said}, so nothing was done; set LAKEHOUSE_DATABASE to a database of this one's own, or let it replace what "
-            "the other serves by `lakehouse deploy --take-over`."
+            f"The database {names.database} {said}, so nothing was done; set LAKEHOUSE_DATABASE to a database of this"
+            " one's own, or let it replace what the other serves by `lakehouse deploy --take-over`."
         )
 
 
@@ -166,13 +176,19 @@ def read_slices(session: Session, names: TargetNames, table: str) -> dict[str, S
 
 
 def read_published(session: Session, names: TargetNames, table: str) -> Published | None:
-    """The last hand-off of a table (Snowflake name without schema), None before the first; one statement over the slices of that hand-off."""
+    """The last hand-off of a table (Snowflake name without schema), None before the first; one statement over the
+    slices of that hand-off.
+    """
     found = session.run(sql.statement("publish", "published", **names.sql), table)
     if not found:
         return None
     handoff_id, version, slices, rows, digest, arrived_rows, arrived_digest = found[0]
     return Published(
-        handoff_id, int(version), int(slices), SliceSum(int(rows), int(digest)), SliceSum(int(arrived_rows or 0), int(arrived_digest or 0))
+        handoff_id,
+        int(version),
+        int(slices),
+        SliceSum(int(rows), int(digest)),
+        SliceSum(int(arrived_rows or 0), int(arrived_digest or 0)),
     )
 
 
@@ -182,11 +198,14 @@ def own_name() -> str:
 
 
 def is_alive(owner: str) -> bool | None:
-    """Whether the process named by `own_name` is still there; None for processes of other hosts, of which this one knows nothing."""
+    """Whether the process named by `own_name` is still there; None for processes of other hosts, of which this one
+    knows nothing.
+    """
     try:
         gone = ProcessIdentity.parse(owner).is_gone()
     except (KeyError, ValueError):
-        # Earlier versions wrote host:pid:seconds, and the seconds move when the clock is set: whoever has the id now is taken for the process.
+        # Earlier versions wrote host:pid:seconds, and the seconds move when the clock is set: whoever has the id now is
+        # taken for the process.
         host, pid, _ = owner.rsplit(":", 2)
         gone = has_ended(int(pid)) if host == socket.gethostname() else None
     return None if gone is None else not gone

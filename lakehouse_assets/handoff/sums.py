@@ -1,7 +1,7 @@
 """Counts and hashes of slices, asked of the engine and of Snowflake; equal sums prove equal rows.
 
-Belongs here: `SliceSum`, the two queries for it, and the fingerprint under which sums may be compared. Does not belong here: the expressions
-they are made of (`rowhash.py`, `slices.py`), what is done when sums differ.
+Belongs here: `SliceSum`, the two queries for it, and the fingerprint under which sums may be compared. Does not belong
+here: the expressions they are made of (`rowhash.py`, `slices.py`), what is done when sums differ.
 """
 
 from __future__ import annotations
@@ -35,8 +35,15 @@ NOTHING = SliceSum(0, 0)
 
 
 def schema_fingerprint(contract: Contract) -> str:
-    """12 hex digits that change whenever sums and slices of before say nothing about those of now: columns, slicing, canonical text."""
-    said = [[(c.name, c.type.snowflake) for c in contract.columns], contract.key, vars(slices.handoff_slice(contract)), rowhash.DEFINITION]
+    """12 hex digits that change whenever sums and slices of before say nothing about those of now: columns, slicing,
+    canonical text.
+    """
+    said = [
+        [(c.name, c.type.snowflake) for c in contract.columns],
+        contract.key,
+        vars(slices.handoff_slice(contract)),
+        rowhash.DEFINITION,
+    ]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -1,4 +1,5 @@
-"""Reconciliation: is the Snowflake table what the ledger says and what the Delta snapshot holds, and where not, in which rows?
+"""Reconciliation: is the Snowflake table what the ledger says and what the Delta snapshot holds, and where not, in
+which rows?
 
 Does not belong here: mending it (`handoff.Handoff.repair`).
 """
@@ -47,7 +48,8 @@ class SliceDifference:
 
 @dataclass(frozen=True)
 class RowDifference:
-    """A row that differs: `missing` in Snowflake, `foreign` to the snapshot, `changed` in `columns`, or there more or less `often`.
+    """A row that differs: `missing` in Snowflake, `foreign` to the snapshot, `changed` in `columns`, or there more or
+    less `often`.
 
     values: of each such column the value in the snapshot and the one in Snowflake; personal data masked.
     """
@@ -60,7 +62,9 @@ class RowDifference:
     def __str__(self) -> str:
         """The row in a line: its key, and of each column the value in the snapshot and the one in Snowflake."""
         key = ", ".join(f"{name} {_shown(value)}" for name, value in self.key.items())
-        values = "; ".join(f"{name} is {_shown(there)}, not {_shown(here)}" for name, (here, there) in self.values.items())
+        values = "; ".join(
+            f"{name} is {_shown(there)}, not {_shown(here)}" for name, (here, there) in self.values.items()
+        )
         return f"{self.kind}: {key}{f': {values}' if values else ''}"
 
 
@@ -68,9 +72,9 @@ class RowDifference:
 class VerifyResult:
     """What a reconciliation found.
 
-    version: the acknowledged Delta version, -1 where the table was never handed off. rows: rows in Snowflake, of the slices compared. slices:
-    those that differ.
-    row_differences: up to the limit asked for, empty where the snapshot is gone. snapshot_readable: whether the snapshot took part.
+    version: the acknowledged Delta version, -1 where the table was never handed off. rows: rows in Snowflake, of the
+    slices compared. slices: those that differ. row_differences: up to the limit asked for, empty where the snapshot is
+    gone. snapshot_readable: whether the snapshot took part.
     """
 
     table: str
@@ -95,10 +99,11 @@ def verify(
     limit: int = 20,
     chosen: Collection[str] | None = None,
 ) -> VerifyResult:
-    """Compare every slice of the Snowflake table, or the chosen ones, with the ledger and, while readable, with the acknowledged Delta snapshot.
+    """Compare every slice of the Snowflake table, or the chosen ones, with the ledger and, while readable, with the
+    acknowledged Delta snapshot.
 
-    State, ledger and table are statements of their own, each of which sees what is committed by then; so the look is repeated where a hand-off
-    published meanwhile. Raises `LakehouseError` where that happens `LOOKS` times.
+    State, ledger and table are statements of their own, each of which sees what is committed by then; so the look is
+    repeated where a hand-off published meanwhile. Raises `LakehouseError` where that happens `LOOKS` times.
     """
     known = read_state(session, names).tables.get(contract.table.upper())
     for _ in range(LOOKS):
@@ -107,7 +112,8 @@ def verify(
         if known == before:
             return result
     raise LakehouseError(
-        f"{names.table(contract)} was published again during each of {LOOKS} looks at it; verify it when fewer hand-offs are under way."
+        f"{names.table(contract)} was published again during each of {LOOKS} looks at it; verify it when fewer"
+        " hand-offs are under way."
     )
 
 
@@ -131,7 +137,10 @@ def _look(
     compared: set[str] = {*found, *ledger, *(snapshot or {})}
     differing = tuple(
         SliceDifference(
-            name, found.get(name, NOTHING), ledger.get(name, NOTHING), None if snapshot is None else snapshot.get(name, NOTHING)
+            name,
+            found.get(name, NOTHING),
+            ledger.get(name, NOTHING),
+            None if snapshot is None else snapshot.get(name, NOTHING),
         )
         for name in sorted(compared, key=slices.order(contract))
         if found.get(name, NOTHING) != ledger.get(name, NOTHING)
@@ -156,15 +165,21 @@ def _look(
 def _snapshot_sums(
     store: DeltaStore, spark: SparkSession, contract: Contract, known: TableState, chosen: Collection[str] | None
 ) -> dict[str, SliceSum] | None:
-    """The sums of the acknowledged snapshot; None where it is gone, also where another history now counts that version."""
+    """The sums of the acknowledged snapshot; None where it is gone, also where another history now counts that
+    version.
+    """
     name = contract.name
-    if not store.exists(name) or store.table_id(name) != known.delta_table_id or store.digest(name, known.version) != known.delta_commit:
+    if (
+        not store.exists(name)
+        or store.table_id(name) != known.delta_table_id
+        or store.digest(name, known.version) != known.delta_commit
+    ):
         return None
     try:
         return sums.spark_sums(store.frame(spark, name, known.version), contract, chosen)
     except Exception as error:
-        # Engines have each their own error for a file that VACUUM took; whether one did, the store knows. Any other trouble is to be told: it would
-        # take the snapshot out of the proof without a word.
+        # Engines have each their own error for a file that VACUUM took; whether one did, the store knows. Any other
+        # trouble is to be told: it would take the snapshot out of the proof without a word.
         if not store.is_gone(name, known.version, error):
             raise
         return None
@@ -180,10 +195,14 @@ def row_differences(
     wrong: list[str],
     limit: int,
 ) -> tuple[RowDifference, ...]:
-    """The rows of some slices in which the Snowflake table, as this session sees it, differs from a snapshot; at most `limit`."""
+    """The rows of some slices in which the Snowflake table, as this session sees it, differs from a snapshot; at most
+    `limit`.
+    """
     columns = ", ".join(c.upper() for c in contract.names)
     predicate = slices.snowflake_predicate(contract, wrong)
-    arrived = session.arrow(sql.statement("publish", "rows", columns=columns, table=names.table(contract), predicate=predicate))
+    arrived = session.arrow(
+        sql.statement("publish", "rows", columns=columns, table=names.table(contract), predicate=predicate)
+    )
     held = export.rows_of(store.frame(spark, contract.name, version), contract, wrong)
     return compare_rows(contract, held, arrived.rename_columns(list(contract.names)).cast(_plain(contract)), limit)
 
@@ -194,7 +213,9 @@ def _plain(contract: Contract) -> pa.Schema:
 
 
 def compare_rows(contract: Contract, held: pa.Table, arrived: pa.Table, limit: int) -> tuple[RowDifference, ...]:
-    """The rows in which two tables with the contract's columns differ, by key; at most `limit`, in the order of keys."""
+    """The rows in which two tables with the contract's columns differ, by key; at most `limit`, in the order of
+    keys.
+    """
     key = list(contract.key or contract.names)
     values = [c for c in contract.names if c not in key]
     left, right = pl.DataFrame(held), pl.DataFrame(arrived)

@@ -1,6 +1,7 @@
 """Recording what checks found for each day of a range, in one go.
 
-What belongs here: handing evaluations to the event log as one batch. What does not: what is checked and what follows from it, see `quality/`.
+What belongs here: handing evaluations to the event log as one batch. What does not: what is checked and what follows
+from it, see `quality/`.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ from lakehouse_assets.instance.event_log import BatchingEventLog
 
 
 def log_check_evaluations(context: AssetExecutionContext, evaluations: Sequence[AssetCheckEvaluation]) -> None:
-    """What `context.log_event` does for each of `evaluations`, at a third of the cost where the event log takes them in batches.
+    """What `context.log_event` does for each of `evaluations`, at a third of the cost where the event log takes them in
+    batches.
 
-    The evaluations are recorded, shown and counted alike; they are not among the events that the step yields, so a `RunResult` does not list them.
+    The evaluations are recorded, shown and counted alike; they are not among the events that the step yields, so a
+    `RunResult` does not list them.
     """
     if not isinstance(context.instance.event_log_storage, BatchingEventLog):
         for evaluation in evaluations:
@@ -26,7 +29,10 @@ def log_check_evaluations(context: AssetExecutionContext, evaluations: Sequence[
             DagsterEventType.ASSET_CHECK_EVALUATION,
             context.get_step_execution_context(),
             event_specific_data=evaluation,
-            message=f"Asset check {evaluation.check_name!r} on {evaluation.asset_key.to_user_string()!r} for {evaluation.partition} "
+            message=(
+                f"Asset check {evaluation.check_name!r} on {evaluation.asset_key.to_user_string()!r} for"
+                f" {evaluation.partition} "
+            )
             + ("passed." if evaluation.passed else "did not pass."),
             batch_metadata=DagsterEventBatchMetadata(batch_id, number == len(evaluations)),
         )

@@ -1,12 +1,14 @@
 """Dagster's event log, made cheap for runs over many partitions: what every database has in common, and SQLite.
 
-What belongs here: how events reach their tables in batches, and the SQLite files. What does not: what the events are, which tables they fill and how they are
-read. All that is inherited: the files are those of Dagster's own `SqliteEventLogStorage`, and either class carries on where the other left off. PostgreSQL, whose
-driver is an extra, stands in `event_log_postgres.py`.
+What belongs here: how events reach their tables in batches, and the SQLite files. What does not: what the events are,
+which tables they fill and how they are read. All that is inherited: the files are those of Dagster's own
+`SqliteEventLogStorage`, and either class carries on where the other left off. PostgreSQL, whose driver is an extra,
+stands in `event_log_postgres.py`.
 
-Two things cost the stock class its time in a run over hundreds of partitions. It builds a SQLAlchemy engine for every event, so that every statement is compiled
-anew; here one engine a database is kept. And it writes every event in transactions of its own; here `store_event_batch`, the hook that Dagster calls in processes
-that have `DAGSTER_EVENT_BATCH_SIZE` in their environment, writes a batch in one transaction a database.
+Two things cost the stock class its time in a run over hundreds of partitions. It builds a SQLAlchemy engine for every
+event, so that every statement is compiled anew; here one engine a database is kept. And it writes every event in
+transactions of its own; here `store_event_batch`, the hook that Dagster calls in processes that have
+`DAGSTER_EVENT_BATCH_SIZE` in their environment, writes a batch in one transaction a database.
 """
 
 import os
@@ -34,7 +36,11 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 # The events that make a row in both databases, their tags, and the asset's record, and nothing else.
 PLAIN_ASSET_EVENTS = frozenset(
-    {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED}
+    {
+        DagsterEventType.ASSET_MATERIALIZATION,
+        DagsterEventType.ASSET_OBSERVATION,
+        DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    }
 )
 
 # What identifies the record of a check in a run, and what an evaluation says in it.
@@ -49,8 +55,10 @@ VERDICT = (
 
 
 class BatchingEventLog(SqlEventLogStorage):
-    """Stores many events of a kind by few statements; the rows are those that Dagster's own storage writes one by one. A mixin: the storage of a database says
-    how rows get their ids (`_store_rows`), and in which transactions (`store_event_batch`)."""
+    """Stores many events of a kind by few statements; the rows are those that Dagster's own storage writes one by one.
+    A mixin: the storage of a database says how rows get their ids (`_store_rows`), and in which transactions
+    (`store_event_batch`).
+    """
 
     _insert: Callable[[Any], Any]
     """INSERT in the dialect of the database, which knows ON CONFLICT."""
@@ -104,7 +112,9 @@ class BatchingEventLog(SqlEventLogStorage):
                 run_id=run_id,
                 partition=evaluation.partition,
                 execution_status=(
-                    AssetCheckExecutionRecordStatus.SUCCEEDED if evaluation.passed else AssetCheckExecutionRecordStatus.FAILED
+                    AssetCheckExecutionRecordStatus.SUCCEEDED
+                    if evaluation.passed
+                    else AssetCheckExecutionRecordStatus.FAILED
                 ).value,
                 evaluation_event=serialize_value(event),
                 evaluation_event_timestamp=self._event_insert_timestamp(event),
@@ -114,13 +124,17 @@ class BatchingEventLog(SqlEventLogStorage):
             # The last verdict on a day counts, and PostgreSQL updates no row twice in a statement.
             rows[tuple(row[name] for name in CHECK_OF_A_DAY)] = row
         upsert = self._insert(AssetCheckExecutionsTable)
-        upsert = upsert.on_conflict_do_update(index_elements=CHECK_OF_A_DAY, set_={name: upsert.excluded[name] for name in VERDICT})
+        upsert = upsert.on_conflict_do_update(
+            index_elements=CHECK_OF_A_DAY, set_={name: upsert.excluded[name] for name in VERDICT}
+        )
         with self.index_connection() as connection:
             connection.execute(upsert, list(rows.values()))
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
-        """One row a partition, as the stock class writes it, but by one statement executed many times. A single statement with a value for each column of each
-        row is compiled anew every time, and with more than 4,095 partitions it exceeds the number of values that SQLite takes by default."""
+        """One row a partition, as the stock class writes it, but by one statement executed many times. A single
+        statement with a value for each column of each row is compiled anew every time, and with more than 4,095
+        partitions it exceeds the number of values that SQLite takes by default.
+        """
         planned: Any = event.get_dagster_event().event_specific_data
         partitions = planned.partitions_subset.get_partition_keys() if planned.partitions_subset else [None]
         row = dict(
@@ -133,10 +147,14 @@ class BatchingEventLog(SqlEventLogStorage):
             evaluation_event_storage_id=event_id,
         )
         with self.index_connection() as connection:
-            connection.execute(AssetCheckExecutionsTable.insert(), [{**row, "partition": partition} for partition in partitions])
+            connection.execute(
+                AssetCheckExecutionsTable.insert(), [{**row, "partition": partition} for partition in partitions]
+            )
 
     def has_table(self, table_name: str) -> bool:
-        """Whether the index holds a table; asked for every check and every tag. A table found once is there for good."""
+        """Whether the index holds a table; asked for every check and every tag. A table found once is there for
+        good.
+        """
         if table_name not in self._tables:
             with self.index_connection() as connection:
                 if not db.inspect(connection).has_table(table_name):
@@ -155,9 +173,11 @@ class _Database(NamedTuple):
 
 
 class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
-    """`SqliteEventLogStorage` with one engine a database and events stored in batches. Named in `dagster.yaml` under `event_log_storage`.
+    """`SqliteEventLogStorage` with one engine a database and events stored in batches. Named in `dagster.yaml` under
+    `event_log_storage`.
 
-    Any number of processes may share the files, as with the stock class, and one may be killed at any moment: a batch is in a database whole or not at all.
+    Any number of processes may share the files, as with the stock class, and one may be killed at any moment: a batch
+    is in a database whole or not at all.
     """
 
     _insert = staticmethod(sqlite.insert)
@@ -173,14 +193,19 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
         super().__init__(base_dir, inst_data)
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> "BatchingSqliteEventLogStorage":  # pyright: ignore[reportIncompatibleMethodOverride]
-        """What Dagster builds from `dagster.yaml`; the stock method names its own class and would silently build that one."""
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "BatchingSqliteEventLogStorage":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """What Dagster builds from `dagster.yaml`; the stock method names its own class and would silently build that
+        one.
+        """
         return cls(inst_data=inst_data, **config_value)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        """A connection in a transaction on the database of a run, or on the index. Within an open one on the same database: that one, so that a batch may
-        be stored by the stock class's own code in a single transaction."""
+        """A connection in a transaction on the database of a run, or on the index. Within an open one on the same
+        database: that one, so that a batch may be stored by the stock class's own code in a single transaction.
+        """
         with self._lock:
             if shard in self._open:
                 yield self._open[shard]
@@ -194,7 +219,8 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
 
     def _engine(self, shard: str) -> Engine:
         if self._pid != os.getpid():
-            # SQLite connections must be neither used nor closed in a forked child, so the parent's stay referenced and untouched.
+            # SQLite connections must be neither used nor closed in a forked child, so the parent's stay referenced and
+            # untouched.
             self._of_other_processes.append(self._databases)
             self._databases = OrderedDict()
             self._pid = os.getpid()
@@ -210,13 +236,17 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
         if shard not in self._databases:
             engine = self._create_engine(shard, poolclass=QueuePool, pool_size=1, max_overflow=0)
             self._databases[shard] = _Database(engine, self._inode(shard))
-            for oldest in [name for name in self._databases if name not in (INDEX_SHARD_NAME, shard)][:-MAX_OPEN_DATABASES]:
+            for oldest in [name for name in self._databases if name not in (INDEX_SHARD_NAME, shard)][
+                :-MAX_OPEN_DATABASES
+            ]:
                 self._forget(oldest)
         self._databases.move_to_end(shard)
         return self._databases[shard].engine
 
     def _create_engine(self, shard: str, **pool: Any) -> Engine:
-        return db.create_engine(self.conn_string_for_shard(shard), connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}, **pool)
+        return db.create_engine(
+            self.conn_string_for_shard(shard), connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}, **pool
+        )
 
     def _inode(self, shard: str) -> int | None:
         try:
@@ -228,10 +258,11 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
         self._databases.pop(shard).engine.dispose()
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events that belong together, in their order: one transaction in the database of each run and one in the index.
+        """Store events that belong together, in their order: one transaction in the database of each run and one in the
+        index.
 
-        The runs' databases commit first, as when the stock class stores a single event: a process killed between the commits leaves events that their run
-        shows and that their asset does not.
+        The runs' databases commit first, as when the stock class stores a single event: a process killed between the
+        commits leaves events that their run shows and that their asset does not.
         """
         run_ids = dict.fromkeys(event.run_id for event in events)
         with ExitStack() as transactions:
@@ -243,8 +274,10 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
             self._announce(run_id)
 
     def _announce(self, run_id: str) -> None:
-        """Whoever follows a run waits for a change of its file, which the stock class makes whenever it closes a connection. Here connections stay open and
-        what they commit lies in the write-ahead log beside the file: without this, a run followed in the UI would seem to stand still."""
+        """Whoever follows a run waits for a change of its file, which the stock class makes whenever it closes a
+        connection. Here connections stay open and what they commit lies in the write-ahead log beside the file: without
+        this, a run followed in the UI would seem to stand still.
+        """
         with suppress(FileNotFoundError):  # wiped by another process in this moment
             os.utime(self.path_for_shard(run_id))
 
@@ -254,7 +287,9 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
         with self.run_connection(run_id) as connection:
             connection.execute(SqlEventLogStorageTable.insert(), rows)
         with self.index_connection() as connection:
-            insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+            insert = SqlEventLogStorageTable.insert().returning(
+                SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
+            )
             return list(connection.execute(insert, rows).scalars())
 
     def wipe(self) -> None:
@@ -275,7 +310,9 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
 
 
 def _last_of_each_kind(events: Sequence[EventLogEntry], event_ids: Sequence[int]) -> list[tuple[EventLogEntry, int]]:
-    """The events that leave their mark on an asset's record: each kind of event sets its own columns, and a later one of the same kind and asset sets all of them."""
+    """The events that leave their mark on an asset's record: each kind of event sets its own columns, and a later one
+    of the same kind and asset sets all of them.
+    """
     last: dict[tuple[str, Any], tuple[EventLogEntry, int]] = {}
     for event, event_id in zip(events, event_ids, strict=True):
         asset_key = event.get_dagster_event().asset_key

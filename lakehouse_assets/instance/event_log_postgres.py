@@ -1,10 +1,12 @@
 """Dagster's PostgreSQL event log, made cheap for runs over many partitions.
 
-What belongs here: how events reach PostgreSQL. What does not: what a batch is and which rows it makes (`event_log.py`), and what the tables are and how they are
-read, which is inherited: they are those of dagster-postgres's own class, and either carries on where the other left off.
+What belongs here: how events reach PostgreSQL. What does not: what a batch is and which rows it makes (`event_log.py`),
+and what the tables are and how they are read, which is inherited: they are those of dagster-postgres's own class, and
+either carries on where the other left off.
 
-The stock class opens a connection for every statement, and takes batches of materialisations and observations only. Here a batch is written over one connection in one
-transaction, and what is planned or found for the single days of a range counts among them.
+The stock class opens a connection for every statement, and takes batches of materialisations and observations only.
+Here a batch is written over one connection in one transaction, and what is planned or found for the single days of a
+range counts among them.
 """
 
 import threading
@@ -26,9 +28,10 @@ from lakehouse_assets.instance.event_log import BatchingEventLog
 class BatchingPostgresEventLogStorage(BatchingEventLog, PostgresEventLogStorage):
     """`PostgresEventLogStorage` with events stored in batches. Named in `dagster.yaml` under `event_log_storage`.
 
-    Any number of processes and threads may write at once, and one may be killed at any moment: events of one run and kind that come together are there whole,
-    with all that follows from them, or not at all. No connection is kept open, as in the stock class. As there, a batch sends no NOTIFY, which nothing of
-    this Dagster listens to: whoever follows a run looks again and again.
+    Any number of processes and threads may write at once, and one may be killed at any moment: events of one run and
+    kind that come together are there whole, with all that follows from them, or not at all. No connection is kept open,
+    as in the stock class. As there, a batch sends no NOTIFY, which nothing of this Dagster listens to: whoever follows
+    a run looks again and again.
     """
 
     _insert = staticmethod(postgresql.insert)
@@ -43,7 +46,9 @@ class BatchingPostgresEventLogStorage(BatchingEventLog, PostgresEventLogStorage)
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "BatchingPostgresEventLogStorage":
-        """What Dagster builds from `dagster.yaml`; the stock method names its own class and would silently build that one."""
+        """What Dagster builds from `dagster.yaml`; the stock method names its own class and would silently build that
+        one.
+        """
         return cls(
             inst_data=inst_data,
             postgres_url=pg_url_from_config(config_value),
@@ -53,7 +58,9 @@ class BatchingPostgresEventLogStorage(BatchingEventLog, PostgresEventLogStorage)
 
     @contextmanager
     def _connect(self) -> Iterator[Connection]:
-        """A connection; within a transaction of this thread its own, so that a batch may be stored by the stock class's code in that transaction."""
+        """A connection; within a transaction of this thread its own, so that a batch may be stored by the stock class's
+        code in that transaction.
+        """
         if connection := getattr(self._open, "connection", None):
             yield connection
             return
@@ -73,7 +80,8 @@ class BatchingPostgresEventLogStorage(BatchingEventLog, PostgresEventLogStorage)
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in their order, those of one run and kind that follow each other in one transaction.
 
-        Not all of them in a single one: two runs that touch the records of the same assets in different orders would wait for each other.
+        Not all of them in a single one: two runs that touch the records of the same assets in different orders would
+        wait for each other.
         """
         for store in self._groups(events):
             with self._transaction():

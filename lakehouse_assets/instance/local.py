@@ -1,9 +1,10 @@
 """The one Dagster instance of this machine, and the `.env` by which Dagster's own commands find it.
 
-What belongs here: writing these two files, and which instance a command is on. What does not: what the instance is made of, which stands in
-`dagster.local.yaml`, and reading settings, which `settings.py` does.
+What belongs here: writing these two files, and which instance a command is on. What does not: what the instance is made
+of, which stands in `dagster.local.yaml`, and reading settings, which `settings.py` does.
 
-As a command, for `make`: `python -m lakehouse_assets.instance.local`, which takes LAKEHOUSE_HOME from the environment or from `.env`, as every other command does.
+As a command, for `make`: `python -m lakehouse_assets.instance.local`, which takes LAKEHOUSE_HOME from the environment
+or from `.env`, as every other command does.
 """
 
 import argparse
@@ -39,7 +40,8 @@ _BLOCK = re.compile(f"^{re.escape(_BEGIN)}$.*?^{re.escape(_END)}$\n?", re.MULTIL
 
 
 def ensure_instance(home: Path) -> Path:
-    """Write `<home>/dagster/dagster.yaml` from `dagster.local.yaml`, unless it says that already, and return the folder: the DAGSTER_HOME of this machine.
+    """Write `<home>/dagster/dagster.yaml` from `dagster.local.yaml`, unless it says that already, and return the
+    folder: the DAGSTER_HOME of this machine.
 
     Any number of processes may do so at once, and it is cheap enough for every start.
 
@@ -48,25 +50,31 @@ def ensure_instance(home: Path) -> Path:
     """
     if not TEMPLATE.is_file():
         raise LakehouseError(
-            f"{TEMPLATE} is missing: install from the project's folder with `make`, or set DAGSTER_HOME to an instance of your own."
+            f"{TEMPLATE} is missing: install from the project's folder with `make`, or set DAGSTER_HOME to an instance"
+            " of your own."
         )
     instance = open_home(plain(home)) / "dagster"
     instance.mkdir(exist_ok=True)
     in_quotes = json.dumps(instance.as_posix())[1:-1]
-    _write_if_different(instance / "dagster.yaml", TEMPLATE.read_text(encoding="utf-8").replace("{instance}", in_quotes))
+    _write_if_different(
+        instance / "dagster.yaml", TEMPLATE.read_text(encoding="utf-8").replace("{instance}", in_quotes)
+    )
     return instance
 
 
 def environment(instance: Path) -> dict[str, str]:
-    """What every process on the local instance needs in its environment, whoever starts it: where the instance is, and that events are stored in batches."""
+    """What every process on the local instance needs in its environment, whoever starts it: where the instance is, and
+    that events are stored in batches.
+    """
     return {"DAGSTER_HOME": str(instance), "DAGSTER_EVENT_BATCH_SIZE": str(EVENT_BATCH_SIZE)}
 
 
 def environment_of_command(home: Path, given: Mapping[str, str], env_file: Path = Path(".env")) -> dict[str, str]:
     """What a command on `home` sets in its environment. given: its environment, in which `env_file` has been loaded.
 
-    An instance that the user names by DAGSTER_HOME, there or in a line of their own, stays theirs. What `make` wrote into `env_file` is the instance of the home
-    that it knew, and says nothing of another one, given by an option or by LAKEHOUSE_HOME.
+    An instance that the user names by DAGSTER_HOME, there or in a line of their own, stays theirs. What `make` wrote
+    into `env_file` is the instance of the home that it knew, and says nothing of another one, given by an option or by
+    LAKEHOUSE_HOME.
     """
     named = given.get("DAGSTER_HOME")
     if named and named != _written_by_make(env_file).get("DAGSTER_HOME"):
@@ -86,7 +94,9 @@ def working_on(home: Path) -> list[int]:
 
 
 def refuse_broken_storage(instance: Path) -> None:
-    """Raise `LakehouseError` where a database of Dagster's history on this machine is none, or is broken. instance: the DAGSTER_HOME."""
+    """Raise `LakehouseError` where a database of Dagster's history on this machine is none, or is broken. instance: the
+    DAGSTER_HOME.
+    """
     for file in sorted(p for p in instance.rglob("*.db") if p.stat().st_size):
         try:
             with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
@@ -95,14 +105,16 @@ def refuse_broken_storage(instance: Path) -> None:
             if isinstance(error, sqlite3.OperationalError):
                 continue  # somebody else holds it, or it lies where nobody may look
             raise LakehouseError(
-                f"{file}, a database of Dagster's history, is broken ({error}); move {instance} away and run again: what is loaded stands in the tables, "
-                "and only the history of runs is lost."
+                f"{file}, a database of Dagster's history, is broken ({error}); move {instance} away and run again:"
+                " what is loaded stands in the tables, and only the history of runs is lost."
             ) from error
 
 
 @contextmanager
 def one_at_a_time(instance: Path) -> Iterator[None]:
-    """Held by a command while Dagster opens its databases: of two that make them at once, one fails. instance: the DAGSTER_HOME."""
+    """Held by a command while Dagster opens its databases: of two that make them at once, one fails. instance: the
+    DAGSTER_HOME.
+    """
     with (instance / "opening.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -114,7 +126,9 @@ def _written_by_make(env_file: Path) -> dict[str, str | None]:
 
 
 def write_env_file(path: Path, values: Mapping[str, str]) -> None:
-    """Put `values` into the `.env` file at `path`, in a block of their own at its end. All other lines stay, and a variable set in one of them is left out."""
+    """Put `values` into the `.env` file at `path`, in a block of their own at its end. All other lines stay, and a
+    variable set in one of them is left out.
+    """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     theirs = _BLOCK.sub("", text)
     if theirs and not theirs.endswith("\n"):
@@ -131,7 +145,9 @@ def _quoted(value: str) -> str:
 
 
 def _write_if_different(path: Path, text: str) -> None:
-    """Replace the file in one step, so that a process that starts meanwhile never reads half of it; its permissions stay, for `.env` may hold secrets."""
+    """Replace the file in one step, so that a process that starts meanwhile never reads half of it; its permissions
+    stay, for `.env` may hold secrets.
+    """
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -146,7 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the instance and the `.env` file; returns the exit code of the command."""
     parser = argparse.ArgumentParser(description="Write the local Dagster instance and the .env file that names it.")
     parser.add_argument("--home", type=Path, help="where local state lives; default LAKEHOUSE_HOME")
-    parser.add_argument("--env-file", type=Path, default=Path(".env"), help="the file that dagster and the lakehouse command load")
+    parser.add_argument(
+        "--env-file", type=Path, default=Path(".env"), help="the file that dagster and the lakehouse command load"
+    )
     options = parser.parse_args(arguments)
     try:
         home = options.home or Settings(_env_file=options.env_file).home  # pyright: ignore[reportCallIssue] -- all fields have defaults

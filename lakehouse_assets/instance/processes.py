@@ -1,7 +1,7 @@
 """Which process executes a run, and whether it still lives.
 
-What belongs here: writing that down as a run tag and reading it back. What does not: what follows for the run, see `sweep.py`; whether a process lives, see
-`lakehouse_assets/processes.py`.
+What belongs here: writing that down as a run tag and reading it back. What does not: what follows for the run, see
+`sweep.py`; whether a process lives, see `lakehouse_assets/processes.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,8 +33,9 @@ class RunProcess(NamedTuple):
 
     @classmethod
     def of_run(cls, run_id: str, tags: Mapping[str, str]) -> "RunProcess | None":
-        """The process that a run's tags name; None where there is no such tag, or where it is another run's: Dagster hands the tags of a run on to its
-        re-executions, which other processes execute."""
+        """The process that a run's tags name; None where there is no such tag, or where it is another run's: Dagster
+        hands the tags of a run on to its re-executions, which other processes execute.
+        """
         fields: dict[str, str] = dict(field.split("=", 1) for field in tags.get(PROCESS_TAG, "").split())
         return cls(run_id, ProcessIdentity.read(fields)) if fields.get("run") == run_id else None
 
@@ -43,8 +44,9 @@ class RunProcess(NamedTuple):
         return {PROCESS_TAG: f"{self.process.text} run={self.run_id}"}
 
     def is_gone(self) -> bool:
-        """Whether the process is known to have ended. Of another machine or container that is not known, so False: `max_runtime_seconds` in `deploy/` ends such a
-        run at last."""
+        """Whether the process is known to have ended. Of another machine or container that is not known, so False:
+        `max_runtime_seconds` in `deploy/` ends such a run at last.
+        """
         return self.process.is_gone() is True
 
 

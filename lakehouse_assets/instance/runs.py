@@ -1,7 +1,7 @@
 """Runs that this process creates and executes itself, and that the UI can take up again.
 
-What belongs here: one run over a range of partitions, from its record in the instance to its result. What does not: which ranges and assets are run, how
-progress is shown, and runs that the daemon or the UI launches.
+What belongs here: one run over a range of partitions, from its record in the instance to its result. What does not:
+which ranges and assets are run, how progress is shown, and runs that the daemon or the UI launches.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -60,7 +60,9 @@ class StepProgress:
 
 @dataclass(frozen=True)
 class StepFailure:
-    """A step that failed: `message` is what the innermost error says, with its class; `detail` the whole text with traceback."""
+    """A step that failed: `message` is what the innermost error says, with its class; `detail` the whole text with
+    traceback.
+    """
 
     step_key: str
     message: str
@@ -69,8 +71,9 @@ class StepFailure:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `error` is set where it failed outside any step, as when a resource could not be opened; `materialized` is what each asset
-    said of itself, all partitions together; where they differ, the last one counts."""
+    """How a run ended. `error` is set where it failed outside any step, as when a resource could not be opened;
+    `materialized` is what each asset said of itself, all partitions together; where they differ, the last one counts.
+    """
 
     run_id: str
     success: bool
@@ -96,28 +99,38 @@ def execute_range(
     observer: Callable[[StepProgress], None] | None = None,
     echo: bool = False,
 ) -> RunResult:
-    """Create a run of `job_name` over the partitions from `start_key` to `end_key`, both included, and execute it in this process with the definitions `defs`.
+    """Create a run of `job_name` over the partitions from `start_key` to `end_key`, both included, and execute it in
+    this process with the definitions `defs`.
 
-    The run is recorded as one of the code location `location_name`, so that a UI that has loaded this location can re-execute it, whole or from failure.
-    It is tagged with this process, by which `sweep.py` finds it should the process die. It is never retried by the daemon: whoever ran the command has its result.
+    The run is recorded as one of the code location `location_name`, so that a UI that has loaded this location can
+    re-execute it, whole or from failure. It is tagged with this process, by which `sweep.py` finds it should the
+    process die. It is never retried by the daemon: whoever ran the command has its result.
 
     Args:
-        asset_keys: the assets of the job to materialise, with those of their checks that the job holds; None for all of them.
-        observer: called when a step starts or ends. Meanwhile Dagster directs the file descriptors 1 and 2 to the run's compute log and copies them
-            back with a delay, so an observer that draws on the terminal needs a descriptor of its own (`os.dup` before the run).
+        asset_keys: the assets of the job to materialise, with those of their checks that the job holds; None for all of
+        them. observer: called when a step starts or ends. Meanwhile Dagster directs the file descriptors 1 and 2 to the
+        run's compute log and copies them
+            back with a delay, so an observer that draws on the terminal needs a descriptor of its own (`os.dup` before
+            the run).
         echo: whether Dagster's log also goes to the standard error of this process; the instance holds it in any case.
 
     Raises:
-        LakehouseError: there is no such job, or it does not hold one of the assets.
-        KeyboardInterrupt: the user interrupted the run; it has been recorded as failed.
+        LakehouseError: there is no such job, or it does not hold one of the assets. KeyboardInterrupt: the user
+        interrupted the run; it has been recorded as failed.
     """
     repository = defs.get_repository_def()
     if not repository.has_job(job_name):
-        raise LakehouseError(f"There is no job {job_name!r} in {module}: choose one of {', '.join(sorted(repository.job_names))}.")
+        raise LakehouseError(
+            f"There is no job {job_name!r} in {module}: choose one of {', '.join(sorted(repository.job_names))}."
+        )
     job = repository.get_job(job_name).with_executor_def(in_process_executor)
     selection = _selection(job, asset_keys)
     # Without naming the checks, a selection would bring those that the job leaves out.
-    checked = frozenset(key for key in job.asset_layer.asset_graph.asset_check_keys if key.asset_key in selection) if selection else None
+    checked = (
+        frozenset(key for key in job.asset_layer.asset_graph.asset_check_keys if key.asset_key in selection)
+        if selection
+        else None
+    )
     selected = job.get_subset(asset_selection=selection, asset_check_selection=checked) if selection else job
 
     run_id = make_new_run_id()
@@ -153,7 +166,8 @@ def execute_range(
         asset_graph=selected.asset_layer.asset_graph,
     )
 
-    # Only for this execution: the recorded run keeps the configuration it was given, and the UI re-executes it with that one.
+    # Only for this execution: the recorded run keeps the configuration it was given, and the UI re-executes it with
+    # that one.
     executed = run if echo else copy(run, run_config={"loggers": _SILENT, **run.run_config})
 
     failed_steps: list[StepFailure] = []
@@ -166,7 +180,10 @@ def execute_range(
                 checks.append(event.asset_check_evaluation_data)
             elif event.is_step_materialization and event.asset_key:
                 said = event.step_materialization_data.materialization.metadata
-                materialized[event.asset_key] = {**materialized.get(event.asset_key, {}), **{k: v.value for k, v in said.items()}}
+                materialized[event.asset_key] = {
+                    **materialized.get(event.asset_key, {}),
+                    **{k: v.value for k, v in said.items()},
+                }
             elif event.is_step_failure:
                 failed_steps.append(_step_failure(event))
             elif event.is_run_failure:
@@ -179,13 +196,18 @@ def execute_range(
     if interrupted:
         raise KeyboardInterrupt
     status = check.not_none(instance.get_run_by_id(run_id)).status
-    return RunResult(run_id, status == DagsterRunStatus.SUCCESS, status, tuple(failed_steps), tuple(checks), error, materialized)
+    return RunResult(
+        run_id, status == DagsterRunStatus.SUCCESS, status, tuple(failed_steps), tuple(checks), error, materialized
+    )
 
 
 def job_origin(defs: Definitions, job_name: str, location_name: str, module: str) -> RemoteJobOrigin:
-    """Where Dagster's servers find a job: the origin that a workspace makes of an entry with this `python_module` and `location_name`, of which they compare
-    the names of location, repository and job. No code server is asked."""
-    location = location_origin_from_module_name(module, attribute=None, working_directory=None, location_name=location_name)
+    """Where Dagster's servers find a job: the origin that a workspace makes of an entry with this `python_module` and
+    `location_name`, of which they compare the names of location, repository and job. No code server is asked.
+    """
+    location = location_origin_from_module_name(
+        module, attribute=None, working_directory=None, location_name=location_name
+    )
     return RemoteRepositoryOrigin(location, defs.get_repository_def().name).get_job_origin(job_name)
 
 
@@ -194,7 +216,9 @@ def _selection(job: JobDefinition, asset_keys: Sequence[AssetKey] | None) -> fro
         return None
     missing = sorted(key.to_user_string() for key in set(asset_keys) - job.asset_layer.selected_asset_keys)
     if missing:
-        raise LakehouseError(f"The job {job.name!r} does not hold {', '.join(missing)}: select among its assets, or choose another job.")
+        raise LakehouseError(
+            f"The job {job.name!r} does not hold {', '.join(missing)}: select among its assets, or choose another job."
+        )
     return frozenset(asset_keys)
 
 

@@ -1,4 +1,6 @@
-"""Commits staged slices to Delta tables, says what it has published, and loads table references. Judging and computing are not its business."""
+"""Commits staged slices to Delta tables, says what it has published, and loads table references. Judging and computing
+are not its business.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +28,10 @@ BatchAccounts = Callable[[Mapping[date, int]], Mapping[date, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Publication:
-    """What a lakehouse asset hands over: a slice that has passed its gates, or None where nothing is to be done; and how to stage it
-    again, gates included, when the table has moved on meanwhile. seconds: what the steps before have taken, by name."""
+    """What a lakehouse asset hands over: a slice that has passed its gates, or None where nothing is to be done; and
+    how to stage it again, gates included, when the table has moved on meanwhile. seconds: what the steps before have
+    taken, by name.
+    """
 
     table: str
     staged: StagedSlice | None
@@ -36,8 +40,11 @@ class Publication:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def publish(lakehouse: LakehouseResource, publication: Publication, partitions: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Commit, starting again from Stage a bounded number of times when somebody else was first; returns what is to be said of each partition.
+def publish(
+    lakehouse: LakehouseResource, publication: Publication, partitions: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Commit, starting again from Stage a bounded number of times when somebody else was first; returns what is to be
+    said of each partition.
 
     Raises `StaleSliceError` when that happens `ATTEMPTS` times.
     """
@@ -60,7 +67,9 @@ def publish(lakehouse: LakehouseResource, publication: Publication, partitions: 
     return with_run(_of_partitions(lakehouse, publication, partitions), _of_run(staged, seconds))
 
 
-def _of_partitions(lakehouse: LakehouseResource, publication: Publication, partitions: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _of_partitions(
+    lakehouse: LakehouseResource, publication: Publication, partitions: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     """The table as it is now, which is the same of every partition, and what it holds of each."""
     store, name = lakehouse.lakehouse.store, publication.table
     head = lakehouse.lakehouse.upstream_heads([name])[name]
@@ -92,7 +101,11 @@ def _of_run(staged: StagedSlice | None, seconds: Mapping[str, float]) -> dict[st
         **{f"seconds_{step}": round(spent, 3) for step, spent in seconds.items()},
     }
     if staged and staged.dates:
-        said |= {"dates_touched": len(staged.dates), "first_date": str(staged.dates[0]), "last_date": str(staged.dates[-1])}
+        said |= {
+            "dates_touched": len(staged.dates),
+            "first_date": str(staged.dates[0]),
+            "last_date": str(staged.dates[-1]),
+        }
     if staged and staged.preview:
         said["preview"] = markdown_table(staged.preview)
     return said
@@ -121,9 +134,11 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         return reference(self.lakehouse, table)
 
     def _refuse_missing_batches(self, context: dg.InputContext, table: str, *, landing: bool) -> None:
-        """A partition is to be green only where its table includes the batch, so an upstream that this run does not bring up to date must include it already.
+        """A partition is to be green only where its table includes the batch, so an upstream that this run does not
+        bring up to date must include it already.
 
-        One that the run does bring up to date is not asked: what lands meanwhile stays pending. Raises `dagster.Failure`.
+        One that the run does bring up to date is not asked: what lands meanwhile stays pending. Raises
+        `dagster.Failure`.
         """
         run_id = context.step_context.run_id
         if self._seen is None or self._seen[0] != run_id:

@@ -14,7 +14,8 @@ LINEAGE = "dagster/column_lineage"
 def with_run(partitions: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What is said of each partition, and on the last of them what is true of the run as a whole, named `run/…`.
 
-    On every partition, where Dagster puts what an IO manager says, a run's numbers would be plotted and summed as if they were the day's.
+    On every partition, where Dagster puts what an IO manager says, a run's numbers would be plotted and summed as if
+    they were the day's.
     """
     said = {key: dict(metadata) for key, metadata in partitions.items()}
     if said:
@@ -23,7 +24,9 @@ def with_run(partitions: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, 
 
 
 def say(context: dg.OutputContext, partitions: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put metadata on the materialisation of each partition; the last also gets the lineage of the definition, which is looked for at the newest."""
+    """Put metadata on the materialisation of each partition; the last also gets the lineage of the definition, which is
+    looked for at the newest.
+    """
     lineage, last = (context.definition_metadata or {}).get(LINEAGE), max(partitions, default="")
     for key, metadata in partitions.items():
         more = {LINEAGE: lineage} if lineage and key == last else {}

@@ -1,6 +1,8 @@
-"""The Parquet stage hand-off as an IO manager: takes the reference of a gold table and makes its Snowflake table equal to it.
+"""The Parquet stage hand-off as an IO manager: takes the reference of a gold table and makes its Snowflake table equal
+to it.
 
-The work from diff to tidy is `handoff/`'s; here it is called, what it did becomes metadata, and a connection that breaks is made anew.
+The work from diff to tidy is `handoff/`'s; here it is called, what it did becomes metadata, and a connection that
+breaks is made anew.
 """
 
 from collections.abc import Iterator
@@ -37,17 +39,19 @@ TRANSIENT = (
     ConnectionError,
     TimeoutError,
 )
-"""What the connector says of a network or a service that fails, and of nothing else: a statement that the account refuses is a `ProgrammingError`, a login
-a `DatabaseError`, and both fail again."""
+"""What the connector says of a network or a service that fails, and of nothing else: a statement that the account
+refuses is a `ProgrammingError`, a login a `DatabaseError`, and both fail again.
+"""
 LASTING = (errors.RevocationCheckError, errors.NonRetryableTlsError)
 """Among them, what time does not cure."""
 
 
 class SnowflakeStageIOManager(dg.ConfigurableIOManager):
-    """Hands `TableRef`s off; one session and one read of the state a run. Loads the `TableRef` of the version that Snowflake has.
+    """Hands `TableRef`s off; one session and one read of the state a run. Loads the `TableRef` of the version that
+    Snowflake has.
 
-    A step whose connection breaks is tried again, over a new session, after a pause that grows threefold: the hand-off finds what had been done. Nothing else is
-    tried again.
+    A step whose connection breaks is tried again, over a new session, after a pause that grows threefold: the hand-off
+    finds what had been done. Nothing else is tried again.
     """
 
     handoff: dg.ResourceDependency[HandoffResource]
@@ -71,7 +75,9 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
 
     @contextmanager
     def _retried(self, step: Any) -> Iterator[None]:
-        """Ask Dagster to try the step again where the connection broke inside. The last time the error itself is raised, for it says what is wrong."""
+        """Ask Dagster to try the step again where the connection broke inside. The last time the error itself is
+        raised, for it says what is wrong.
+        """
         try:
             yield
         except TRANSIENT as error:

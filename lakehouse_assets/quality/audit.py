@@ -1,9 +1,10 @@
-"""What judged rows mean for drops and slices: verdicts, counts and samples. Pure functions of frames; few, bounded queries.
+"""What judged rows mean for drops and slices: verdicts, counts and samples. Pure functions of frames; few, bounded
+queries.
 
 Does not belong here: the SQL of a rule (`rules.py`), Dagster (`checks.py`), writing quarantine or verdict tables.
 
-Every function runs one or two aggregations over the frame, and another query for samples only where something is broken: hand in staged or
-cached rows. Samples show key and offending columns only, personal data masked.
+Every function runs one or two aggregations over the frame, and another query for samples only where something is
+broken: hand in staged or cached rows. Samples show key and offending columns only, personal data masked.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ _SEPARATOR = "\n"
 class DropVerdict:
     """What the contract says of one content that landed under a path.
 
-    landed: rows of the drop. bad_rows: rows that break a rule of severity `quarantine` or `block`. warned_rows: rows that break one of
-    severity `warn`. reason: one sentence where the verdict is not `accepted`. rules: how many rows break each rule, warnings included;
-    together: how many break just these rules, where that is known.
-    drift: how the columns of the drop differ from those of its source, where they do; `drift_of` says it with the columns that changed type.
+    landed: rows of the drop. bad_rows: rows that break a rule of severity `quarantine` or `block`. warned_rows: rows
+    that break one of severity `warn`. reason: one sentence where the verdict is not `accepted`. rules: how many rows
+    break each rule, warnings included; together: how many break just these rules, where that is known. drift: how the
+    columns of the drop differ from those of its source, where they do; `drift_of` says it with the columns that changed
+    type.
     """
 
     path: str
@@ -64,7 +66,9 @@ class DropVerdict:
 
 @dataclass(frozen=True)
 class Broken:
-    """A broken rule: by how many rows (for `key.unique`: by how many keys), some of them, and what follows. together: as of a `DropVerdict`."""
+    """A broken rule: by how many rows (for `key.unique`: by how many keys), some of them, and what follows. together:
+    as of a `DropVerdict`.
+    """
 
     count: int
     samples: tuple[Sample, ...]
@@ -76,20 +80,25 @@ UNIQUE = "key.unique"
 """The name of the rule that a key occurs once."""
 
 AGED = "rows.aged"
-"""What stands for the rules that the rows of a drop broke once these have left quarantine by age: how many they were stays known, which rules does not."""
+"""What stands for the rules that the rows of a drop broke once these have left quarantine by age: how many they were
+stays known, which rules does not.
+"""
 
 
 def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdict]:
     """The verdict on every drop in the frame, sorted by (batch date, path, content hash).
 
-    df: rows with the columns of `violations` and `path`, `content_hash`, `batch_date`, `row_number`. A drop is refused when none of its rows
-    is good, when its bad rows are more than `blocking.rows` and more than `blocking.share` of its rows, or when rows break a rule of severity
-    `block` and are more than its allowance, where it has one; it is unreadable when it is the single row with the number 0. What corrects an
-    earlier content is judged again by `as_correction`. samples: at most so many rows for each of at most `SAMPLED_GROUPS` drops, refused ones
-    first.
+    df: rows with the columns of `violations` and `path`, `content_hash`, `batch_date`, `row_number`. A drop is refused
+    when none of its rows is good, when its bad rows are more than `blocking.rows` and more than `blocking.share` of its
+    rows, or when rows break a rule of severity `block` and are more than its allowance, where it has one; it is
+    unreadable when it is the single row with the number 0. What corrects an earlier content is judged again by
+    `as_correction`. samples: at most so many rows for each of at most `SAMPLED_GROUPS` drops, refused ones first.
     """
     verdicts = [_verdict(contract, *drop) for drop in _tallies(df).items()]
-    marred = sorted((v for v in verdicts if v.bad_rows or v.warned_rows), key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path))
+    marred = sorted(
+        (v for v in verdicts if v.bad_rows or v.warned_rows),
+        key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path),
+    )
     wanted = marred[:SAMPLED_GROUPS] if samples else []
     found = _drop_samples(df, contract, wanted, samples) if wanted else {}
     sampled = [replace(v, samples=tuple(found.get((v.path, v.content_hash), ()))) for v in verdicts]
@@ -108,8 +117,8 @@ class _Tally:
 
 def _tallies(df: DataFrame) -> dict[tuple[str, str, date], _Tally]:
     drop = ("path", "content_hash", "batch_date")
-    # Most rows are good, so that all are counted without a look at their rules. The others of a drop break few distinct combinations of
-    # rules: counting these brings every count home in one small result.
+    # Most rows are good, so that all are counted without a look at their rules. The others of a drop break few distinct
+    # combinations of rules: counting these brings every count home in one small result.
     every = df.groupBy(*drop).agg(F.expr("count(*)").alias("_rows"), F.expr("min(row_number)").alias("_first"))
     tallies = {(r[0], r[1], r[2]): _Tally(r["_rows"], first_row=r["_first"]) for r in every.collect()}
     marred = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0")
@@ -136,17 +145,23 @@ def remedy(verdict: DropVerdict) -> str:
 
 
 def as_correction(verdict: DropVerdict, contract: Contract) -> DropVerdict:
-    """The verdict on a content that replaces an earlier one of its path, which had good rows: no number of bad rows is allowed, only a share.
+    """The verdict on a content that replaces an earlier one of its path, which had good rows: no number of bad rows is
+    allowed, only a share.
 
-    A first drop of a few lines may hold a few bad ones; were a correction judged so, a few lines of nonsense would take back what was good.
+    A first drop of a few lines may hold a few bad ones; were a correction judged so, a few lines of nonsense would take
+    back what was good.
     """
     if verdict.verdict != "accepted":
         return verdict
     if not verdict.landed:
         return replace(
-            verdict, verdict="refused", reason=f"Drop {verdict.path} is refused: it holds no row, and would take back what landed before."
+            verdict,
+            verdict="refused",
+            reason=f"Drop {verdict.path} is refused: it holds no row, and would take back what landed before.",
         )
-    judged, reason = _judgement(contract, verdict.path, verdict.landed, verdict.bad_rows, verdict.rules, correction=True)
+    judged, reason = _judgement(
+        contract, verdict.path, verdict.landed, verdict.bad_rows, verdict.rules, correction=True
+    )
     return replace(verdict, verdict=judged, reason=reason)
 
 
@@ -158,7 +173,16 @@ def _verdict(contract: Contract, drop: tuple[str, str, date], tally: _Tally) -> 
         verdict, reason = _judgement(contract, path, tally.rows, tally.bad, tally.rules)
     rules = dict(sorted(tally.rules.items()))
     return DropVerdict(
-        path, content_hash, batch_date, tally.rows, tally.bad, tally.warned, verdict, reason, rules, together=dict(tally.together)
+        path,
+        content_hash,
+        batch_date,
+        tally.rows,
+        tally.bad,
+        tally.warned,
+        verdict,
+        reason,
+        rules,
+        together=dict(tally.together),
     )
 
 
@@ -200,15 +224,21 @@ def _above(allowed: Blocking, bad: int, rows: int) -> bool:
 
 
 def severity_of(contract: Contract, rules: Iterable[str]) -> dict[str, Severity]:
-    """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does not say."""
-    said: dict[str, Severity] = {**contract.severities, **{r.name: r.severity for r in (*contract.rules, *contract.table_rules)}}
+    """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does
+    not say.
+    """
+    said: dict[str, Severity] = {
+        **contract.severities,
+        **{r.name: r.severity for r in (*contract.rules, *contract.table_rules)},
+    }
     return {name: said.get(name, "quarantine") for name in rules}
 
 
 def drift_of(verdict: DropVerdict) -> str | None:
     """How the columns of a drop differ from what they should be, in a few words; None where they do not.
 
-    A column has changed its type where more than half of the rows hold a value that cannot be converted; fewer are bad rows.
+    A column has changed its type where more than half of the rows hold a value that cannot be converted; fewer are bad
+    rows.
     """
     retyped = [
         f"{name.rpartition('.')[0]} retyped: {count} of {verdict.landed} rows"
@@ -230,7 +260,9 @@ def _split(joined: str) -> list[str]:
     return joined.split(_SEPARATOR) if joined else []
 
 
-def _drop_samples(df: DataFrame, contract: Contract, drops: Sequence[DropVerdict], samples: int) -> dict[tuple[str, str], list[Sample]]:
+def _drop_samples(
+    df: DataFrame, contract: Contract, drops: Sequence[DropVerdict], samples: int
+) -> dict[tuple[str, str], list[Sample]]:
     paths = ", ".join(sorted({sql_text(v.path) for v in drops}))
     hashes = ", ".join(sorted({sql_text(v.content_hash) for v in drops}))
     rows = df.where(f"path IN ({paths}) AND content_hash IN ({hashes})")
@@ -246,10 +278,16 @@ def _drop_samples(df: DataFrame, contract: Contract, drops: Sequence[DropVerdict
 def _sample(
     df: DataFrame, contract: Contract, rules: Iterable[str], group: str, samples: int, identity: Sequence[str]
 ) -> list[tuple[Any, Sample]]:
-    """Up to `samples` broken rows of every group, bad ones before warned ones: the raw row beside what may be shown of it."""
+    """Up to `samples` broken rows of every group, bad ones before warned ones: the raw row beside what may be shown of
+    it.
+    """
     offending = [c for c in offending_columns(contract, set(rules)) if c.name in df.columns]
     carried = dict.fromkeys(
-        [*identity, *(n for n in ("path", "content_hash", "row_number") if n in df.columns), *(c.name for c in offending)]
+        [
+            *identity,
+            *(n for n in ("path", "content_hash", "row_number") if n in df.columns),
+            *(c.name for c in offending),
+        ]
     )
     order = ", ".join(sql_name(name) for name in identity) or VIOLATIONS
     ranked = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0").selectExpr(
@@ -285,19 +323,24 @@ def preview(df: DataFrame, contract: Contract, rows: int = 10) -> list[Sample]:
     """The first rows of a frame as they may be shown, newest business date first, then by key."""
     newest = [F.expr(sql_name(contract.business_date)).desc()] if contract.business_date else []
     first = df.orderBy(*newest, *(F.expr(sql_name(k)).asc() for k in contract.key)).limit(rows).collect()
-    return [{n: v for n, v in shown(row.asDict(), contract, (), contract.names).items() if n != "rules"} for row in first]
+    return [
+        {n: v for n, v in shown(row.asDict(), contract, (), contract.names).items() if n != "rules"} for row in first
+    ]
 
 
 def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dict[str, Broken]:
     """Which rules the rows of a slice break, by rule name; empty where every row keeps the contract.
 
-    df: rows with all columns of the contract; judged here unless they carry the columns of `violations` already. samples: at most so many
-    rows a rule.
+    df: rows with all columns of the contract; judged here unless they carry the columns of `violations` already.
+    samples: at most so many rows a rule.
     """
     judged = df if VIOLATIONS in df.columns else violations(df, contract)
     sets = judged.selectExpr(f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
     combinations = (
-        sets.where("_broken <> '' OR _warned <> ''").groupBy("_broken", "_warned").agg(F.expr("count(*)").alias("_rows")).collect()
+        sets.where("_broken <> '' OR _warned <> ''")
+        .groupBy("_broken", "_warned")
+        .agg(F.expr("count(*)").alias("_rows"))
+        .collect()
     )
     counts: Counter[str] = Counter()
     by_rule: dict[str, dict[tuple[str, ...], int]] = {}
@@ -314,11 +357,16 @@ def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dic
         group = f"concat({_joined(VIOLATIONS)}, {sql_text(_SEPARATOR * 2)}, {_joined(WARNINGS)})"
         chosen = ", ".join(sql_text(_SEPARATOR.join(sorted(names))) for names in covering)
         together = f"array_join(sort_array(concat({VIOLATIONS}, {WARNINGS})), {sql_text(_SEPARATOR)})"
-        for row, sample in _sample(judged.where(f"{together} IN ({chosen})"), contract, counts, group, samples, contract.key):
+        for row, sample in _sample(
+            judged.where(f"{together} IN ({chosen})"), contract, counts, group, samples, contract.key
+        ):
             for name in (*row[VIOLATIONS], *row[WARNINGS]):
                 found[name].append(sample)
     severities = severity_of(contract, counts)
-    return {name: Broken(counts[name], tuple(found[name][:samples]), severities[name], by_rule[name]) for name in sorted(counts)}
+    return {
+        name: Broken(counts[name], tuple(found[name][:samples]), severities[name], by_rule[name])
+        for name in sorted(counts)
+    }
 
 
 def _covering(combinations: Sequence[set[str]]) -> list[set[str]]:
@@ -329,10 +377,13 @@ def _covering(combinations: Sequence[set[str]]) -> list[set[str]]:
 
 
 def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -> Broken | None:
-    """The keys that occur more than once, null counting as a value; None where there are none, or the contract has no key."""
+    """The keys that occur more than once, null counting as a value; None where there are none, or the contract has no
+    key.
+    """
     if not contract.key:
         return None
-    # Different marks are different keys, and to group by a number is cheaper than by texts; only where two are the same the keys are looked at.
+    # Different marks are different keys, and to group by a number is cheaper than by texts; only where two are the same
+    # the keys are looked at.
     marks = (
         df.selectExpr(f"xxhash64({', '.join(map(sql_name, contract.key))}) AS _mark")
         .groupBy("_mark")
@@ -340,7 +391,11 @@ def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -
     )
     if not marks.where("_times > 1").limit(1).count():
         return None
-    doubled = df.groupBy(*(F.expr(sql_name(k)) for k in contract.key)).agg(F.expr("count(*)").alias("_times")).where("_times > 1")
+    doubled = (
+        df.groupBy(*(F.expr(sql_name(k)) for k in contract.key))
+        .agg(F.expr("count(*)").alias("_times"))
+        .where("_times > 1")
+    )
     count = doubled.count()
     if not count:
         return None

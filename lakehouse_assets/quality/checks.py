@@ -1,10 +1,11 @@
-"""Contracts and audit results as Dagster shows them: check specs, check results, column schemas. The only module of this room that imports Dagster.
+"""Contracts and audit results as Dagster shows them: check specs, check results, column schemas. The only module of
+this room that imports Dagster.
 
-Belongs here: the gates of a table (judged in its step, see `Gates`) and the checks that stand alone. Does not belong here: judging (`audit.py`),
-deciding whether a slice is published.
+Belongs here: the gates of a table (judged in its step, see `Gates`) and the checks that stand alone. Does not belong
+here: judging (`audit.py`), deciding whether a slice is published.
 
-A table has at most four gates, because each costs an event for every partition: `complete` (nothing missing), `readable` (read and converted),
-`valid` (values, rows, and sums by day), `unique` (keys).
+A table has at most four gates, because each costs an event for every partition: `complete` (nothing missing),
+`readable` (read and converted), `valid` (values, rows, and sums by day), `unique` (keys).
 """
 
 import re
@@ -19,7 +20,14 @@ import dagster as dg
 
 from lakehouse_assets.contracts import Contract
 from lakehouse_assets.contracts.checks import sql_name
-from lakehouse_assets.contracts.describe import allowance_text, broken_text, column_rules, row_rules, table_rule_text, table_rules
+from lakehouse_assets.contracts.describe import (
+    allowance_text,
+    broken_text,
+    column_rules,
+    row_rules,
+    table_rule_text,
+    table_rules,
+)
 from lakehouse_assets.quality.audit import (
     AGED,
     UNIQUE,
@@ -74,7 +82,9 @@ def gate_specs(contract: Contract, partitions_def: dg.PartitionsDefinition | Non
     """
     refuse_unreadable(contract)
     return [
-        dg.AssetCheckSpec(name, asset=asset_key(contract), description=text, blocking=True, partitions_def=partitions_def)
+        dg.AssetCheckSpec(
+            name, asset=asset_key(contract), description=text, blocking=True, partitions_def=partitions_def
+        )
         for name, text in _gate_texts(contract).items()
     ]
 
@@ -91,7 +101,10 @@ def _gate_texts(contract: Contract) -> dict[str, str]:
     if values:
         texts[VALID] = "\n".join(f"- {text}" for text in values)
     if contract.blocking:
-        said = f"Bad rows go to quarantine; a drop in which more than {allowance_text(contract.blocking, 'and')} are bad is refused."
+        said = (
+            f"Bad rows go to quarantine; a drop in which more than {allowance_text(contract.blocking, 'and')} are bad"
+            " is refused."
+        )
         texts = {gate: f"{text}\n\n{said}" for gate, text in texts.items()}
     if contract.key:
         texts[UNIQUE_GATE] = f"One row for each {', '.join(contract.key)}."
@@ -102,8 +115,9 @@ def _gate_texts(contract: Contract) -> dict[str, str]:
 class Gates:
     """What a table's gates say of one run.
 
-    results: one aggregate a gate, to be yielded. evaluations: one a gate and partition, to be logged with `context.log_event`; without
-    them Dagster shows the partitions of a range as skipped. refused: the partitions with a drop that may not enter.
+    results: one aggregate a gate, to be yielded. evaluations: one a gate and partition, to be logged with
+    `context.log_event`; without them Dagster shows the partitions of a range as skipped. refused: the partitions with a
+    drop that may not enter.
     """
 
     results: tuple[dg.AssetCheckResult, ...]
@@ -131,11 +145,13 @@ def drop_gates(
     doubled: Broken | None = None,
     elsewhere: Sequence[DropVerdict] = (),
 ) -> Gates:
-    """The gates of a table that takes in drops, from the verdicts on them; each partition shows the drops of its batch date.
+    """The gates of a table that takes in drops, from the verdicts on them; each partition shows the drops of its batch
+    date.
 
-    A gate fails with severity ERROR where a refused drop breaks one of its rules, and with WARN where rows, or a drop that cannot be read,
-    went to quarantine or were warned of. elsewhere: drops of other batch dates that are refused or cannot be read; the results, which stand for the
-    table, warn of them, for they are open whatever this run was over. doubled: what `unique_key_violations` says of the slice; it stops the whole slice, so every partition shows it.
+    A gate fails with severity ERROR where a refused drop breaks one of its rules, and with WARN where rows, or a drop
+    that cannot be read, went to quarantine or were warned of. elsewhere: drops of other batch dates that are refused or
+    cannot be read; the results, which stand for the table, warn of them, for they are open whatever this run was over.
+    doubled: what `unique_key_violations` says of the slice; it stops the whole slice, so every partition shows it.
     """
     by_day: dict[str, list[DropVerdict]] = {key: [] for key in partition_keys}
     for verdict in verdicts:
@@ -148,8 +164,13 @@ def drop_gates(
         return _drop_outcome(contract, gate, drops)
 
     return Gates(
-        results=tuple(_result(contract, gate, _and_open(_of_run(outcome(gate, verdicts)), outcome(gate, elsewhere))) for gate in names),
-        evaluations=tuple(_evaluation(contract, gate, outcome(gate, drops), day) for day, drops in by_day.items() for gate in names),
+        results=tuple(
+            _result(contract, gate, _and_open(_of_run(outcome(gate, verdicts)), outcome(gate, elsewhere)))
+            for gate in names
+        ),
+        evaluations=tuple(
+            _evaluation(contract, gate, outcome(gate, drops), day) for day, drops in by_day.items() for gate in names
+        ),
         refused=tuple(sorted({v.batch_date.isoformat() for v in verdicts if v.verdict == "refused"})),
     )
 
@@ -159,14 +180,16 @@ def slice_gates(
 ) -> Gates:
     """The gates of a table computed from others: judged once for the slice, recorded for every partition of the run.
 
-    broken, doubled: from `slice_violations` and `disagreements_of_slice`, and from `unique_key_violations`. Here every rule blocks unless its severity is `warn`: there is
-    no drop that a row could be sent back to.
+    broken, doubled: from `slice_violations` and `disagreements_of_slice`, and from `unique_key_violations`. Here every
+    rule blocks unless its severity is `warn`: there is no drop that a row could be sent back to.
     """
     found = {**broken, **({UNIQUE: doubled} if doubled else {})}
     outcomes = {gate: _slice_outcome(contract, gate, rows, found) for gate in gate_names(contract)}
     return Gates(
         results=tuple(_result(contract, gate, outcome) for gate, outcome in outcomes.items()),
-        evaluations=tuple(_evaluation(contract, gate, outcome, key) for key in partition_keys for gate, outcome in outcomes.items()),
+        evaluations=tuple(
+            _evaluation(contract, gate, outcome, key) for key in partition_keys for gate, outcome in outcomes.items()
+        ),
     )
 
 
@@ -174,14 +197,20 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
     counts: Counter[str] = Counter()
     for drop in drops:
         # Which of the gates the rows did not pass is no longer known when they have aged, so each of them says so.
-        counts.update({name: count for name, count in drop.rules.items() if name == AGED or gate_of(contract, name) == gate})
+        counts.update(
+            {name: count for name, count in drop.rules.items() if name == AGED or gate_of(contract, name) == gate}
+        )
     severities = severity_of(contract, counts)
     bad = {name for name in counts if severities[name] != "warn"}
     # A drop that is refused without saying by which rule must still be red somewhere.
-    stopped = [d for d in drops if d.verdict == "refused" and (bad & set(d.rules) or (gate == READABLE and not d.rules))]
+    stopped = [
+        d for d in drops if d.verdict == "refused" and (bad & set(d.rules) or (gate == READABLE and not d.rules))
+    ]
     unread = [d for d in drops if d.verdict == "unreadable" and gate == READABLE]
     landed = sum(d.landed for d in drops)
-    broken = sum(_bad_rows(contract, gate, d.together or {(name,): count for name, count in d.rules.items()}) for d in drops)
+    broken = sum(
+        _bad_rows(contract, gate, d.together or {(name,): count for name, count in d.rules.items()}) for d in drops
+    )
     metadata: dict[str, Any] = {
         "drops": len(drops),
         "rows": landed,
@@ -192,11 +221,17 @@ def _drop_outcome(contract: Contract, gate: str, drops: Sequence[DropVerdict]) -
         metadata |= drift_metadata(drops)
     if counts:
         metadata["rules"] = _rule_table(contract, counts)
-        samples = [{"drop": d.path, **s} for d in drops for s in d.samples if any(gate_of(contract, r) == gate for r in _names(s))]
+        samples = [
+            {"drop": d.path, **s}
+            for d in drops
+            for s in d.samples
+            if any(gate_of(contract, r) == gate for r in _names(s))
+        ]
         metadata["samples"] = markdown_table(samples)
     if stopped or unread:
         rejected = [*stopped, *unread]
-        reasons = plain(" ".join(f"{d.reason} {remedy(d)}" for d in rejected[:_SHOWN_ROWS]))  # the UI reads it as Markdown
+        # the UI reads it as Markdown
+        reasons = plain(" ".join(f"{d.reason} {remedy(d)}" for d in rejected[:_SHOWN_ROWS]))
         more = f" And {len(rejected) - _SHOWN_ROWS} more drops." if len(rejected) > _SHOWN_ROWS else ""
         severity = dg.AssetCheckSeverity.ERROR if stopped else dg.AssetCheckSeverity.WARN
         return _Outcome(False, severity, reasons + more, metadata)
@@ -208,13 +243,19 @@ def _and_open(outcome: _Outcome, elsewhere: _Outcome) -> _Outcome:
     if elsewhere.passed or (outcome.severity == dg.AssetCheckSeverity.ERROR and not outcome.passed):
         return outcome
     said = f"Open on other batch dates: {elsewhere.description}"
-    return _Outcome(False, dg.AssetCheckSeverity.WARN, said if outcome.passed else f"{outcome.description} {said}", outcome.metadata)
+    return _Outcome(
+        False, dg.AssetCheckSeverity.WARN, said if outcome.passed else f"{outcome.description} {said}", outcome.metadata
+    )
 
 
 def _of_run(outcome: _Outcome) -> _Outcome:
-    """What a gate says of a run over several days: its numbers as a text, for numbers are plotted, and those of the days stand under the same check."""
+    """What a gate says of a run over several days: its numbers as a text, for numbers are plotted, and those of the
+    days stand under the same check.
+    """
     numbers = {name: value for name, value in outcome.metadata.items() if isinstance(value, (int, float))}
-    said = ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in numbers.items())
+    said = ", ".join(
+        f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in numbers.items()
+    )
     return replace(outcome, metadata={"run": said, **{n: v for n, v in outcome.metadata.items() if n not in numbers}})
 
 
@@ -251,7 +292,9 @@ def _bad_rows(contract: Contract, gate: str, together: Mapping[tuple[str, ...], 
     """How many rows break a rule of that gate which is no mere warning."""
     severities = severity_of(contract, {name for names in together for name in names})
     return sum(
-        rows for names, rows in together.items() if any(gate_of(contract, name) == gate and severities[name] != "warn" for name in names)
+        rows
+        for names, rows in together.items()
+        if any(gate_of(contract, name) == gate and severities[name] != "warn" for name in names)
     )
 
 
@@ -262,7 +305,12 @@ def _share(bad: int, rows: int) -> dict[str, int | float]:
 def _summary(counts: Mapping[str, int], what: str) -> str:
     if not counts:
         return "Nothing is broken."
-    return "; ".join(f"{name}: {count} {what}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))) + "."
+    return (
+        "; ".join(
+            f"{name}: {count} {what}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        )
+        + "."
+    )
 
 
 def _names(sample: Sample) -> list[str]:
@@ -279,7 +327,9 @@ def _rule_table(contract: Contract, counts: Mapping[str, int]) -> dg.MetadataVal
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], most: int = _SHOWN_ROWS) -> dg.MetadataValue:
-    """At most `most` rows as Markdown, all names and values as plain text; columns in the order in which they first appear."""
+    """At most `most` rows as Markdown, all names and values as plain text; columns in the order in which they first
+    appear.
+    """
     columns = list(dict.fromkeys(name for row in rows[:most] for name in row))
     lines = [f"| {' | '.join(map(_cell, columns))} |", f"|{'---|' * len(columns)}"] if columns else []
     lines += [f"| {' | '.join(_cell(row.get(name, '')) for name in columns)} |" for row in rows[:most]]
@@ -291,7 +341,9 @@ def _cell(value: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """A text as Markdown that shows just that text, on one line: no markup, link, picture or HTML of it comes into being. Control characters are spelled out."""
+    """A text as Markdown that shows just that text, on one line: no markup, link, picture or HTML of it comes into
+    being. Control characters are spelled out.
+    """
     marked = re.sub(r"[\\`*|\[\]~!#$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(text))
     return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -321,7 +373,9 @@ def _evaluation(contract: Contract, gate: str, outcome: _Outcome, partition: str
 
 
 def dagster_schema(contract: Contract) -> dg.TableSchema:
-    """The columns for the metadata key `dagster/column_schema`: types, descriptions, constraints; personal data as a tag."""
+    """The columns for the metadata key `dagster/column_schema`: types, descriptions, constraints; personal data as a
+    tag.
+    """
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -329,7 +383,9 @@ def dagster_schema(contract: Contract) -> dg.TableSchema:
                 column.type.spark,
                 description=column.description,
                 constraints=dg.TableColumnConstraints(
-                    nullable=column.nullable, unique=contract.key == (column.name,), other=column_rules(contract, column)
+                    nullable=column.nullable,
+                    unique=contract.key == (column.name,),
+                    other=column_rules(contract, column),
                 ),
                 tags={"personal": "true"} if column.personal else {},
             )
@@ -339,10 +395,14 @@ def dagster_schema(contract: Contract) -> dg.TableSchema:
     )
 
 
-def dagster_lineage(contract: Contract, contracts: Mapping[str, Contract], upstreams: Collection[str]) -> dict[str, Any]:
-    """The column lineage as metadata, as far as the rules over the whole table say where a column comes from, for these are checked.
+def dagster_lineage(
+    contract: Contract, contracts: Mapping[str, Contract], upstreams: Collection[str]
+) -> dict[str, Any]:
+    """The column lineage as metadata, as far as the rules over the whole table say where a column comes from, for these
+    are checked.
 
-    A column that holds keys of an upstream comes from there, and a sum that agrees with another table from what is summed there. Of other columns nothing is said.
+    A column that holds keys of an upstream comes from there, and a sum that agrees with another table from what is
+    summed there. Of other columns nothing is said.
     """
     deps: dict[str, list[dg.TableColumnDep]] = {}
 
@@ -372,13 +432,19 @@ def lineage(deps: Mapping[str, list[dg.TableColumnDep]]) -> dict[str, Any]:
     return {"dagster/column_lineage": graph, "columns_from": markdown_table(rows, len(rows))} if deps else {}
 
 
-def live_check(contract: Contract, load: LoadFrame, required_resource_keys: set[str] | None = None) -> dg.AssetChecksDefinition:
-    """Stand-alone check: the whole live table against its contract, keys included. `load` gives all rows of the table."""
+def live_check(
+    contract: Contract, load: LoadFrame, required_resource_keys: set[str] | None = None
+) -> dg.AssetChecksDefinition:
+    """Stand-alone check: the whole live table against its contract, keys included. `load` gives all rows of the
+    table.
+    """
 
     @dg.asset_check(
         asset=asset_key(contract),
         name="live_table_keeps_contract",
-        description="Every row of the live table keeps the contract, and every key is there once. Reads the whole table.",
+        description=(
+            "Every row of the live table keeps the contract, and every key is there once. Reads the whole table."
+        ),
         required_resource_keys=required_resource_keys,
     )
     def live_table_keeps_contract(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -438,8 +504,8 @@ class Band:
 def volume_band(earlier: Sequence[int]) -> Band | None:
     """The band around the median of earlier days; None for fewer than seven of them, which say nothing.
 
-    Half its width is the greater of six scaled median deviations and half the median, so that neither one odd day widens it nor a run of
-    equal days narrows it to nothing.
+    Half its width is the greater of six scaled median deviations and half the median, so that neither one odd day
+    widens it nor a run of equal days narrows it to nothing.
     """
     if len(earlier) < 7:
         return None
@@ -453,8 +519,8 @@ def volume_check(
 ) -> dg.AssetChecksDefinition:
     """Stand-alone check, warns only: the rows of the last day against a robust band of up to `days` days before it.
 
-    `load` gives the rows of the table; `day` is the date column that is counted. Days without rows are not counted, for shops close, nor days after
-    today (UTC): one mistyped date would be the last day for as long as it lies ahead.
+    `load` gives the rows of the table; `day` is the date column that is counted. Days without rows are not counted, for
+    shops close, nor days after today (UTC): one mistyped date would be the last day for as long as it lies ahead.
     """
 
     @dg.asset_check(
@@ -465,11 +531,19 @@ def volume_check(
     )
     def volume_is_usual(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         name = sql_name(day)
-        counted = load(context).selectExpr(f"{name} AS day").where(f"day <= DATE '{datetime.now(UTC).date()}'").groupBy("day").count()
+        counted = (
+            load(context)
+            .selectExpr(f"{name} AS day")
+            .where(f"day <= DATE '{datetime.now(UTC).date()}'")
+            .groupBy("day")
+            .count()
+        )
         newest = counted.orderBy("day", ascending=False).limit(days + 1).collect()
         band = volume_band([row["count"] for row in newest[1:]])
         if band is None:
-            return dg.AssetCheckResult(passed=True, description="Too few days for a comparison.", metadata={"days": len(newest)})
+            return dg.AssetCheckResult(
+                passed=True, description="Too few days for a comparison.", metadata={"days": len(newest)}
+            )
         last, rows = newest[0]["day"], newest[0]["count"]
         return dg.AssetCheckResult(
             passed=band.low <= rows <= band.high,

@@ -1,8 +1,9 @@
 """Regular expressions that Rust (polars, Sail), Java (Spark) and Snowflake read alike. No SQL, no contract.
 
-What is allowed: characters, `.`, classes `[a-z0-9_]` and `[^…]`, groups `(…)`, `|`, the quantifiers `* + ? {n} {n,} {n,m}`, `^` where a
-branch begins, `$` where one ends, and `\\` before ASCII punctuation. What differs between the three is left out: `\\d \\w \\s \\b` (Unicode or not),
-flags and other `(?…)`, back-references, lazy and possessive quantifiers, and sets within classes.
+What is allowed: characters, `.`, classes `[a-z0-9_]` and `[^…]`, groups `(…)`, `|`, the quantifiers `* + ? {n} {n,}
+{n,m}`, `^` where a branch begins, `$` where one ends, and `\\` before ASCII punctuation. What differs between the three
+is left out: `\\d \\w \\s \\b` (Unicode or not), flags and other `(?…)`, back-references, lazy and possessive
+quantifiers, and sets within classes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class PatternError(ValueError):
 def portable(pattern: str) -> str:
     """The pattern with the two signs spelled out that the dialects read differently.
 
-    `$` becomes `\\z`, for Java also accepts a line end after it; `.` becomes `[^\\n]`, for Java leaves out more line ends than Rust.
-    Raises `PatternError` for anything beyond the common subset.
+    `$` becomes `\\z`, for Java also accepts a line end after it; `.` becomes `[^\\n]`, for Java leaves out more line
+    ends than Rust. Raises `PatternError` for anything beyond the common subset.
     """
     out: list[str] = []
     depth = 0
@@ -110,7 +111,11 @@ def _character_class(text: str) -> tuple[str, int]:
             if position == first:
                 raise PatternError("an empty class")
             return "".join([*out, "]"]), position + 1
-        if character == "[" or text[position : position + 2] in ("&&", "--", "~~") or (character == "^" and position == first):
+        if (
+            character == "["
+            or text[position : position + 2] in ("&&", "--", "~~")
+            or (character == "^" and position == first)
+        ):
             raise PatternError(f"{character} within a class")
         if character == "\\":
             out.append(_escaped(text[position + 1 :]))

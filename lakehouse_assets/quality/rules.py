@@ -1,7 +1,7 @@
 """Contract → Spark SQL: which rules a row breaks, in one pass, with the very semantics of pandera.polars.
 
-Belongs here: the SQL of every rule, and the frame that names the broken rules of each row. Does not belong here: what follows for drops and
-tables (`audit.py`). Only SQL is written that Apache Spark and Sail both know and read alike.
+Belongs here: the SQL of every rule, and the frame that names the broken rules of each row. Does not belong here: what
+follows for drops and tables (`audit.py`). Only SQL is written that Apache Spark and Sail both know and read alike.
 
 A null breaks `nullable` and passes every other rule. A rule that cannot be translated is an error, never skipped.
 """
@@ -128,7 +128,8 @@ def _pattern(said: Any) -> str:
         return portable(_text_of(said))
     except PatternError as error:
         raise _Untranslatable(
-            f"Rust, Java and Snowflake do not all read {error} in {said!r} alike; see quality/patterns.py for what may be used"
+            f"Rust, Java and Snowflake do not all read {error} in {said!r} alike; see quality/patterns.py for what may"
+            " be used"
         ) from None
 
 
@@ -148,13 +149,25 @@ def _str_length(column: str, _: ColumnType, said: Mapping[str, Any]) -> str:
 
 _TEXT_CHECKS: Mapping[str, tuple[frozenset[str], _Builder]] = {
     "str_matches": (frozenset({"pattern"}), _str_matches),
-    "str_contains": (frozenset({"pattern"}), lambda c, _, said: f"NOT ({c} RLIKE {sql_text(_pattern(said['pattern']))})"),
-    "str_startswith": (frozenset({"string"}), lambda c, _, said: f"NOT startswith({c}, {sql_text(_text_of(said['string']))})"),
-    "str_endswith": (frozenset({"string"}), lambda c, _, said: f"NOT endswith({c}, {sql_text(_text_of(said['string']))})"),
+    "str_contains": (
+        frozenset({"pattern"}),
+        lambda c, _, said: f"NOT ({c} RLIKE {sql_text(_pattern(said['pattern']))})",
+    ),
+    "str_startswith": (
+        frozenset({"string"}),
+        lambda c, _, said: f"NOT startswith({c}, {sql_text(_text_of(said['string']))})",
+    ),
+    "str_endswith": (
+        frozenset({"string"}),
+        lambda c, _, said: f"NOT endswith({c}, {sql_text(_text_of(said['string']))})",
+    ),
     "str_length": (frozenset(), _str_length),
 }
 _VALUE_CHECKS: Mapping[str, tuple[frozenset[str], _Builder]] = {
-    **{name: (frozenset({statistic}), _comparison(statistic, operator)) for name, (statistic, operator) in _COMPARISONS.items()},
+    **{
+        name: (frozenset({statistic}), _comparison(statistic, operator))
+        for name, (statistic, operator) in _COMPARISONS.items()
+    },
     "in_range": (frozenset({"min_value", "max_value", "include_min", "include_max"}), _in_range),
     "isin": (frozenset({"allowed_values"}), _isin),
     "notin": (frozenset({"forbidden_values"}), _notin),
@@ -176,7 +189,9 @@ def rule_sql(contract: Contract, rule: Rule) -> str:
     except _Untranslatable as error:
         model = contract.model.__name__
         where = f"{model}.{rule.column}" if rule.column else f"the rows of {model}"
-        raise LakehouseError(f"The check {rule.check} on {where} ({contract.name}) cannot be judged: {error}.") from None
+        raise LakehouseError(
+            f"The check {rule.check} on {where} ({contract.name}) cannot be judged: {error}."
+        ) from None
 
 
 def _rule_sql(contract: Contract, rule: Rule) -> str:
@@ -187,7 +202,9 @@ def _rule_sql(contract: Contract, rule: Rule) -> str:
     if rule.check in RULES:
         registered = RULES[rule.check]
         if set(said) != set(registered.statistics):
-            raise _Untranslatable("its body cannot be read; use a built-in check, or one registered in contracts/checks.py")
+            raise _Untranslatable(
+                "its body cannot be read; use a built-in check, or one registered in contracts/checks.py"
+            )
         if (registered.columns is None) != (column is not None):
             place = "a Field" if registered.columns is None else "Config"
             raise _Untranslatable(f"it belongs in {place}; move it there")
@@ -215,7 +232,9 @@ def rule_columns(contract: Contract, rule: Rule) -> tuple[str, ...]:
 
 
 def refuse_unreadable(contract: Contract) -> None:
-    """Raise `LakehouseError` where the model says something of its rows that the one-pass audit does not judge; for when definitions load."""
+    """Raise `LakehouseError` where the model says something of its rows that the one-pass audit does not judge; for
+    when definitions load.
+    """
     schema = contract.model.to_schema()
     for name, column in schema.columns.items():
         where = f"{contract.model.__name__}.{name} ({contract.name})"
@@ -228,7 +247,9 @@ def refuse_unreadable(contract: Contract) -> None:
     names = [rule.name for rule in contract.rules]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise LakehouseError(f"The contract of {contract.name} has two rules named {', '.join(doubled)}; merge them into one.")
+        raise LakehouseError(
+            f"The contract of {contract.name} has two rules named {', '.join(doubled)}; merge them into one."
+        )
     for rule in contract.rules:
         rule_sql(contract, rule)
 
@@ -250,7 +271,9 @@ _OF_A_TABLE: Mapping[str, tuple[Any, str]] = {
     "parsers": (None, _CHANGES),
     "dtype": (None, _CHANGES),
 }
-"""Setting of a pandera schema → the one value under which its verdict is that of the rules alone, and what to say of any other."""
+"""Setting of a pandera schema → the one value under which its verdict is that of the rules alone, and what to say of
+any other.
+"""
 
 
 def _refuse_settings(where: str, schema: Any, settings: Mapping[str, tuple[Any, str]]) -> None:
@@ -264,12 +287,14 @@ def _refuse_settings(where: str, schema: Any, settings: Mapping[str, tuple[Any, 
 def _refuse_options(where: str, check: Check) -> None:
     if check.name == "unique_values_eq":
         raise LakehouseError(
-            f"The check {check.name} on {where} is about all rows together, which no row can break; use isin, and `rows` in Config.metadata."
+            f"The check {check.name} on {where} is about all rows together, which no row can break; use isin, and"
+            " `rows` in Config.metadata."
         )
     built_in = Check.is_builtin_check(check.name) and isinstance(check._check_fn, Dispatcher)
     if not built_in and not (check.name in RULES and RULES[check.name].is_body_of(check)):
         raise LakehouseError(
-            f"The check {check.name} on {where} has a body that cannot be read; use a built-in check, or register one in contracts/checks.py."
+            f"The check {check.name} on {where} has a body that cannot be read; use a built-in check, or register one"
+            " in contracts/checks.py."
         )
     for option, usual in (("ignore_na", True), ("raise_warning", False), ("element_wise", False), ("groupby", None)):
         if getattr(check, option) != usual:
@@ -287,10 +312,14 @@ def _any(broken: Mapping[str, str]) -> str:
     return " OR ".join(f"({sql})" for sql in broken.values()) or "false"
 
 
-def _where(contract: Contract, columns_present: Collection[str] | None, wanted: Callable[[Rule], bool]) -> dict[str, str]:
+def _where(
+    contract: Contract, columns_present: Collection[str] | None, wanted: Callable[[Rule], bool]
+) -> dict[str, str]:
     present = set(contract.names if columns_present is None else columns_present)
     return {
-        rule.name: rule_sql(contract, rule) for rule in contract.rules if wanted(rule) and present.issuperset(rule_columns(contract, rule))
+        rule.name: rule_sql(contract, rule)
+        for rule in contract.rules
+        if wanted(rule) and present.issuperset(rule_columns(contract, rule))
     }
 
 
@@ -301,8 +330,8 @@ def _is_bad(rule: Rule) -> bool:
 def violations_sql(contract: Contract, columns_present: Collection[str] | None = None) -> str:
     """One expression: the sorted names of all broken rules that are not mere warnings, as array<string>.
 
-    Rules of derived columns are judged only where no rule of a landed column is broken. columns_present: judge only rules whose columns
-    are all among these; None judges all.
+    Rules of derived columns are judged only where no rule of a landed column is broken. columns_present: judge only
+    rules whose columns are all among these; None judges all.
     """
     landed = _where(contract, columns_present, lambda r: _is_bad(r) and not r.derived)
     derived = _where(contract, columns_present, lambda r: _is_bad(r) and r.derived)
@@ -327,18 +356,25 @@ def _warning_problems(contract: Contract) -> list[str]:
 
 
 def violations(
-    df: DataFrame, contract: Contract, problems_column: str | None = None, columns_present: Collection[str] | None = None
+    df: DataFrame,
+    contract: Contract,
+    problems_column: str | None = None,
+    columns_present: Collection[str] | None = None,
 ) -> DataFrame:
-    """Add `_violations` and `_warnings`, the sorted names of the rules that each row breaks (array<string>, never null).
+    """Add `_violations` and `_warnings`, the sorted names of the rules that each row breaks (array<string>, never
+    null).
 
-    problems_column: problems found while the row was read (array<string>, may be null), which are added: `<col>.type` and `<col>.scale`
-    stand for a value that could not be converted, so that the null it left is not reported as `<col>.nullable` as well; of a row that
-    could not be read (`row.…`, `drop.…`) nothing else is reported. A row with a problem has none of its derived columns judged.
-    columns_present: judge only the rules of these columns. Raises `LakehouseError` where the frame lacks a column that it is to judge.
+    problems_column: problems found while the row was read (array<string>, may be null), which are added: `<col>.type`
+    and `<col>.scale` stand for a value that could not be converted, so that the null it left is not reported as
+    `<col>.nullable` as well; of a row that could not be read (`row.…`, `drop.…`) nothing else is reported. A row with a
+    problem has none of its derived columns judged. columns_present: judge only the rules of these columns. Raises
+    `LakehouseError` where the frame lacks a column that it is to judge.
     """
     missing = [n for n in (contract.names if columns_present is None else columns_present) if n not in df.columns]
     if missing:
-        raise LakehouseError(f"The rows for {contract.name} lack the columns {', '.join(missing)}; select them before judging.")
+        raise LakehouseError(
+            f"The rows for {contract.name} lack the columns {', '.join(missing)}; select them before judging."
+        )
     judged, warned = violations_sql(contract, columns_present), warnings_sql(contract, columns_present)
     if problems_column is None:
         return df.selectExpr("*", f"{judged} AS {VIOLATIONS}", f"{warned} AS {WARNINGS}")
@@ -355,11 +391,13 @@ def violations(
     warned_problems = _array({name: f"array_contains({given}, {sql_text(name)})" for name in tolerated})
     found = f"regexp_extract_all(array_join({given}, '\\n'), {sql_text(_MALFORMED)}, 0)"
     some = f"coalesce(size({sql_name(problems_column)}), 0) > 0"
-    frame = df.selectExpr("*", f"CASE WHEN {some} THEN {found} ELSE {_EMPTY} END AS _malformed_row", f"{bad} AS _bad_problems")
+    frame = df.selectExpr(
+        "*", f"CASE WHEN {some} THEN {found} ELSE {_EMPTY} END AS _malformed_row", f"{bad} AS _bad_problems"
+    )
     return frame.selectExpr(
         "*",
-        f"CASE WHEN size(_malformed_row) > 0 THEN {_sorted('_malformed_row')} WHEN size(_bad_problems) = 0 THEN {judged}"
-        f" ELSE {_sorted(f'concat(_bad_problems, {converted})')} END AS {VIOLATIONS}",
+        f"CASE WHEN size(_malformed_row) > 0 THEN {_sorted('_malformed_row')} WHEN size(_bad_problems) = 0 THEN"
+        f" {judged} ELSE {_sorted(f'concat(_bad_problems, {converted})')} END AS {VIOLATIONS}",
         f"CASE WHEN size(_malformed_row) > 0 THEN {_EMPTY} WHEN size(_bad_problems) = 0 THEN"
         f" {_sorted(f'concat({warned_problems}, {warned})') if tolerated else warned}"
         f" ELSE {_sorted(f'concat({warned_problems}, {_array(landed_warned)})')} END AS {WARNINGS}",

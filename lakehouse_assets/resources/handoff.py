@@ -73,7 +73,9 @@ class HandoffResource(dg.ConfigurableResource):
 
     @contextmanager
     def open(self) -> Iterator[Handoff]:
-        """A hand-off with a session of its own, closed at the end. Its first statement connects, and raises `AccountUnavailableError` where it cannot."""
+        """A hand-off with a session of its own, closed at the end. Its first statement connects, and raises
+        `AccountUnavailableError` where it cannot.
+        """
         with ExitStack() as stack:
 
             def connect() -> Any:
@@ -113,12 +115,12 @@ class HandoffResource(dg.ConfigurableResource):
             raise
 
     def ready(self, handoff: Handoff, table: Contract | None = None, state: State | None = None) -> State:
-        """The state, with everything deployed that the contracts ask for, and what somebody else has changed put right. Where the fingerprints fit and
-        nothing was changed, it is two statements and nothing is created.
+        """The state, with everything deployed that the contracts ask for, and what somebody else has changed put right.
+        Where the fingerprints fit and nothing was changed, it is two statements and nothing is created.
 
-        table: what is about to be handed off. Of tables that were never deployed it alone is, so that none is served empty. state: as the run has read
-        and checked it before. Where a deployment died, fingerprints are missing, so that its work is finished here, before a table that it was making is
-        handed off.
+        table: what is about to be handed off. Of tables that were never deployed it alone is, so that none is served
+        empty. state: as the run has read and checked it before. Where a deployment died, fingerprints are missing, so
+        that its work is finished here, before a table that it was making is handed off.
         """
         known, state = state, state or self.state(handoff)
         deployed = state.objects if state else {}
@@ -130,26 +132,32 @@ class HandoffResource(dg.ConfigurableResource):
         return state
 
     def altered(self, handoff: Handoff, state: State) -> dict[str, str]:
-        """Deployed table or view in lower case → what somebody else has done to it. Looked at twice before it counts: a hand-off may have published
-        between what the state says and what the table holds."""
+        """Deployed table or view in lower case → what somebody else has done to it. Looked at twice before it counts: a
+        hand-off may have published between what the state says and what the table holds.
+        """
         contracts = list(served().values())
         found = handoff.altered(contracts, state)
         if not found:
             return {}
         again = self.state(handoff) or State()
         moved = {n.lower() for n, t in again.tables.items() if t != state.tables.get(n)}
-        return {name: why for name, why in handoff.altered(contracts, again).items() if name in found and name not in moved}
+        return {
+            name: why for name, why in handoff.altered(contracts, again).items() if name in found and name not in moved
+        }
 
     def plan(self, handoff: Handoff) -> Plan:
         """What brings both sides to the contracts. Executes nothing."""
         store = self.lakehouse.lakehouse.store
-        return Plan([change for c in CONTRACTS.values() for change in store.plan(c)], handoff.plan(list(served().values())))
+        return Plan(
+            [change for c in CONTRACTS.values() for change in store.plan(c)], handoff.plan(list(served().values()))
+        )
 
     def deploy(self, handoff: Handoff, *, allow_breaking: bool = False, take_over: bool = False) -> Plan:
         """Do what `plan` says, lakehouse first; returns what was done.
 
-        Raises `LakehouseError` where the plan takes something away from Snowflake's readers, or the database from another lakehouse, and that is
-        not allowed, or asks rows of the lakehouse for what they cannot follow, which never is; nothing is done then.
+        Raises `LakehouseError` where the plan takes something away from Snowflake's readers, or the database from
+        another lakehouse, and that is not allowed, or asks rows of the lakehouse for what they cannot follow, which
+        never is; nothing is done then.
         """
         store, planned = self.lakehouse.lakehouse.store, self.plan(handoff)
         for name in {change.object for change in planned.delta}:
@@ -160,16 +168,22 @@ class HandoffResource(dg.ConfigurableResource):
             refuse_lost_columns(planned.snowflake)
         for name in dict.fromkeys(change.object for change in planned.delta):
             store.evolve(CONTRACTS[name])
-        return Plan(planned.delta, handoff.deploy(list(served().values()), allow_breaking=allow_breaking, take_over=take_over))
+        return Plan(
+            planned.delta, handoff.deploy(list(served().values()), allow_breaking=allow_breaking, take_over=take_over)
+        )
 
     def hand_off_whole(self, handoff: Handoff, contract: Contract) -> HandoffResult:
         """Hand the newest snapshot of a table off, as a run does."""
         lakehouse = self.lakehouse.lakehouse
         head, through = lakehouse.upstream_heads([contract.name])[contract.name], included(lakehouse, contract.name)
-        return handoff.hand_off(lakehouse.spark, contract, head.version, through, complete=complete_through(lakehouse, through))
+        return handoff.hand_off(
+            lakehouse.spark, contract, head.version, through, complete=complete_through(lakehouse, through)
+        )
 
     def short(self, state: State | None) -> dict[str, Finding]:
-        """Gold table → what is wrong with it, where it is behind what Snowflake has acknowledged of it: its log ends early."""
+        """Gold table → what is wrong with it, where it is behind what Snowflake has acknowledged of it: its log ends
+        early.
+        """
         found = {}
         for contract in served().values():
             with suppress(DamagedTableError):  # as above
@@ -180,7 +194,9 @@ class HandoffResource(dg.ConfigurableResource):
         return found
 
     def behind(self, handoff: Handoff, state: State | None = None) -> dict[str, str]:
-        """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over. state: read here if None."""
+        """Snowflake table → why it is behind its Delta table; Delta tables that do not exist yet are passed over.
+        state: read here if None.
+        """
         state = state or self.state(handoff) or State()
         found = self.altered(handoff, state)
         for name, contract in served().items():
@@ -195,5 +211,7 @@ class HandoffResource(dg.ConfigurableResource):
                 if acknowledged >= 0:
                     found[name] = f"at version {acknowledged} of {head.data_version}"
                 else:
-                    found[name] = "of another schema or history" if known and known.version >= 0 else "not yet handed off"
+                    found[name] = (
+                        "of another schema or history" if known and known.version >= 0 else "not yet handed off"
+                    )
         return found

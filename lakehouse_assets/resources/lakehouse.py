@@ -99,11 +99,15 @@ class LakehouseResource(dg.ConfigurableResource):
 
     @property
     def local_staging(self) -> Path:
-        """A folder of this machine for what this process alone writes and reads: the staging folder, unless that lies elsewhere."""
+        """A folder of this machine for what this process alone writes and reads: the staging folder, unless that lies
+        elsewhere.
+        """
         return plain(self.home) / "staging" if "://" in self.staging else Path(self.staging)
 
     def _store(self, engine: SparkEngine) -> DeltaStore:
-        """Sail's own Delta writer loses data without a word, so delta-rs commits what it computed; Apache Spark commits by itself."""
+        """Sail's own Delta writer loses data without a word, so delta-rs commits what it computed; Apache Spark commits
+        by itself.
+        """
         if self.engine == "embedded":
             from lakehouse_assets.delta.rs import DeltaRsStore
 
@@ -111,11 +115,15 @@ class LakehouseResource(dg.ConfigurableResource):
         from lakehouse_assets.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
 
         shared = self.engine == "local" and "://" not in self.tables
-        return (SharedDeltaSparkStore if shared else DeltaSparkStore)(self.tables, f"{self.staging}/changes", lambda: engine.session)
+        return (SharedDeltaSparkStore if shared else DeltaSparkStore)(
+            self.tables, f"{self.staging}/changes", lambda: engine.session
+        )
 
     @property
     def customers(self) -> CustomersDatabase | None:
-        """The database from which customers are pulled, where there is one. Its address is a secret, and read here alone."""
+        """The database from which customers are pulled, where there is one. Its address is a secret, and read here
+        alone.
+        """
         url = Settings.model_validate({}).customers_db
         if url is None or not url.get_secret_value():
             return None

@@ -1,10 +1,11 @@
 """Connections to the Snowflake account, embedded or real, for Dagster and for everything else.
 
-What belongs here: how a connection is made, in one place for both accounts. What does not: SQL, and the embedded account's server
-(`embedded_account/`).
+What belongs here: how a connection is made, in one place for both accounts. What does not: SQL, and the embedded
+account's server (`embedded_account/`).
 
-Importing this module is cheap on purpose, and so is building the resource: the connector takes seconds to import, dagster-snowflake several more, and
-every process that loads the definitions would pay for them. They are imported with the first connection, which also starts the embedded account.
+Importing this module is cheap on purpose, and so is building the resource: the connector takes seconds to import,
+dagster-snowflake several more, and every process that loads the definitions would pay for them. They are imported with
+the first connection, which also starts the embedded account.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["embedded", "account"]
 
-# The variable that each field of a real account is read from; Dagster resolves them when a run needs them, so that no secret enters the definitions.
+# The variable that each field of a real account is read from; Dagster resolves them when a run needs them, so that no
+# secret enters the definitions.
 VARIABLES = {
     "account": "SNOWFLAKE_ACCOUNT",
     "user": "SNOWFLAKE_USER",
@@ -40,12 +42,15 @@ VARIABLES = {
 
 
 LOCK_TIMEOUT_SECONDS = 600
-"""How long a statement waits for a lock of another session: longer than the five minutes after which Snowflake ends the transaction of a client that
-died, and far shorter than its default of twelve hours."""
+"""How long a statement waits for a lock of another session: longer than the five minutes after which Snowflake ends the
+transaction of a client that died, and far shorter than its default of twelve hours.
+"""
 
 
 def session_parameters(query_tag: str | None, lock_timeout_seconds: int) -> dict[str, Any]:
-    """The session parameters of every connection: UTC, so that both sides read a timestamp alike, and a bounded wait for locks."""
+    """The session parameters of every connection: UTC, so that both sides read a timestamp alike, and a bounded wait
+    for locks.
+    """
     parameters: dict[str, Any] = {"TIMEZONE": "UTC", "LOCK_TIMEOUT": lock_timeout_seconds}
     if query_tag:
         parameters["QUERY_TAG"] = query_tag
@@ -73,9 +78,10 @@ def connect(
 ) -> Iterator[SnowflakeConnection]:
     """A connection of the Snowflake connector, closed at the end; what was not committed is then rolled back.
 
-    `mode="embedded"` needs `home` and starts the embedded account if it does not run; `mode="account"` needs `account`, `user` and a key, password or
-    authenticator. `lock_timeout_seconds` bounds how long a statement waits for a lock of another session.
-    Raises LakehouseError when the embedded account does not start or a value is missing, and the connector's errors when an account refuses.
+    `mode="embedded"` needs `home` and starts the embedded account if it does not run; `mode="account"` needs `account`,
+    `user` and a key, password or authenticator. `lock_timeout_seconds` bounds how long a statement waits for a lock of
+    another session. Raises LakehouseError when the embedded account does not start or a value is missing, and the
+    connector's errors when an account refuses.
     """
     parameters = session_parameters(query_tag, lock_timeout_seconds)
     if mode == "embedded":
@@ -112,7 +118,9 @@ def connect(
 
 
 class SnowflakeAccount(ConfigurableResource):
-    """The Snowflake account of a run: the embedded one, or a real one through dagster-snowflake. `get_connection` is the way in."""
+    """The Snowflake account of a run: the embedded one, or a real one through dagster-snowflake. `get_connection` is
+    the way in.
+    """
 
     mode: str = Field("embedded", description="embedded, or account for a real one")
     home: str | None = Field(None, description="directory below which the embedded account lives")
@@ -120,7 +128,9 @@ class SnowflakeAccount(ConfigurableResource):
     database: str | None = Field(None, description="current database of a connection")
     schema_name: str | None = Field(None, description="current schema of a connection")
     query_tag: str | None = Field(None, description="QUERY_TAG of a connection")
-    lock_timeout_seconds: int = Field(LOCK_TIMEOUT_SECONDS, description="how long a statement waits for a lock of another session")
+    lock_timeout_seconds: int = Field(
+        LOCK_TIMEOUT_SECONDS, description="how long a statement waits for a lock of another session"
+    )
     account: str | None = Field(None, description="account identifier")
     user: str | None = Field(None, description="login name")
     private_key_path: str | None = Field(None, description="path of the PEM file with the private key")
@@ -132,7 +142,9 @@ class SnowflakeAccount(ConfigurableResource):
 
     @contextmanager
     def get_connection(self) -> Iterator[SnowflakeConnection]:
-        """A connection, closed at the end; what was not committed is then rolled back. Raises LakehouseError as `connect` does."""
+        """A connection, closed at the end; what was not committed is then rolled back. Raises LakehouseError as
+        `connect` does.
+        """
         if self.mode == "embedded":
             with connect(
                 home=Path(self.home) if self.home else None,
@@ -152,23 +164,34 @@ class SnowflakeAccount(ConfigurableResource):
                 connection.close()
 
     def _login(self) -> dict[str, str | None]:
-        """The values of a login. In a run Dagster has put those of the environment in; for a command the fields still name their variables."""
+        """The values of a login. In a run Dagster has put those of the environment in; for a command the fields still
+        name their variables.
+        """
         fields = {name: getattr(self, name) for name in VARIABLES}
         return {name: value.get_value() if isinstance(value, EnvVar) else value for name, value in fields.items()}
 
     def dagster_resource(self) -> SnowflakeResource:
-        """dagster-snowflake's own resource for a real account, for Snowpark and the like. Raises LakehouseError when a value is missing."""
+        """dagster-snowflake's own resource for a real account, for Snowpark and the like. Raises LakehouseError when a
+        value is missing.
+        """
         given = self._login()
-        _check_credentials(given["account"], given["user"], given["private_key_path"] or given["password"] or given["authenticator"])
+        _check_credentials(
+            given["account"], given["user"], given["private_key_path"] or given["password"] or given["authenticator"]
+        )
         from dagster_snowflake import SnowflakeResource
 
         return SnowflakeResource(
-            **{"private_key_password" if name == "private_key_passphrase" else name: value for name, value in given.items()},  # type: ignore[arg-type]
+            **{
+                "private_key_password" if name == "private_key_passphrase" else name: value
+                for name, value in given.items()
+            },  # type: ignore[arg-type]
             database=self.database,
             schema=self.schema_name,
             autocommit=True,
             login_timeout=60,
-            additional_snowflake_connection_args={"session_parameters": session_parameters(self.query_tag, self.lock_timeout_seconds)},
+            additional_snowflake_connection_args={
+                "session_parameters": session_parameters(self.query_tag, self.lock_timeout_seconds)
+            },
         )
 
 
@@ -182,7 +205,9 @@ def snowflake_resource(
     lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS,
     idle_seconds: int = 1800,
 ) -> SnowflakeAccount:
-    """The resource for `mode`. Starts nothing and connects to nothing; values of a real account stay environment variables until a run needs them."""
+    """The resource for `mode`. Starts nothing and connects to nothing; values of a real account stay environment
+    variables until a run needs them.
+    """
     common: dict[str, Any] = {
         "mode": mode,
         "database": database,
@@ -192,7 +217,8 @@ def snowflake_resource(
     }
     if mode == "embedded":
         return SnowflakeAccount(home=str(home) if home else None, idle_seconds=idle_seconds, **common)
-    # An EnvVar whose variable is not set fails every run, so only those are named that are set; which ones a login lacks is said when it is made.
+    # An EnvVar whose variable is not set fails every run, so only those are named that are set; which ones a login
+    # lacks is said when it is made.
     present = {field: EnvVar(name) for field, name in VARIABLES.items() if EnvVar(name).get_value() is not None}
     return SnowflakeAccount(**{**common, **present})
 
@@ -202,4 +228,6 @@ def _check_credentials(account: str | None, user: str | None, secret: str | None
     if not secret:
         missing.append(f"{VARIABLES['private_key_path']} (or {VARIABLES['password']}, {VARIABLES['authenticator']})")
     if missing:
-        raise LakehouseError(f"A real Snowflake account needs {', '.join(missing)}: set it in the environment or in .env.")
+        raise LakehouseError(
+            f"A real Snowflake account needs {', '.join(missing)}: set it in the environment or in .env."
+        )

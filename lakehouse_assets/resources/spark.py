@@ -1,7 +1,8 @@
-"""The engine that computes: Sail in this process (embedded), Apache Spark in this process (local), or any Spark Connect endpoint.
+"""The engine that computes: Sail in this process (embedded), Apache Spark in this process (local), or any Spark Connect
+endpoint.
 
-Belongs here: starting, sharing and stopping one session a process, and what a machine must have for it. Does not belong here: what is
-computed.
+Belongs here: starting, sharing and stopping one session a process, and what a machine must have for it. Does not belong
+here: what is computed.
 """
 
 from __future__ import annotations
@@ -60,12 +61,15 @@ FEW_SECONDS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSe
 """Java options for work of minutes on few cores, where the second compiler costs more than it gains."""
 
 OWNERS_ALONE = {
-    # The driver's and the block manager's ports ask for a secret, which Spark makes up itself where it runs in one process; and they are loopback's.
+    # The driver's and the block manager's ports ask for a secret, which Spark makes up itself where it runs in one
+    # process; and they are loopback's.
     "spark.authenticate": "true",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
-"""What keeps other users of the machine out of a local Spark; its UI is off, and its gateway to Python has a token of its own."""
+"""What keeps other users of the machine out of a local Spark; its UI is off, and its gateway to Python has a token of
+its own.
+"""
 
 SESSION_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
@@ -84,8 +88,9 @@ _servers: list[Any] = []
 class SparkEngine(dg.ConfigurableResource):
     """Hands out the one Spark session of this process.
 
-    engine: `embedded`, `local` or `sc://…`. jars: a folder with the Delta jars, empty to bring them from Maven; mirror: the URL of a Maven
-    repository to use in place of Maven Central; memory: of a local Spark, as `2g`; log: the file into which a local Spark speaks.
+    engine: `embedded`, `local` or `sc://…`. jars: a folder with the Delta jars, empty to bring them from Maven; mirror:
+    the URL of a Maven repository to use in place of Maven Central; memory: of a local Spark, as `2g`; log: the file
+    into which a local Spark speaks.
     """
 
     engine: str = "embedded"
@@ -118,7 +123,9 @@ class SparkEngine(dg.ConfigurableResource):
             _send_parsers(session)
             set_own(session, self.engine)
         else:
-            raise LakehouseError(f"LAKEHOUSE_ENGINE is {self.engine!r}; set it to embedded, local, or a Spark Connect URL sc://….")
+            raise LakehouseError(
+                f"LAKEHOUSE_ENGINE is {self.engine!r}; set it to embedded, local, or a Spark Connect URL sc://…."
+            )
         for key, value in SESSION_SETTINGS.items():
             session.conf.set(key, value)
         atexit.register(session.stop)
@@ -127,7 +134,8 @@ class SparkEngine(dg.ConfigurableResource):
     def _local(self) -> Any:
         if _sessions:
             raise LakehouseError(
-                "This process computes on a Spark Connect session already; run what needs LAKEHOUSE_ENGINE=local in one of its own."
+                "This process computes on a Spark Connect session already; run what needs LAKEHOUSE_ENGINE=local in one"
+                " of its own."
             )
         java()
         from delta import configure_spark_with_delta_pip
@@ -137,14 +145,20 @@ class SparkEngine(dg.ConfigurableResource):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         if self.mirror:
             os.environ["DEFAULT_ARTIFACT_REPOSITORY"] = self.mirror
-        builder = SparkSession.builder.master("local[*]").appName("lakehouse_assets").config("spark.driver.memory", self.memory)
+        builder = (
+            SparkSession.builder.master("local[*]")
+            .appName("lakehouse_assets")
+            .config("spark.driver.memory", self.memory)
+        )
         builder = builder.config("spark.driver.extraJavaOptions", FEW_SECONDS)
         own = own_settings()
         for key, value in {**DELTA_SETTINGS, **SMALL_MACHINE, **OWNERS_ALONE, **own}.items():
             builder = builder.config(key, value)
         # Delta's jars come beside those of one's own.
         if self.jars:
-            builder = builder.config("spark.jars", ",".join([*map(str, delta_jars(Path(self.jars))), *_listed(own, "spark.jars")]))
+            builder = builder.config(
+                "spark.jars", ",".join([*map(str, delta_jars(Path(self.jars))), *_listed(own, "spark.jars")])
+            )
         else:
             builder = configure_spark_with_delta_pip(builder, _listed(own, "spark.jars.packages"))
         log = Path(self.log or Path(tempfile.gettempdir()) / "lakehouse-spark.log")
@@ -160,7 +174,8 @@ class SparkEngine(dg.ConfigurableResource):
 
 
 def own_settings() -> dict[str, str]:
-    """What LAKEHOUSE_SPARK_CONF says: `key=value`, separated by spaces, quoted as in a shell. No message tells a value: it may be the key of a storage.
+    """What LAKEHOUSE_SPARK_CONF says: `key=value`, separated by spaces, quoted as in a shell. No message tells a value:
+    it may be the key of a storage.
 
     Raises `LakehouseError` for a word that is no setting of Spark, and for a setting that results or tables depend on.
     """
@@ -172,7 +187,8 @@ def own_settings() -> dict[str, str]:
     for number, word in enumerate(words, 1):
         if not re.match(r"spark\.[^=]+=", word):
             raise LakehouseError(
-                f"Word {number} of LAKEHOUSE_SPARK_CONF is no setting; write them as spark.sql.shuffle.partitions=64, with a space between two."
+                f"Word {number} of LAKEHOUSE_SPARK_CONF is no setting; write them as spark.sql.shuffle.partitions=64,"
+                " with a space between two."
             )
     found = {key: value for key, _, value in (word.partition("=") for word in words)}
     for key in found.keys() & {**DELTA_SETTINGS, **SESSION_SETTINGS}.keys():
@@ -181,7 +197,9 @@ def own_settings() -> dict[str, str]:
 
 
 def set_own(session: Any, engine: str) -> None:
-    """Give a session of an endpoint what LAKEHOUSE_SPARK_CONF says. Raises `LakehouseError` for a setting that it does not take."""
+    """Give a session of an endpoint what LAKEHOUSE_SPARK_CONF says. Raises `LakehouseError` for a setting that it does
+    not take.
+    """
     for key, value in own_settings().items():
         try:
             session.conf.set(key, value)
@@ -189,8 +207,12 @@ def set_own(session: Any, engine: str) -> None:
             condition = error.getCondition()
             if condition is None:  # it is not the setting that is wrong
                 raise
-            remedy = "set it where the endpoint is started" if condition.startswith("CANNOT_MODIFY") else "mend its value"
-            raise LakehouseError(f"LAKEHOUSE_SPARK_CONF sets {key}, which {engine} does not take ({condition}); {remedy}.") from None
+            remedy = (
+                "set it where the endpoint is started" if condition.startswith("CANNOT_MODIFY") else "mend its value"
+            )
+            raise LakehouseError(
+                f"LAKEHOUSE_SPARK_CONF sets {key}, which {engine} does not take ({condition}); {remedy}."
+            ) from None
 
 
 def _listed(settings: dict[str, str], key: str) -> list[str]:
@@ -202,18 +224,20 @@ def java() -> str:
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     remedy = (
-        f"install Java {JAVA} or later (Debian, Ubuntu: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
-        " and set JAVA_HOME, or set LAKEHOUSE_ENGINE=embedded, which needs none"
+        f"install Java {JAVA} or later (Debian, Ubuntu: apt-get install openjdk-17-jre-headless; macOS: brew install"
+        " openjdk@17) and set JAVA_HOME, or set LAKEHOUSE_ENGINE=embedded, which needs none"
     )
     if not found:
         raise LakehouseError(
-            f"LAKEHOUSE_ENGINE=local needs Java, and {f'JAVA_HOME ({home}) holds none' if home else 'none was found'}; {remedy}."
+            f"LAKEHOUSE_ENGINE=local needs Java, and {f'JAVA_HOME ({home}) holds none' if home else 'none was found'};"
+            f" {remedy}."
         )
     said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
     match = re.search(r'version "(\d+)', said)
     if not match or int(match[1]) < JAVA:
         raise LakehouseError(
-            f"LAKEHOUSE_ENGINE=local needs Java {JAVA}, and {found} is {match[1] if match else 'none that runs'}; {remedy}."
+            f"LAKEHOUSE_ENGINE=local needs Java {JAVA}, and {found} is {match[1] if match else 'none that runs'};"
+            f" {remedy}."
         )
     return found
 
@@ -225,20 +249,29 @@ def delta_artifact() -> str:
 
 
 def delta_jars(folder: Path) -> list[Path]:
-    """The jars in a folder. Raises `LakehouseError` where the one of the installed delta-spark, or its delta-storage, is not among them."""
+    """The jars in a folder. Raises `LakehouseError` where the one of the installed delta-spark, or its delta-storage,
+    is not among them.
+    """
     found = sorted(folder.glob("*.jar"))
     _, artifact, number = delta_artifact().split(":")
-    missing = [jar for jar in (f"{artifact}-{number}.jar", f"delta-storage-{number}.jar") if not any(f.name.endswith(jar) for f in found)]
+    missing = [
+        jar
+        for jar in (f"{artifact}-{number}.jar", f"delta-storage-{number}.jar")
+        if not any(f.name.endswith(jar) for f in found)
+    ]
     if missing:
         raise LakehouseError(
-            f"LAKEHOUSE_SPARK_JARS ({folder}) lacks {' and '.join(missing)}; put it there, or unset it to have Maven asked."
+            f"LAKEHOUSE_SPARK_JARS ({folder}) lacks {' and '.join(missing)}; put it there, or unset it to have Maven"
+            " asked."
         )
     return found
 
 
 @contextmanager
 def _speaking_to(log: Path) -> Iterator[None]:
-    """What is started within writes its errors to that file, for as long as it lives: a JVM says much that concerns nobody."""
+    """What is started within writes its errors to that file, for as long as it lives: a JVM says much that concerns
+    nobody.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -254,16 +287,21 @@ def _speaking_to(log: Path) -> Iterator[None]:
 def _why_not(log: Path) -> str:
     if "unresolved dependency" in log.read_text(errors="replace"):
         return (
-            f"The jars of {delta_artifact()} could not be brought from Maven ({log} says why); set LAKEHOUSE_SPARK_PACKAGES_MIRROR to a "
-            "repository that can be reached, or LAKEHOUSE_SPARK_JARS to a folder that holds them."
+            f"The jars of {delta_artifact()} could not be brought from Maven ({log} says why); set"
+            " LAKEHOUSE_SPARK_PACKAGES_MIRROR to a repository that can be reached, or LAKEHOUSE_SPARK_JARS to a folder"
+            " that holds them."
         )
     return f"Apache Spark did not start; see {log} for what it said, or set LAKEHOUSE_ENGINE=embedded."
 
 
 def refuse_url(engine: str) -> None:
-    """Raise `LakehouseError` where the URL of an engine names no host, or holds a token: it is shown in places where no secret may be."""
+    """Raise `LakehouseError` where the URL of an engine names no host, or holds a token: it is shown in places where no
+    secret may be.
+    """
     if re.search(r";\s*token=", engine, re.IGNORECASE):
-        raise LakehouseError("LAKEHOUSE_ENGINE holds a token, and is shown in the UI; take it out and set LAKEHOUSE_SPARK_TOKEN instead.")
+        raise LakehouseError(
+            "LAKEHOUSE_ENGINE holds a token, and is shown in the UI; take it out and set LAKEHOUSE_SPARK_TOKEN instead."
+        )
     if engine.startswith("sc://"):
         _address(engine)
 
@@ -276,12 +314,16 @@ def _address(engine: str) -> tuple[str, int]:
     except ValueError:  # the port is no number, or none that there is
         host, port = None, 0
     if not host:
-        raise LakehouseError(f"LAKEHOUSE_ENGINE is {engine!r}, which names no host and port; write it as sc://host:15002.")
+        raise LakehouseError(
+            f"LAKEHOUSE_ENGINE is {engine!r}, which names no host and port; write it as sc://host:15002."
+        )
     return host, port
 
 
 def _refuse_silence(engine: str) -> None:
-    """Raise `LakehouseError` where nothing answers at an endpoint: the client would try again for many minutes without a word."""
+    """Raise `LakehouseError` where nothing answers at an endpoint: the client would try again for many minutes without
+    a word.
+    """
     if any(os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy")):
         return  # whether it answers is then for the proxy to say
     host, port = _address(engine)
@@ -289,7 +331,8 @@ def _refuse_silence(engine: str) -> None:
         socket.create_connection((host, port), timeout=30).close()
     except OSError as error:
         raise LakehouseError(
-            f"Nothing answers at {host}:{port}, which LAKEHOUSE_ENGINE names ({error}); start the endpoint, or mend the URL."
+            f"Nothing answers at {host}:{port}, which LAKEHOUSE_ENGINE names ({error}); start the endpoint, or mend the"
+            " URL."
         ) from error
 
 
@@ -308,7 +351,9 @@ def _connect(url: str) -> Any:
 
 
 def _send_parsers(session: Any) -> None:
-    """Send our modules to the workers of a cluster, which map the parsers over drops: they need no more than Python and pyarrow."""
+    """Send our modules to the workers of a cluster, which map the parsers over drops: they need no more than Python and
+    pyarrow.
+    """
     package = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as folder:
         archive = shutil.make_archive(f"{folder}/lakehouse_assets", "zip", package.parent, package.name)
@@ -318,8 +363,9 @@ def _send_parsers(session: Any) -> None:
 def _behind_closed_door() -> Any:
     """A session on a Sail of this process to which nobody else can connect.
 
-    Sail listens on a port of loopback, asks for no token and runs Python for whoever connects. So its listening socket is closed as soon as our own connection
-    is there, which all threads share. What connected in the milliseconds before is found by comparing both ends of all connections with our own.
+    Sail listens on a port of loopback, asks for no token and runs Python for whoever connects. So its listening socket
+    is closed as soon as our own connection is there, which all threads share. What connected in the milliseconds before
+    is found by comparing both ends of all connections with our own.
     """
     # Imported before the port is open, which is then so for a moment only.
     import pyspark.sql.connect.session  # noqa: F401
@@ -338,14 +384,17 @@ def _behind_closed_door() -> Any:
         if sys.platform == "linux":
             session.stop()
             _hang_up(port)
-            raise LakehouseError(f"{said}, so nothing was computed; set LAKEHOUSE_ENGINE=local, or tell us which system this is.")
+            raise LakehouseError(
+                f"{said}, so nothing was computed; set LAKEHOUSE_ENGINE=local, or tell us which system this is."
+            )
         warnings.warn(f"{said}; see SECURITY.md.", stacklevel=1)
     if strangers := _strangers(port, before):
         session.stop()
         _hang_up(port)
         raise LakehouseError(
-            f"Another program of this machine connected to the embedded engine while it started (from port {', '.join(map(str, sorted(strangers)))}), "
-            "so nothing was computed; find that program, then run the command again."
+            "Another program of this machine connected to the embedded engine while it started (from port"
+            f" {', '.join(map(str, sorted(strangers)))}), so nothing was computed; find that program, then run the"
+            " command again."
         )
     return session
 
@@ -382,7 +431,9 @@ def _hang_up(port: int) -> None:
 
 
 def _connections() -> Iterator[tuple[int, int, int]]:
-    """Both ports and the inode of every TCP connection of this machine, also of those just closed; nothing where the system does not list them so."""
+    """Both ports and the inode of every TCP connection of this machine, also of those just closed; nothing where the
+    system does not list them so.
+    """
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(FileNotFoundError):
             for line in Path(table).read_text().splitlines()[1:]:

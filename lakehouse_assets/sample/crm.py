@@ -1,7 +1,9 @@
-"""The invented CRM: change records of the shop's customers, and the clean customer drops of a day. Knows nothing of dirt; every person is made up.
+"""The invented CRM: change records of the shop's customers, and the clean customer drops of a day. Knows nothing of
+dirt; every person is made up.
 
-On the first day all customers land; later, changes. Some share their `updated_at` with another record of the same customer, some are older than what has landed,
-some are repeated, and some end the customer (`deleted`), who may come back.
+On the first day all customers land; later, changes. Some share their `updated_at` with another record of the same
+customer, some are older than what has landed, some are repeated, and some end the customer (`deleted`), who may come
+back.
 """
 
 import json
@@ -19,7 +21,9 @@ _CHANGES_A_DAY: Final = 48
 
 
 class Crm:
-    """The CRM over a span of days. Days have to be asked for in order, for a change starts from what was there before."""
+    """The CRM over a span of days. Days have to be asked for in order, for a change starts from what was there
+    before.
+    """
 
     def __init__(self, seed: int, buyers: list[Buyer], start: date):
         self._seed = seed
@@ -68,7 +72,12 @@ def crm_line(record: dict[str, Any], as_text: bool = False) -> Line:
 def _first_record(rng: Random, buyer: Buyer, start: date) -> dict[str, Any]:
     first, last = rng.choice(_FIRST), rng.choice(_LAST)
     email = f"{first}.{last}.{buyer.customer_id}@example.com".replace("'", "").lower()
-    record: dict[str, Any] = {"customer_id": buyer.customer_id, "name": f"{first} {last}", "email": email, "city": buyer.city}
+    record: dict[str, Any] = {
+        "customer_id": buyer.customer_id,
+        "name": f"{first} {last}",
+        "email": email,
+        "city": buyer.city,
+    }
     moment = _moment(rng, start - timedelta(days=rng.randint(1, 300)))
     return record | {"country": buyer.country, "segment": rng.choice(SEGMENTS), "updated_at": moment, "deleted": False}
 
@@ -80,11 +89,15 @@ def _change(rng: Random, record: dict[str, Any]) -> None:
     elif what == "segment":
         record["segment"] = rng.choice((*SEGMENTS, None))
     elif what == "email":
-        record["email"] = None if rng.random() < 0.1 else f"customer.{record['customer_id']}.{rng.randint(1, 99)}@example.org"
+        record["email"] = (
+            None if rng.random() < 0.1 else f"customer.{record['customer_id']}.{rng.randint(1, 99)}@example.org"
+        )
     else:
         record["name"] = f"{record['name'].split(' ')[0]} {rng.choice(_LAST)}"
 
 
 def _moment(rng: Random, day: date) -> str:
-    at = datetime.combine(day, time(rng.randint(0, 23), rng.randint(0, 59), rng.randint(0, 59), rng.randint(0, 999_999)), UTC)
+    at = datetime.combine(
+        day, time(rng.randint(0, 23), rng.randint(0, 59), rng.randint(0, 59), rng.randint(0, 999_999)), UTC
+    )
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,6 +1,8 @@
-"""The dirt of a sample: rows and drops that break exactly the rules they are recorded with. Adds to clean drops, never changes a line of them.
+"""The dirt of a sample: rows and drops that break exactly the rules they are recorded with. Adds to clean drops, never
+changes a line of them.
 
-A kind of dirt bears the name of the rule it breaks, as quarantine tells it. Values are chosen so that no sensible reader takes them: `six`, never `2.5`.
+A kind of dirt bears the name of the rule it breaks, as quarantine tells it. Values are chosen so that no sensible
+reader takes them: `six`, never `2.5`.
 """
 
 import json
@@ -52,7 +54,16 @@ _BROKEN_DROPS: Final = (
 )
 
 DIRT_KINDS: Final = tuple(
-    sorted({*_ORDER_VALUES, *_CUSTOMER_VALUES, *_RATE_KINDS, *_ORDER_FORMS, *_CUSTOMER_FORMS, *(rule for _, rule in _BROKEN_DROPS)})
+    sorted(
+        {
+            *_ORDER_VALUES,
+            *_CUSTOMER_VALUES,
+            *_RATE_KINDS,
+            *_ORDER_FORMS,
+            *_CUSTOMER_FORMS,
+            *(rule for _, rule in _BROKEN_DROPS),
+        }
+    )
 )
 """Every kind that a sample holds unless told otherwise; each is the name of a rule."""
 REFUSED_DROP: Final = "refused_drop"
@@ -152,7 +163,9 @@ class Dirt:
         if source == "customers":
             return Draft(source, f"customers/customers_{day}_9.jsonl", day, broken=(rule, b""))
         if rule == "drop.unreadable":
-            return Draft(source, f"orders/orders_{day}_9.csv.gz", day, broken=(rule, b"\x1f\x8b\x08\x00" + rng.randbytes(400)))
+            return Draft(
+                source, f"orders/orders_{day}_9.csv.gz", day, broken=(rule, b"\x1f\x8b\x08\x00" + rng.randbytes(400))
+            )
         columns = tuple(name for name in PUBLISHED if name != "Quantity" or rule != "drop.missing_column")
         again = ("Country",) if rule == "drop.duplicate_column" else ()
         lines = [order_line(self._order(rng, day), (*columns, *again)).content for _ in range(12)]
@@ -183,7 +196,12 @@ def _bad_form(rng: Random, kind: str, line: bytes) -> bytes:
 
 
 def _bad_customer(rng: Random, kind: str, country: str) -> Line:
-    record: dict[str, Any] = {"customer_id": 99_001, "name": "Sample Dirt", "email": "sample.dirt@example.com", "city": "London"}
+    record: dict[str, Any] = {
+        "customer_id": 99_001,
+        "name": "Sample Dirt",
+        "email": "sample.dirt@example.com",
+        "city": "London",
+    }
     record |= {"country": country, "segment": "private", "updated_at": "2026-01-01T00:00:00.000000Z", "deleted": False}
     if kind in _CUSTOMER_VALUES:
         name, values = _CUSTOMER_VALUES[kind]

@@ -1,4 +1,6 @@
-"""A drop being written: its lines with what is wrong with them, and how they become bytes. Knows no source in particular."""
+"""A drop being written: its lines with what is wrong with them, and how they become bytes. Knows no source in
+particular.
+"""
 
 import csv
 import io
@@ -21,7 +23,9 @@ class Line:
 
 @dataclass
 class Draft:
-    """A drop before it is written. `columns` says how a source lays out its lines there; `raw` replaces everything by bytes that break the drop-level rule of that name."""
+    """A drop before it is written. `columns` says how a source lays out its lines there; `raw` replaces everything by
+    bytes that break the drop-level rule of that name.
+    """
 
     source: str
     path: str
@@ -49,7 +53,8 @@ class Draft:
         body = b"".join(part + self.end for part in (*parts, *(line.content for line in self.lines)))
         body = b"\xef\xbb\xbf" * self.byte_order_mark + body
         if self.torn_at is not None:
-            # A flush in place of the end: what can be read of the torn stream does not depend on how well it was compressed.
+            # A flush in place of the end: what can be read of the torn stream does not depend on how well it was
+            # compressed.
             stream = zlib.compressobj(9, zlib.DEFLATED, 31)
             return stream.compress(body + self.torn_at) + stream.flush(zlib.Z_SYNC_FLUSH)
         return zlib.compress(body, 9, 31) if self.gzipped else body

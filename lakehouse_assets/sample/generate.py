@@ -1,4 +1,6 @@
-"""Writing a sample: `generate`, which lays clean drops and dirt into a landing zone, day by day, and the ledger beside it."""
+"""Writing a sample: `generate`, which lays clean drops and dirt into a landing zone, day by day, and the ledger beside
+it.
+"""
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -18,22 +20,31 @@ _RESENT_EVERY = 9
 _RESENT_AFTER = 2
 
 
-def generate(out: Path, start: date, days: int, lines_per_day: int, seed: int, dirt: Collection[str] | None = None) -> SampleLedger:
+def generate(
+    out: Path, start: date, days: int, lines_per_day: int, seed: int, dirt: Collection[str] | None = None
+) -> SampleLedger:
     """Write `days` days of drops of all three sources into the landing zone `out`, and `ledger.jsonl` beside it.
 
-    `lines_per_day` counts new order lines, to which come repeated and bad ones. `dirt` names the kinds to put in, of `dirt.DIRT_KINDS` and `dirt.REFUSED_DROP`;
-    None means all of `DIRT_KINDS`, an empty collection none. Kinds take their turns, so that a short sample may not have room for every one: the ledger says
-    which rules are broken. The same sample without dirt holds the same drops with the same good rows in the same order.
+    `lines_per_day` counts new order lines, to which come repeated and bad ones. `dirt` names the kinds to put in, of
+    `dirt.DIRT_KINDS` and `dirt.REFUSED_DROP`; None means all of `DIRT_KINDS`, an empty collection none. Kinds take
+    their turns, so that a short sample may not have room for every one: the ledger says which rules are broken. The
+    same sample without dirt holds the same drops with the same good rows in the same order.
 
-    The same arguments write the same bytes. Raises `LakehouseError` when `out` already holds anything or the ledger of another sample lies beside it, or for days, lines or kinds of dirt that make no sense.
+    The same arguments write the same bytes. Raises `LakehouseError` when `out` already holds anything or the ledger of
+    another sample lies beside it, or for days, lines or kinds of dirt that make no sense.
     """
     kinds = chosen_kinds(dirt)
     if days < 1 or lines_per_day < 1:
-        raise LakehouseError(f"A sample needs at least one day and one line a day, not {days} and {lines_per_day}; give positive numbers.")
+        raise LakehouseError(
+            f"A sample needs at least one day and one line a day, not {days} and {lines_per_day}; give positive"
+            " numbers."
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LakehouseError(f"{out} already holds something; name a folder that is empty or does not exist.")
     if (out.parent / LEDGER_NAME).exists():
-        raise LakehouseError(f"{out.parent / LEDGER_NAME} is the ledger of another sample; name a landing zone in a folder of its own.")
+        raise LakehouseError(
+            f"{out.parent / LEDGER_NAME} is the ledger of another sample; name a landing zone in a folder of its own."
+        )
     drops: list[SampleDrop] = []
     dirty: list[DirtyRow] = []
     for draft, resent_of in _drafts(start, days, lines_per_day, seed, kinds):
@@ -48,7 +59,9 @@ def generate(out: Path, start: date, days: int, lines_per_day: int, seed: int, d
     return ledger
 
 
-def _drafts(start: date, days: int, lines_per_day: int, seed: int, kinds: frozenset[str]) -> Iterator[tuple[Draft, str | None]]:
+def _drafts(
+    start: date, days: int, lines_per_day: int, seed: int, kinds: frozenset[str]
+) -> Iterator[tuple[Draft, str | None]]:
     """The drops in the order in which they land, each with the path whose content it delivers again, if it does."""
     shop = Shop(seed, start, days)
     crm = Crm(seed, shop.buyers, start)

@@ -1,6 +1,8 @@
-"""The ledger of a sample: which drops were written, how many rows each holds, and which rows break which rules. No generating here.
+"""The ledger of a sample: which drops were written, how many rows each holds, and which rows break which rules. No
+generating here.
 
-As a file it is JSON lines of three kinds: a dirty row (`source`, `path`, `row_number`, `rules`), a drop (`drop`, …), a batch (`batch_date`, `source`, `drops`, `landed`).
+As a file it is JSON lines of three kinds: a dirty row (`source`, `path`, `row_number`, `rules`), a drop (`drop`, …), a
+batch (`batch_date`, `source`, `drops`, `landed`).
 """
 
 import json
@@ -13,7 +15,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DirtyRow:
-    """A row that breaks rules: the drop's path below the landing zone, the running number of the landed row (0: the drop as a whole), the rules, sorted."""
+    """A row that breaks rules: the drop's path below the landing zone, the running number of the landed row (0: the
+    drop as a whole), the rules, sorted.
+    """
 
     source: str
     path: str
@@ -23,7 +27,9 @@ class DirtyRow:
 
 @dataclass(frozen=True)
 class SampleDrop:
-    """A drop that was written; `same_as` is the path whose content it delivers again, `refused` says that it holds too many bad rows to be taken in."""
+    """A drop that was written; `same_as` is the path whose content it delivers again, `refused` says that it holds too
+    many bad rows to be taken in.
+    """
 
     source: str
     path: str
@@ -86,5 +92,9 @@ class SampleLedger:
             elif "drop" in line:
                 batch_date = date.fromisoformat(line["batch_date"])
                 same_as, refused = line.get("same_as"), line.get("refused", False)
-                drops.append(SampleDrop(line["source"], line["drop"], batch_date, line["landed"], line["dirty"], same_as, refused))
+                drops.append(
+                    SampleDrop(
+                        line["source"], line["drop"], batch_date, line["landed"], line["dirty"], same_as, refused
+                    )
+                )
         return cls(tuple(dirty), tuple(drops))

@@ -1,6 +1,8 @@
-"""Invented exchange rates in the form of the European Central Bank's files, and the clean rate drops of a day. Knows nothing of dirt.
+"""Invented exchange rates in the form of the European Central Bank's files, and the clean rate drops of a day. Knows
+nothing of dirt.
 
-A drop for every business day, and each week a second one in the historical form, newest date first, in which a rate may have been revised. No rates at weekends.
+A drop for every business day, and each week a second one in the historical form, newest date first, in which a rate may
+have been revised. No rates at weekends.
 """
 
 from datetime import date, timedelta
@@ -34,7 +36,17 @@ _RATES: Final = {
         "IDR": 17210.0,
         "ILS": 4.021,
     },
-    **{"INR": 91.12, "KRW": 1489.2, "MXN": 19.81, "MYR": 4.871, "NZD": 1.791, "PHP": 62.31, "SGD": 1.461, "THB": 38.91, "ZAR": 19.92},
+    **{
+        "INR": 91.12,
+        "KRW": 1489.2,
+        "MXN": 19.81,
+        "MYR": 4.871,
+        "NZD": 1.791,
+        "PHP": 62.31,
+        "SGD": 1.461,
+        "THB": 38.91,
+        "ZAR": 19.92,
+    },
 }
 COLUMNS: Final = ("USD", "JPY", "BGN", *list(_RATES)[2:13], "RUB", *list(_RATES)[13:])
 """The currencies of a drop; BGN and RUB have no rate any more and are written as N/A."""

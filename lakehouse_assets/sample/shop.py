@@ -1,7 +1,9 @@
-"""The invented shop: its products, customers and order lines, and the clean order drops of a day. Knows nothing of dirt.
+"""The invented shop: its products, customers and order lines, and the clean order drops of a day. Knows nothing of
+dirt.
 
-The shop behaves like the published retailer: invoices of several lines, returns (C…), bad debt (A…), adjustments without a price, postage and discounts under codes
-that are no products, lines without a customer or a description, descriptions that change, lines that come late, twice, or again in the drop of the next day.
+The shop behaves like the published retailer: invoices of several lines, returns (C…), bad debt (A…), adjustments
+without a price, postage and discounts under codes that are no products, lines without a customer or a description,
+descriptions that change, lines that come late, twice, or again in the drop of the next day.
 """
 
 from collections.abc import Iterator
@@ -27,17 +29,32 @@ COUNTRIES: Final = {
 }
 """Country to (its share of the customers, its cities)."""
 
-PUBLISHED: Final = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
+PUBLISHED: Final = (
+    "InvoiceNo",
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+    "Country",
+)
 LATER: Final = ("Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "Price", "Customer ID", "Country")
 """The two header dialects; ids of customers are written as 17850.0 in the first and as 17850 in the second."""
 
 _COLOURS: Final = ("RED", "PINK", "IVORY", "BLUE", "GREEN", "VINTAGE", "RETROSPOT", "CREAM", "SILVER", "STRIPED")
 _THINGS: Final = (  # noqa: SIM905 (a list would take a page)
-    "CANDLE HOLDER|LUNCH BAG|TEA TOWEL|CAKE STAND|BUNTING|MUG|PHOTO FRAME|NAPKINS|COOKIE CUTTER|DOORMAT|WALL CLOCK|STORAGE TIN|LANTERN|HAND WARMER"
-    '|JAM JAR|CUSHION COVER|MILK JUG|PENCIL SET|GIFT BAG, LARGE|KEY FOB, SHED|RULER, 12" WOOD|PARTY CONES|TRINKET BOX|CHALK BOARD|HOOK, METAL|APRON'
+    "CANDLE HOLDER|LUNCH BAG|TEA TOWEL|CAKE STAND|BUNTING|MUG|PHOTO FRAME|NAPKINS|COOKIE CUTTER|DOORMAT|WALL"
+    " CLOCK|STORAGE TIN|LANTERN|HAND WARMER|JAM JAR|CUSHION COVER|MILK JUG|PENCIL SET|GIFT BAG, LARGE|KEY FOB,"
+    ' SHED|RULER, 12" WOOD|PARTY CONES|TRINKET BOX|CHALK BOARD|HOOK, METAL|APRON'
 ).split("|")
 _PRICES: Final = "0.19 0.42 0.65 0.85 1.25 1.45 1.65 1.95 2.1 2.55 2.95 3.75 4.161 4.95 6.95 8.5 12.75".split()  # noqa: SIM905 (a list would take a page)
-_NO_PRODUCTS: Final = (("POST", "POSTAGE", "18.0"), ("DOT", "DOTCOM POSTAGE", "34.125"), ("M", "Manual", "5.0"), ("C2", "CARRIAGE", "50.0"))
+_NO_PRODUCTS: Final = (
+    ("POST", "POSTAGE", "18.0"),
+    ("DOT", "DOTCOM POSTAGE", "34.125"),
+    ("M", "Manual", "5.0"),
+    ("C2", "CARRIAGE", "50.0"),
+)
 _MISHAPS: Final = ("damages", "check", "lost", "wet?", "", "")
 _FIRST_INVOICE: Final = 581_588
 
@@ -56,10 +73,27 @@ class OrderLine:
     country: str
 
     def landed(self, header: tuple[str, ...]) -> dict[str, str]:
-        """The values as written in a dialect, by the names of its header; ISO date and time, empty text for what is not there."""
-        known = "" if self.customer_id is None else f"{self.customer_id}.0" if header == PUBLISHED else str(self.customer_id)
+        """The values as written in a dialect, by the names of its header; ISO date and time, empty text for what is not
+        there.
+        """
+        known = (
+            ""
+            if self.customer_id is None
+            else f"{self.customer_id}.0"
+            if header == PUBLISHED
+            else str(self.customer_id)
+        )
         when = self.invoiced_at.isoformat(" ", "seconds")
-        values = (self.invoice, self.stock_code, self.description, str(self.quantity), when, self.unit_price, known, self.country)
+        values = (
+            self.invoice,
+            self.stock_code,
+            self.description,
+            str(self.quantity),
+            when,
+            self.unit_price,
+            known,
+            self.country,
+        )
         return dict(zip(header, values, strict=True))
 
 
@@ -94,16 +128,23 @@ class Shop:
         self._seed = seed
         self._days = days
         rng = Random(f"{seed}/shop")
-        self.products = [_product(rng, number, start, days) for number in sorted(rng.sample(range(10_002, 90_000), 600))]
+        self.products = [
+            _product(rng, number, start, days) for number in sorted(rng.sample(range(10_002, 90_000), 600))
+        ]
         countries = rng.choices(list(COUNTRIES), [share for share, _ in COUNTRIES.values()], k=400)
         countries[: len(COUNTRIES)] = list(COUNTRIES)
         ids = sorted(rng.sample(range(12_346, 18_288), 400))
-        self.buyers = [Buyer(number, country, rng.choice(COUNTRIES[country][1])) for number, country in zip(ids, countries, strict=True)]
+        self.buyers = [
+            Buyer(number, country, rng.choice(COUNTRIES[country][1]))
+            for number, country in zip(ids, countries, strict=True)
+        ]
         self._next_invoice = _FIRST_INVOICE
         self._yesterday: list[OrderLine] = []
 
     def drops(self, day: date, index: int, lines: int) -> list[Draft]:
-        """The clean order drops that land on a day, the `index`-th of the span; none on a Saturday of a span of a week or more."""
+        """The clean order drops that land on a day, the `index`-th of the span; none on a Saturday of a span of a week
+        or more.
+        """
         if day.weekday() == 5 and self._days >= 7:
             return []
         rng = Random(f"{self._seed}/orders/{index}")
@@ -144,17 +185,33 @@ class Shop:
         kind = rng.random()
         if kind < 0.003:
             price = f"{rng.randint(-20_000, 20_000)}.{rng.randint(10, 99)}"
-            yield replace(form, invoice=f"A{number}", stock_code="B", description="Adjust bad debt", unit_price=price, customer_id=None)
+            yield replace(
+                form,
+                invoice=f"A{number}",
+                stock_code="B",
+                description="Adjust bad debt",
+                unit_price=price,
+                customer_id=None,
+            )
         elif kind < 0.06:
             lost = rng.choice(self.products)
             quantity, mishap = rng.choice((-1, 1)) * rng.randint(1, 200), rng.choice(_MISHAPS)
-            yield replace(form, stock_code=lost.code, description=mishap, quantity=quantity, customer_id=None, country="United Kingdom")
+            yield replace(
+                form,
+                stock_code=lost.code,
+                description=mishap,
+                quantity=quantity,
+                customer_id=None,
+                country="United Kingdom",
+            )
         elif kind < 0.14:
             for _ in range(rng.randint(1, 3)):
                 yield replace(self._sold(rng, form, day), invoice=f"C{number}", quantity=-rng.randint(1, 12))
             if rng.random() < 0.15:
                 price = f"{rng.randint(1, 80)}.{rng.randint(10, 99)}"
-                yield replace(form, invoice=f"C{number}", stock_code="D", description="Discount", quantity=-1, unit_price=price)
+                yield replace(
+                    form, invoice=f"C{number}", stock_code="D", description="Discount", quantity=-1, unit_price=price
+                )
         else:
             moved_on = timedelta(minutes=1) if rng.random() < 0.02 else timedelta(0)
             for place in range(rng.randint(1, 22)):
@@ -172,7 +229,9 @@ class Shop:
 
 
 def new_draft(rng: Random, day: date, index: int, part: int) -> Draft:
-    """An order drop without lines, in one of the ways in which they come: dialect, order of columns, folder, gzip, line ends."""
+    """An order drop without lines, in one of the ways in which they come: dialect, order of columns, folder, gzip, line
+    ends.
+    """
     columns = LATER if index % 3 == 1 else PUBLISHED
     folder = f"orders/{day:%Y/%m}" if index % 5 == 2 else "orders"
     name = f"orders_{day}" + (f"_{part}" if part > 1 else "") + (".csv" if index % 4 == 3 else ".csv.gz")
@@ -181,11 +240,15 @@ def new_draft(rng: Random, day: date, index: int, part: int) -> Draft:
     if index % 11 == 9:
         columns = tuple(rng.sample(columns, len(columns)))
     end = b"\r\n" if index % 7 == 4 else b"\n"
-    return Draft("orders", f"{folder}/{name}", day, csv_line(columns), end=end, byte_order_mark=index % 10 == 8, columns=columns)
+    return Draft(
+        "orders", f"{folder}/{name}", day, csv_line(columns), end=end, byte_order_mark=index % 10 == 8, columns=columns
+    )
 
 
 def order_line(line: OrderLine, columns: tuple[str, ...], changed: dict[str, str] | None = None) -> Line:
-    """A line as it stands in a drop with these columns; `changed` replaces values, by the names of the dialect `PUBLISHED`."""
+    """A line as it stands in a drop with these columns; `changed` replaces values, by the names of the dialect
+    `PUBLISHED`.
+    """
     dialect = PUBLISHED if "InvoiceNo" in columns else LATER
     values = line.landed(dialect) | {dialect[PUBLISHED.index(name)]: value for name, value in (changed or {}).items()}
     values["Channel"] = "web" if line.customer_id is not None else ""

@@ -1,7 +1,7 @@
 """Which batches a table includes: whether everything that landed for a batch date has come as far as the table.
 
-Belongs here: finding what is missing, and saying so in one sentence. Does not belong here: what is pending for the whole graph
-(`automation/pending.py`), stopping a step (`io_managers/delta.py`).
+Belongs here: finding what is missing, and saying so in one sentence. Does not belong here: what is pending for the
+whole graph (`automation/pending.py`), stopping a step (`io_managers/delta.py`).
 """
 
 from __future__ import annotations
@@ -49,15 +49,17 @@ class Batches:
     def lacking(self, table: str, days: Collection[date], reader: str, *, landing: bool) -> dict[date, Lack]:
         """Batch date → what the table lacks of it; nothing for the dates that it includes.
 
-        table: an upstream of the table `reader`, as `layer.table`. landing: whether drops that have not been taken in count; they do not where the run takes
-        them in itself.
+        table: an upstream of the table `reader`, as `layer.table`. landing: whether drops that have not been taken in
+        count; they do not where the run takes them in itself.
         """
         if reader.startswith("bronze."):
             return {}  # it takes in what lies there, by itself
         head = self.lakehouse.store.head(table)
         if head is None or (table not in _BRONZE and head.consumed is None):
             return dict.fromkeys(days, Lack("the table does not exist"))
-        through, sources = _includes(self.lakehouse, table) if table not in _BRONZE else (head.data_version, frozenset[str]())
+        through, sources = (
+            _includes(self.lakehouse, table) if table not in _BRONZE else (head.data_version, frozenset[str]())
+        )
         if table == JOURNAL:
             sources = frozenset({s for s, t in PUBLISHED.items() if t == reader} or SOURCES)
         found: dict[date, list[Lack]] = {}
@@ -80,8 +82,8 @@ _BRONZE = {JOURNAL, *(f"bronze.{table}" for table in SOURCES.values())}
 def _includes(lakehouse: Lakehouse, table: str) -> tuple[int, frozenset[str]]:
     """The version of the journal that a table includes, and the sources that reach it.
 
-    A table whose upstreams have recorded more of the journal without a row having changed records nothing itself, so the upstreams it stands on are
-    asked as well.
+    A table whose upstreams have recorded more of the journal without a row having changed records nothing itself, so
+    the upstreams it stands on are asked as well.
     """
     head = lakehouse.store.head(table)
     was = head.consumed if head else None
@@ -116,5 +118,8 @@ def sentence(table: str, lacking: Mapping[date, Lack]) -> str:
     if all(lack.refused for lack in lacking.values()):
         cure = "let the correction land under the same path, or withdraw the drop"
     else:
-        cure = f"materialise {table} and what lies upstream of it for {'it' if len(days) == 1 else 'them'} first, or run `lakehouse run`"
+        cure = (
+            f"materialise {table} and what lies upstream of it for {'it' if len(days) == 1 else 'them'} first, or run"
+            " `lakehouse run`"
+        )
     return f"{subject} not in {table} yet ({lacking[days[0]].why}); {cure}."

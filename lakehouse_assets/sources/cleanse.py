@@ -1,7 +1,7 @@
 """From bronze to the silver table of a source: judge drops, set bad rows aside, let each key stand on the right drop.
 
-Belongs here: which contents live, their verdicts, quarantine, and the supporters of a key. Does not belong here: what a landed row means
-(`transforms/`), the rules (`contracts/`, `quality/`).
+Belongs here: which contents live, their verdicts, quarantine, and the supporters of a key. Does not belong here: what a
+landed row means (`transforms/`), the rules (`contracts/`, `quality/`).
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A silver table that is fed by drops. typed: landed rows → contract's columns and `_problems`; order: which supporter wins, as SQL.
+    """A silver table that is fed by drops. typed: landed rows → contract's columns and `_problems`; order: which
+    supporter wins, as SQL.
 
-    Where its contract names a partition, that one follows from the key: what the table holds of a key is looked for there alone.
+    Where its contract names a partition, that one follows from the key: what the table holds of a key is looked for
+    there alone.
     """
 
     name: str
@@ -67,7 +69,9 @@ class SourceTable:
 
 @dataclass
 class Cleansed:
-    """What a run makes of the drops of a source. `judged`: the verdicts on what each affected path says now, live or refused."""
+    """What a run makes of the drops of a source. `judged`: the verdicts on what each affected path says now, live or
+    refused.
+    """
 
     slice: StagedSlice
     judged: list[DropVerdict] = field(default_factory=list)
@@ -77,7 +81,8 @@ class Cleansed:
 def cleanse(
     lakehouse: Lakehouse, table: SourceTable, *, fingerprint: str, force: bool = False, days: Collection[date] = ()
 ) -> Cleansed | None:
-    """Stage the silver table of a source with its side tables. None where the journal says nothing new and `force` is not set.
+    """Stage the silver table of a source with its side tables. None where the journal says nothing new and `force` is
+    not set.
 
     days: the batch dates that the run shows. Others that this makes good are recorded as `unshown`.
     """
@@ -125,11 +130,26 @@ def cleanse(
 
     # What a dead run took in and the journal never knew, for another content lay there by then, is in bronze as well.
     good = candidates.where("size(_violations) = 0").select(*model.names)
-    came = good if found.keys() <= live else good.join(_content_frame(lakehouse, live), ["path", "content_hash"], "left_semi")
+    came = (
+        good
+        if found.keys() <= live
+        else good.join(_content_frame(lakehouse, live), ["path", "content_hash"], "left_semi")
+    )
     slice_ = _silver_slice(lakehouse, table, head, reading, came, contents, live, everything, paths)
     slice_.side = (
         _verdict_slice(lakehouse, table, sides[table.verdicts.name], reading, affected, judged.values()),
-        _quarantine_slice(lakehouse, table, sides[table.quarantine.name], reading, affected, candidates, landed, judged, live, rejected),
+        _quarantine_slice(
+            lakehouse,
+            table,
+            sides[table.quarantine.name],
+            reading,
+            affected,
+            candidates,
+            landed,
+            judged,
+            live,
+            rejected,
+        ),
     )
     lakehouse.discard(candidates_uri)
     current = [judged[c] for c in sorted(live | rejected)]
@@ -161,8 +181,9 @@ def preview(lakehouse: Lakehouse, table: SourceTable) -> tuple[int, int]:
 
 
 def rejected_now(lakehouse: Lakehouse, table: str, source: str) -> list[DropVerdict]:
-    """The drops of a source that wait for somebody: refused or unreadable, the newest content of their path, and not acknowledged. From the tables,
-    without an engine."""
+    """The drops of a source that wait for somebody: refused or unreadable, the newest content of their path, and not
+    acknowledged. From the tables, without an engine.
+    """
     known = acknowledged(entries(lakehouse))
     rows = [r for r in _standing_rows(lakehouse, table, source) if (r["path"], r["content_hash"]) not in known]
     return [_recorded(r, {REFUSED_RULE: r["landed"]}) for r in rows if r["verdict"] != ACCEPTED]
@@ -173,10 +194,14 @@ def refused_now(lakehouse: Lakehouse, table: str, source: str) -> list[DropVerdi
     return [v for v in rejected_now(lakehouse, table, source) if v.verdict == REFUSED]
 
 
-def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Collection[date] | None = None) -> list[DropVerdict]:
-    """What has been recorded of the drops of those batch dates (None: of all), as far as they count as things stand; from the tables, without an engine.
+def standing_verdicts(
+    lakehouse: Lakehouse, table: str, source: str, days: Collection[date] | None = None
+) -> list[DropVerdict]:
+    """What has been recorded of the drops of those batch dates (None: of all), as far as they count as things stand;
+    from the tables, without an engine.
 
-    The rules are counted in quarantine, so those that only warn are not among them, and where rows have left it by age, `AGED` stands for all.
+    The rules are counted in quarantine, so those that only warn are not among them, and where rows have left it by age,
+    `AGED` stands for all.
     """
     rows = [r for r in _standing_rows(lakehouse, table, source) if days is None or r["batch_date"] in days]
     broken: dict[Content, Counter[str]] = {(r["path"], r["content_hash"]): Counter() for r in rows}
@@ -192,15 +217,23 @@ def standing_verdicts(lakehouse: Lakehouse, table: str, source: str, days: Colle
         content = (r["path"], r["content_hash"])
         if r["bad_rows"] and not broken[content]:
             broken[content][AGED] = together[content][(AGED,)] = r["bad_rows"]
-    return [replace(_recorded(r, dict(broken[c])), together=dict(together[c])) for r in rows for c in [(r["path"], r["content_hash"])]]
+    return [
+        replace(_recorded(r, dict(broken[c])), together=dict(together[c]))
+        for r in rows
+        for c in [(r["path"], r["content_hash"])]
+    ]
 
 
-def batch_accounts(lakehouse: Lakehouse, table: str, source: str, published: Mapping[date, int]) -> dict[date, dict[str, int]]:
+def batch_accounts(
+    lakehouse: Lakehouse, table: str, source: str, published: Mapping[date, int]
+) -> dict[date, dict[str, int]]:
     """The account of the drops of each batch date, as `silver.intake` will have it; from the tables, without an engine.
 
     published: the rows of the table that stand on drops of each batch date asked for, 0 where none does.
     """
-    accounts = {day: {"landed": 0, "published": rows, "quarantined": 0, "duplicates": -rows} for day, rows in published.items()}
+    accounts = {
+        day: {"landed": 0, "published": rows, "quarantined": 0, "duplicates": -rows} for day, rows in published.items()
+    }
     for row in _standing_rows(lakehouse, table, source):
         account = accounts.get(row["batch_date"])
         if account:
@@ -212,8 +245,9 @@ def batch_accounts(lakehouse: Lakehouse, table: str, source: str, published: Map
 
 
 def drifted_now(lakehouse: Lakehouse, table: str, source: str) -> list[tuple[DropVerdict, str]]:
-    """The drops of a source that count now and have other columns than it, with what is other, unless somebody has acknowledged the same of one
-    of its drops; from the tables, without an engine."""
+    """The drops of a source that count now and have other columns than it, with what is other, unless somebody has
+    acknowledged the same of one of its drops; from the tables, without an engine.
+    """
     drifted = [(v, words) for v in standing_verdicts(lakehouse, table, source) if (words := drift_of(v))]
     acknowledgements = acknowledged(entries(lakehouse)) if drifted else set()
     known = {words for v, words in drifted if (v.path, v.content_hash) in acknowledgements}
@@ -238,7 +272,9 @@ def _recorded(row: Mapping[str, Any], rules: Mapping[str, int]) -> DropVerdict:
     return DropVerdict(**{k: row[k] for k in names}, rules=rules, drift=row.get("drift"))
 
 
-def _affected(lakehouse: Lakehouse, heads: Iterable[Head], reading, journal_head: Head, paths: set[str], force: bool) -> set[str]:  # type: ignore[no-untyped-def]
+def _affected(
+    lakehouse: Lakehouse, heads: Iterable[Head], reading, journal_head: Head, paths: set[str], force: bool
+) -> set[str]:  # type: ignore[no-untyped-def]
     """The paths of which the journal says something that the table or one of its side tables has not consumed."""
     since: int | None = journal_head.data_version
     for head in heads:
@@ -269,11 +305,14 @@ def _bronze(lakehouse: Lakehouse, table: SourceTable, contents: dict[Content, da
 
 
 def _with_words(judged: Mapping[Content, DropVerdict], landed: DataFrame) -> dict[Content, DropVerdict]:
-    """The verdicts with what the parser said of the drops: how their columns differ, and why one cannot be read. What landed before bronze kept the
-    former has none of it."""
+    """The verdicts with what the parser said of the drops: how their columns differ, and why one cannot be read. What
+    landed before bronze kept the former has none of it.
+    """
     drift = "_drift" if "_drift" in landed.columns else "CAST(NULL AS STRING)"
     rows = (
-        landed.where(f"{drift} IS NOT NULL OR row_number = 0").selectExpr("path", "content_hash", drift, "row_number", "_detail").collect()
+        landed.where(f"{drift} IS NOT NULL OR row_number = 0")
+        .selectExpr("path", "content_hash", drift, "row_number", "_detail")
+        .collect()
     )
     words = {(r[0], r[1]): r for r in rows}
     found = dict(judged)
@@ -285,10 +324,14 @@ def _with_words(judged: Mapping[Content, DropVerdict], landed: DataFrame) -> dic
     return found
 
 
-def _with_corrections(judged: Mapping[Content, DropVerdict], paths: Iterable[list[Entry]], model: Contract) -> dict[Content, DropVerdict]:
-    """The verdicts, where those on contents that came after a good one of the same path are the stricter ones of a correction.
+def _with_corrections(
+    judged: Mapping[Content, DropVerdict], paths: Iterable[list[Entry]], model: Contract
+) -> dict[Content, DropVerdict]:
+    """The verdicts, where those on contents that came after a good one of the same path are the stricter ones of a
+    correction.
 
-    What counts is the first time that a content landed, so that the verdict follows from the journal, whatever the runs were.
+    What counts is the first time that a content landed, so that the verdict follows from the journal, whatever the runs
+    were.
     """
     found = dict(judged)
     for entries_of_path in paths:
@@ -307,7 +350,10 @@ def _with_corrections(judged: Mapping[Content, DropVerdict], paths: Iterable[lis
 def _content_frame(lakehouse: Lakehouse, contents: Iterable[Content]) -> DataFrame:
     listed = sorted(contents)
     schema = pa.schema([pa.field("path", pa.string()), pa.field("content_hash", pa.string())])
-    return from_arrow(lakehouse.spark, pa.table({"path": [c[0] for c in listed], "content_hash": [c[1] for c in listed]}, schema=schema))
+    return from_arrow(
+        lakehouse.spark,
+        pa.table({"path": [c[0] for c in listed], "content_hash": [c[1] for c in listed]}, schema=schema),
+    )
 
 
 def _empty(content: Content, day: date) -> DropVerdict:
@@ -331,7 +377,8 @@ def _silver_slice(
     key = list(model.key)
     if everything:
         target = lakehouse.store.frame(lakehouse.spark, model.name, head.version)
-        # All supporters of all keys are at hand. What else the table holds was published under a contract or transform that is no more.
+        # All supporters of all keys are at hand. What else the table holds was published under a contract or transform
+        # that is no more.
         return lakehouse.stage_difference(model, head, reading, Recomputed(least_by(came, key, table.order), target))
 
     gone = _content_frame(lakehouse, set(contents) - live)
@@ -366,10 +413,16 @@ def _other_supporters(
     judged: set[Content],
     paths: dict[str, list[Entry]],
 ) -> DataFrame:
-    """The good rows of all other live drops that say one of the keys. Only corrections and withdrawals come here: it reads all of bronze."""
+    """The good rows of all other live drops that say one of the keys. Only corrections and withdrawals come here: it
+    reads all of bronze.
+    """
     verdicts = {
         (r["path"], r["content_hash"]): r["verdict"]
-        for r in lakehouse.store.frame(lakehouse.spark, table.verdicts.name).select("path", "content_hash", "verdict").collect()
+        for r in (
+            lakehouse.store.frame(lakehouse.spark, table.verdicts.name)
+            .select("path", "content_hash", "verdict")
+            .collect()
+        )
     }
     done = {p for p, _ in judged}
     others = {content for p, of_path in paths.items() if p not in done and (content := standing(of_path, verdicts)[0])}
@@ -378,8 +431,10 @@ def _other_supporters(
 
 
 def _good_rows(lakehouse: Lakehouse, table: SourceTable, contents: Iterable[Content]) -> DataFrame:
-    """The rows of those contents that break no rule, typed. Written to scratch and read from there, in a folder that `maintenance` clears: an engine that
-    filters by the rules when it reads judges every row again for each use of the frame."""
+    """The rows of those contents that break no rule, typed. Written to scratch and read from there, in a folder that
+    `maintenance` clears: an engine that filters by the rules when it reads judges every row again for each use of the
+    frame.
+    """
     landed = lakehouse.store.frame(lakehouse.spark, table.bronze).join(
         _content_frame(lakehouse, contents), ["path", "content_hash"], "left_semi"
     )
@@ -426,11 +481,15 @@ def _quarantine_slice(
     if not whole and not partly:
         return lakehouse.stage_difference(model, head, reading, Recomputed(target.limit(0), target))
     identity = ["path", "content_hash", "row_number"]
-    bad = candidates.where("size(_violations) > 0").join(_content_frame(lakehouse, partly), ["path", "content_hash"], "left_semi")
+    bad = candidates.where("size(_violations) > 0").join(
+        _content_frame(lakehouse, partly), ["path", "content_hash"], "left_semi"
+    )
     reasons = bad.selectExpr(*identity, "_violations AS rules")
     if whole:
         refused = candidates.join(_content_frame(lakehouse, whole), ["path", "content_hash"], "left_semi")
-        reasons = reasons.unionByName(refused.selectExpr(*identity, f"sort_array(array_append(_violations, '{REFUSED_RULE}')) AS rules"))
+        reasons = reasons.unionByName(
+            refused.selectExpr(*identity, f"sort_array(array_append(_violations, '{REFUSED_RULE}')) AS rules")
+        )
     values = ", ".join(f"'{c}', `{c}`" for c in BRONZE_VALUES[table.source])
     raw = landed.join(_content_frame(lakehouse, partly | whole), ["path", "content_hash"], "left_semi").selectExpr(
         *identity, "batch_date", "_detail AS detail", f"coalesce(_raw, to_json(named_struct({values}))) AS raw"
@@ -442,12 +501,15 @@ def _quarantine_slice(
 def age_quarantine(lakehouse: Lakehouse, model: Contract, before: date) -> int:
     """Remove the rows of batch dates before that day from a quarantine table; returns how many.
 
-    What the table has consumed stays as it was, so that nothing is judged again for it; judged again for another reason, rows come back, and age again.
-    Starts anew when a run publishes meanwhile; raises `LakehouseError` when that happens `ATTEMPTS` times.
+    What the table has consumed stays as it was, so that nothing is judged again for it; judged again for another
+    reason, rows come back, and age again. Starts anew when a run publishes meanwhile; raises `LakehouseError` when that
+    happens `ATTEMPTS` times.
     """
     last = before - timedelta(days=1)
     for _ in range(ATTEMPTS):
-        if not lakehouse.store.exists(model.name) or not lakehouse.store.counts(model.name, "batch_date", date.min, last):
+        if not lakehouse.store.exists(model.name) or not lakehouse.store.counts(
+            model.name, "batch_date", date.min, last
+        ):
             return 0
         head = lakehouse.head(model)
         assert head.consumed is not None
@@ -460,11 +522,15 @@ def age_quarantine(lakehouse: Lakehouse, model: Contract, before: date) -> int:
             return slice_.rows
         except StaleSliceError:
             lakehouse.discard(slice_.uri)
-    raise LakehouseError(f"{model.name} was published by others {ATTEMPTS} times while it aged; run maintenance again when they are done.")
+    raise LakehouseError(
+        f"{model.name} was published by others {ATTEMPTS} times while it aged; run maintenance again when they are"
+        " done."
+    )
 
 
 def supported_elsewhere(lakehouse: Lakehouse, table: SourceTable, withdrawn: Entry) -> list[tuple[str, int]]:
-    """The other live drops that say rows of a withdrawn one too, with how many, most first: what they say when read, however it is written.
+    """The other live drops that say rows of a withdrawn one too, with how many, most first: what they say when read,
+    however it is written.
 
     A drop that silver has not judged yet says nothing.
     """

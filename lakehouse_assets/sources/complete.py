@@ -1,7 +1,7 @@
 """How far a table is: the journal version that it includes, and the batch date up to which that is everything.
 
-Belongs here: reading that from the journal and from what tables have consumed. Does not belong here: what is to be done about it
-(`automation/pending.py`).
+Belongs here: reading that from the journal and from what tables have consumed. Does not belong here: what is to be done
+about it (`automation/pending.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from lakehouse_assets.sources.ingest import entries, entries_after
 
 
 def included(lakehouse: Lakehouse, name: str) -> int:
-    """The journal version that a table includes: the one it was computed from, or a later one of which its upstreams say that it changes nothing.
+    """The journal version that a table includes: the one it was computed from, or a later one of which its upstreams
+    say that it changes nothing.
 
     A table that is not behind commits nothing, so its own record may be old.
     """
@@ -36,7 +37,8 @@ def included(lakehouse: Lakehouse, name: str) -> int:
 
 
 def complete_through(lakehouse: Lakehouse, version: int) -> date | None:
-    """The newest batch date of the journal up to which a table that includes `version` of it includes every entry; None where there is none.
+    """The newest batch date of the journal up to which a table that includes `version` of it includes every entry; None
+    where there is none.
 
     A refused drop has been judged, so it counts as included.
     """

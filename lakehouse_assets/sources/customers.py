@@ -1,7 +1,9 @@
-"""Customer drops: change records of the CRM as JSON lines, one object a line. Reads values as they landed; whether a key must be there is the contract's business.
+"""Customer drops: change records of the CRM as JSON lines, one object a line. Reads values as they landed; whether a
+key must be there is the contract's business.
 
-A number lands as the text it was written as, a boolean as true or false, a nested value as JSON text, null as null. Upper and lower case and blanks around a key
-make no difference, nor does the order of keys. Keys that are not known go to `_rescued`.
+A number lands as the text it was written as, a boolean as true or false, a nested value as JSON text, null as null.
+Upper and lower case and blanks around a key make no difference, nor does the order of keys. Keys that are not known go
+to `_rescued`.
 """
 
 import json
@@ -11,7 +13,16 @@ from typing import Any, Final
 import pyarrow as pa
 
 from lakehouse_assets.sources.drift import column_drift
-from lakehouse_assets.sources.lines import JSON_LINES, MAX_COLUMNS, BadLine, as_text, drop_body, readable, truncated_line, visible
+from lakehouse_assets.sources.lines import (
+    JSON_LINES,
+    MAX_COLUMNS,
+    BadLine,
+    as_text,
+    drop_body,
+    readable,
+    truncated_line,
+    visible,
+)
 from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, NumberText, RowBuilder, as_json, rescued_json
 
 _VALUES: Final = BRONZE_VALUES["customers"]
@@ -40,7 +51,9 @@ def parse_customers(content: bytes) -> pa.Table:
             rows.good(*record)
             text_seen = True
     if not text_seen:
-        raise DropProblem("drop.unreadable", "No line of the drop is UTF-8 text; send it as JSON lines, encoded as UTF-8.")
+        raise DropProblem(
+            "drop.unreadable", "No line of the drop is UTF-8 text; send it as JSON lines, encoded as UTF-8."
+        )
     if remainder is not None:
         lost = truncated_line(remainder)
         rows.bad(lost.rule, lost.detail, lost.raw)
@@ -48,7 +61,9 @@ def parse_customers(content: bytes) -> pa.Table:
 
 
 def _record(text: str, line: bytes, keys: dict[str, None]) -> tuple[list[str | None], str | None]:
-    """The values of a line and its unexpected keys as JSON; notes its keys, blanks taken off, in `keys`. Raises `BadLine` (`row.json`, `row.nul`)."""
+    """The values of a line and its unexpected keys as JSON; notes its keys, blanks taken off, in `keys`. Raises
+    `BadLine` (`row.json`, `row.nul`).
+    """
     try:
         record = _DECODER.decode(text)
         if not isinstance(record, dict):
@@ -57,17 +72,22 @@ def _record(text: str, line: bytes, keys: dict[str, None]) -> tuple[list[str | N
         values = [_as_landed(known.get(name)) for name in _VALUES]
         rescued = rescued_json(unexpected)
         if "\\u" in text:
-            "".join(value for value in [*values, rescued] if value is not None).encode()  # half a character cannot be encoded: a ValueError
+            # half a character cannot be encoded: a ValueError
+            "".join(value for value in [*values, rescued] if value is not None).encode()
             if _ESCAPED_NUL.search(text):
                 raise BadLine("row.nul", "The line holds an escaped NUL character; remove it.", readable(line))
     except (ValueError, RecursionError) as error:
-        raise BadLine("row.json", f"The line is not one JSON object: {_reason(error)}; send one object a line.", readable(line)) from error
+        raise BadLine(
+            "row.json", f"The line is not one JSON object: {_reason(error)}; send one object a line.", readable(line)
+        ) from error
     keys.update(dict.fromkeys(visible(key) for key in record))
     return values, rescued
 
 
 def _by_column(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values of a record by column, and those of its unexpected keys; raises `ValueError` where two keys name one column."""
+    """The values of a record by column, and those of its unexpected keys; raises `ValueError` where two keys name one
+    column.
+    """
     known: dict[str, Any] = {}
     unexpected: dict[str, Any] = {}
     for key, value in record.items():
@@ -112,4 +132,6 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_int=NumberText, parse_float=NumberText, parse_constant=_no_constant)
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_once, parse_int=NumberText, parse_float=NumberText, parse_constant=_no_constant
+)

@@ -1,10 +1,11 @@
 """A table of customers in a database (PostgreSQL or SQLite), read in one consistent snapshot.
 
-Belongs here: connecting, and the few questions that are asked of the table, each one statement. Does not belong here: what has been read before and what is
-new (`pull.py`), what a value means (`transforms/`).
+Belongs here: connecting, and the few questions that are asked of the table, each one statement. Does not belong here:
+what has been read before and what is new (`pull.py`), what a value means (`transforms/`).
 
-Every value comes as a text, as if the CRM had sent the row as JSON, and `updated_at` in UTC with microseconds, so that its texts sort as the times do. A time
-that is none comes as it stands. The address of the database holds a password: it stays out of every message.
+Every value comes as a text, as if the CRM had sent the row as JSON, and `updated_at` in UTC with microseconds, so that
+its texts sort as the times do. A time that is none comes as it stands. The address of the database holds a password: it
+stays out of every message.
 """
 
 from __future__ import annotations
@@ -45,10 +46,12 @@ def instant(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class CustomersDatabase:
-    """A table or view `table` (`name` or `schema.name`) with a unique `customer_id`, `updated_at`, and any of the other columns of `bronze.customers`.
+    """A table or view `table` (`name` or `schema.name`) with a unique `customer_id`, `updated_at`, and any of the other
+    columns of `bronze.customers`.
 
-    overlap: how much later than others a transaction may commit, so that its rows are still found by their time. may_lose: which share of its rows
-    the table may lose from one pull to the next; above it, it was probably emptied to be loaded anew.
+    overlap: how much later than others a transaction may commit, so that its rows are still found by their time.
+    may_lose: which share of its rows the table may lose from one pull to the next; above it, it was probably emptied to
+    be loaded anew.
     """
 
     url: str = field(repr=False)
@@ -58,12 +61,15 @@ class CustomersDatabase:
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """One state of the table, whatever others commit meanwhile. Raises `SourceUnavailableError` where it cannot be read."""
+        """One state of the table, whatever others commit meanwhile. Raises `SourceUnavailableError` where it cannot be
+        read.
+        """
         url = _address(self.url)
         dialect = _DIALECTS.get(url.get_backend_name())
         if dialect is None:
             raise SourceUnavailableError(
-                f"LAKEHOUSE_CUSTOMERS_DB names a database of the kind {url.get_backend_name()}; customers are read from postgresql or sqlite."
+                f"LAKEHOUSE_CUSTOMERS_DB names a database of the kind {url.get_backend_name()}; customers are read from"
+                " postgresql or sqlite."
             )
         try:
             with dialect.engine(url).connect() as connection:
@@ -72,38 +78,49 @@ class CustomersDatabase:
         except (SQLAlchemyError, ValueError, ArithmeticError, _Unfit) as error:
             # A driver that cannot make sense of a value raises errors of Python's own, which may quote the value.
             ours = isinstance(error, (SQLAlchemyError, _Unfit))
-            said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0].rstrip(".") if ours else type(error).__name__
+            said = (
+                str(getattr(error, "orig", None) or error).strip().partition("\n")[0].rstrip(".")
+                if ours
+                else type(error).__name__
+            )
             # Not chained: what a driver says may hold what it was given.
             raise SourceUnavailableError(
-                f"Customers cannot be read from the table {self.table} of {_shown(url)} ({_without_password(said, url)}); fix that, or see "
-                "LAKEHOUSE_CUSTOMERS_DB: everything else is loaded meanwhile."
+                f"Customers cannot be read from the table {self.table} of {_shown(url)}"
+                f" ({_without_password(said, url)}); fix that, or see LAKEHOUSE_CUSTOMERS_DB: everything else is loaded"
+                " meanwhile."
             ) from None
 
 
 def _address(written: str) -> URL:
-    """The address of a database. Raises `SourceUnavailableError` for one that is none, or that can be read in two ways; no part of it is shown, for where
-    it is cut wrongly each part may be one of the password."""
+    """The address of a database. Raises `SourceUnavailableError` for one that is none, or that can be read in two ways;
+    no part of it is shown, for where it is cut wrongly each part may be one of the password.
+    """
     place, _, _ = written.partition("?")
     if place.count("@") > 1:
-        raise SourceUnavailableError("LAKEHOUSE_CUSTOMERS_DB has more than one @; write those of user and password as %40.")
+        raise SourceUnavailableError(
+            "LAKEHOUSE_CUSTOMERS_DB has more than one @; write those of user and password as %40."
+        )
     try:
         url = make_url(written)
     except (ArgumentError, ValueError):
         url = None
     if url is None or (url.host and not re.fullmatch(r"[\w.:%-]+", url.host)):
         raise SourceUnavailableError(
-            "LAKEHOUSE_CUSTOMERS_DB is no address of a database; write postgresql://user:password@host:5432/name or sqlite:////path/to/file, "
-            "with the signs @ : / ? # % [ ] of user and password percent-encoded (@ as %40)."
+            "LAKEHOUSE_CUSTOMERS_DB is no address of a database; write postgresql://user:password@host:5432/name or"
+            " sqlite:////path/to/file, with the signs @ : / ? # % [ ] of user and password percent-encoded (@ as %40)."
         )
     return url
 
 
 def refuse_emptied(database: CustomersDatabase, before: int, lost: int) -> None:
-    """Raise `SourceUnavailableError` where the table has lost so many rows that to end these customers may be wrong. before: rows at the last pull."""
+    """Raise `SourceUnavailableError` where the table has lost so many rows that to end these customers may be wrong.
+    before: rows at the last pull.
+    """
     if lost >= _FEW and lost > database.may_lose * before:
         raise SourceUnavailableError(
-            f"The customers' table {database.table} has lost {lost} of its {before} rows since the last pull, so none was made: it looks emptied to be "
-            "loaded anew. If these customers are to end, set LAKEHOUSE_CUSTOMERS_DB_MAY_LOSE=1 for one run."
+            f"The customers' table {database.table} has lost {lost} of its {before} rows since the last pull, so none"
+            " was made: it looks emptied to be loaded anew. If these customers are to end, set"
+            " LAKEHOUSE_CUSTOMERS_DB_MAY_LOSE=1 for one run."
         )
 
 
@@ -118,8 +135,15 @@ def _shown(url: URL) -> str:
 
 def _without_password(said: str, url: URL) -> str:
     secrets = [str(url.password)] if url.password else []
-    secrets += [v for k, values in url.query.items() if "pass" in k.lower() for v in ([values] if isinstance(values, str) else values)]
-    for secret in sorted({form for s in secrets for form in (s, quote(s), quote_plus(s), repr(s)[1:-1])}, key=len, reverse=True):
+    secrets += [
+        v
+        for k, values in url.query.items()
+        if "pass" in k.lower()
+        for v in ([values] if isinstance(values, str) else values)
+    ]
+    for secret in sorted(
+        {form for s in secrets for form in (s, quote(s), quote_plus(s), repr(s)[1:-1])}, key=len, reverse=True
+    ):
         said = said.replace(secret, "***")
     return said
 
@@ -144,14 +168,16 @@ class Snapshot:
         if lacking and others:
             # Nulls in place of a column that was renamed would take the attribute from every customer.
             raise _Unfit(
-                f"it has no column {', '.join(lacking)}, but {', '.join(others[:5])}, which {'are' if len(others) > 1 else 'is'} not known; "
-                "make a view that names them so, and leaves out what customers are not to have"
+                f"it has no column {', '.join(lacking)}, but {', '.join(others[:5])}, which"
+                f" {'are' if len(others) > 1 else 'is'} not known; make a view that names them so, and leaves out what"
+                " customers are not to have"
             )
         self._names = {c: _quoted(names[c][0]) for c in known}
 
     def summary(self, since: str | None) -> dict[str, Any]:
-        """What tells one state of the table from another: how many rows it has, a digest of all keys and their times, and one of whole rows that are not
-        older than `since`. Raises where a key is none, or not unique."""
+        """What tells one state of the table from another: how many rows it has, a digest of all keys and their times,
+        and one of whole rows that are not older than `since`. Raises where a key is none, or not unique.
+        """
         key, stamp = self._names[KEY], self._names[STAMP]
         recent = self._dialect.digest(list(self._names.values()), self._dialect.since(stamp) if since else "")
         keys = self._dialect.digest([key, stamp])
@@ -170,7 +196,8 @@ class Snapshot:
         return self._texts([KEY, STAMP])
 
     def rows(self, since: str | None) -> pa.Table:
-        """The rows that are not older than `since`, and those without a time; None for all. Columns that the table lacks are null.
+        """The rows that are not older than `since`, and those without a time; None for all. Columns that the table
+        lacks are null.
 
         A row that holds a text which is not UTF-8 says so in `_malformed`, and has the bytes in question as \\xNN.
         """
@@ -179,7 +206,9 @@ class Snapshot:
     def _texts(self, names: list[str], since: str | None = None) -> pa.Table:
         schema = pa.schema([pa.field(name, pa.string()) for name in (*names, "_malformed")])
         columns = ", ".join(self._dialect.bytes(self._text(name)) for name in names)
-        result = self._select(columns, self._dialect.since(self._names[STAMP]) if since else "", since=since, yield_per=_BATCH)
+        result = self._select(
+            columns, self._dialect.since(self._names[STAMP]) if since else "", since=since, yield_per=_BATCH
+        )
         batches = []
         for part in result.partitions():
             rows = [[None if value is None else _decoded(value) for value in row] for row in part]
@@ -196,7 +225,10 @@ class Snapshot:
         if name == STAMP:
             return self._dialect.stamp(column)
         if name == "deleted":  # a truth value is a number where a database has none
-            return f"CASE CAST({column} AS text) WHEN '1' THEN 'true' WHEN '0' THEN 'false' ELSE CAST({column} AS text) END"
+            return (
+                f"CASE CAST({column} AS text) WHEN '1' THEN 'true' WHEN '0' THEN 'false' ELSE CAST({column} AS"
+                " text) END"
+            )
         return f"CAST({column} AS text)"
 
     def _select(self, what: str, where: str = "", *, since: str | None = None, **options: Any) -> CursorResult[Any]:
@@ -220,7 +252,9 @@ def _decoded(value: bytes | str) -> tuple[str, bool]:
 
 
 class _Dialect:
-    """What the two databases say differently. `begin` is said first in each snapshot; `now` is its clock as text. Columns come quoted."""
+    """What the two databases say differently. `begin` is said first in each snapshot; `now` is its clock as text.
+    Columns come quoted.
+    """
 
     begin: str
     now: str
@@ -246,7 +280,9 @@ class _Dialect:
         raise NotImplementedError
 
     def bytes(self, text: str) -> str:
-        """The bytes of a text, in UTF-8 unless the database does not know its encoding: a driver gives up on what it cannot decode."""
+        """The bytes of a text, in UTF-8 unless the database does not know its encoding: a driver gives up on what it
+        cannot decode.
+        """
         raise NotImplementedError
 
 
@@ -294,7 +330,8 @@ class _SQLite(_Dialect):
 
         @event.listens_for(engine, "connect")
         def prepare(connection: Any, _: Any) -> None:
-            connection.isolation_level = None  # else the driver says when a transaction begins, and never begins one for a SELECT
+            # else the driver says when a transaction begins, and never begins one for a SELECT
+            connection.isolation_level = None
             connection.create_function("instant", 1, _instant_or_none, deterministic=True)
             connection.create_aggregate("digest", -1, _Digest)
 

@@ -1,7 +1,8 @@
-"""Exchange-rate drops: the European Central Bank's reference-rate CSV, one line a date and one column a currency, for one date or for many.
+"""Exchange-rate drops: the European Central Bank's reference-rate CSV, one line a date and one column a currency, for
+one date or for many.
 
-Each rate lands as a row of its own (date, currency, rate); a cell that is empty or says N/A is no rate and lands no row. Blanks around a cell are the file's way to
-separate and are taken off; nothing else is changed or judged.
+Each rate lands as a row of its own (date, currency, rate); a cell that is empty or says N/A is no rate and lands no
+row. Blanks around a cell are the file's way to separate and are taken off; nothing else is changed or judged.
 """
 
 import re
@@ -16,12 +17,15 @@ from lakehouse_assets.sources.rows import DropProblem, RowBuilder, rescued_json,
 
 _CURRENCY: Final = re.compile(r"[A-Z]{3}|[a-z]{3}")
 _OF_THE_SHOP: Final = "GBP"
-"""The currency that a drop is missed without: the shop sells in it. Which others the bank publishes changes over the years."""
+"""The currency that a drop is missed without: the shop sells in it. Which others the bank publishes changes over the
+years.
+"""
 
 
 class Header(NamedTuple):
-    """Where the columns of a drop stand: the date, (currency, position) of each currency, and (key, position) of each unexpected column; and what is other
-    about them."""
+    """Where the columns of a drop stand: the date, (currency, position) of each currency, and (key, position) of each
+    unexpected column; and what is other about them.
+    """
 
     width: int
     date: int
@@ -53,7 +57,9 @@ def parse_rates(content: bytes) -> pa.Table:
 
 
 def read_header(names: Sequence[str]) -> Header:
-    """Find the date and the currencies (three letters in one case, so that Day and Bid are none); raises `DropProblem` (`drop.missing_column`, `drop.duplicate_column`)."""
+    """Find the date and the currencies (three letters in one case, so that Day and Bid are none); raises `DropProblem`
+    (`drop.missing_column`, `drop.duplicate_column`).
+    """
     dates: list[int] = []
     currencies: list[tuple[str, int]] = []
     unexpected: dict[str, int] = {}
@@ -74,6 +80,8 @@ def read_header(names: Sequence[str]) -> Header:
         twice.insert(0, "Date")
     if twice:
         raise DropProblem(
-            "drop.duplicate_column", f"The header names {', '.join(twice)} more than once; send the drop with each column once.", drift
+            "drop.duplicate_column",
+            f"The header names {', '.join(twice)} more than once; send the drop with each column once.",
+            drift,
         )
     return Header(len(names), dates[0], tuple(currencies), tuple(unexpected.items()), drift)

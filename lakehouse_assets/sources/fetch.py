@@ -1,9 +1,12 @@
-"""Bringing the published data set (UCI Online Retail, or its later release Online Retail II) into a landing zone, as the daily drops that a shop would send.
+"""Bringing the published data set (UCI Online Retail, or its later release Online Retail II) into a landing zone, as
+the daily drops that a shop would send.
 
-Here belong reading the published file (.zip, .xlsx or .csv) and cutting it into days. Here does not belong what makes a row good: values go into the drops as
-they were published, only dates are written as ISO, for the published forms of the same date differ from file to file.
+Here belong reading the published file (.zip, .xlsx or .csv) and cutting it into days. Here does not belong what makes a
+row good: values go into the drops as they were published, only dates are written as ISO, for the published forms of the
+same date differ from file to file.
 
-A workbook is read with the standard library, as a stream of its XML: it holds little more than a table, and a library for workbooks would serve nothing else here.
+A workbook is read with the standard library, as a stream of its XML: it holds little more than a table, and a library
+for workbooks would serve nothing else here.
 """
 
 import csv
@@ -35,11 +38,13 @@ Table = Iterator[list[str]]
 
 
 def fetch_online_retail(out: Path, from_file: Path | None = None) -> list[Path]:
-    """Write the published order lines as `orders/orders_YYYY-MM-DD.csv.gz` below the landing zone `out`, a drop for each invoice date; the drops, oldest first.
+    """Write the published order lines as `orders/orders_YYYY-MM-DD.csv.gz` below the landing zone `out`, a drop for
+    each invoice date; the drops, oldest first.
 
-    `from_file` is a copy of the data set as .zip, .xlsx or .csv in either header dialect; without it the file is downloaded from the archive of the University of
-    California, Irvine (some 23 MB; that way has not been tried by the tests, which use no network). Lines keep their order and their values; a drop is written in
-    the dialect of its file. The same input gives the same bytes, and a drop that is there already with the same bytes is left alone.
+    `from_file` is a copy of the data set as .zip, .xlsx or .csv in either header dialect; without it the file is
+    downloaded from the archive of the University of California, Irvine (some 23 MB; that way has not been tried by the
+    tests, which use no network). Lines keep their order and their values; a drop is written in the dialect of its file.
+    The same input gives the same bytes, and a drop that is there already with the same bytes is left alone.
 
     Raises `LakehouseError` when the download fails, the file is no such data set, or a date cannot be read.
     """
@@ -52,7 +57,8 @@ def fetch_online_retail(out: Path, from_file: Path | None = None) -> list[Path]:
                 shutil.copyfileobj(response, file)
         except OSError as error:
             raise LakehouseError(
-                f"The data set could not be downloaded from {ONLINE_RETAIL_URL} ({error}); download it by other means and name the file with --from."
+                f"The data set could not be downloaded from {ONLINE_RETAIL_URL} ({error}); download it by other means"
+                " and name the file with --from."
             ) from error
         return _write_drops(out, archive, ONLINE_RETAIL_URL)
 
@@ -69,7 +75,9 @@ def _write_drops(out: Path, file: Path, said: str) -> list[Path]:
     except FileNotFoundError as error:
         raise LakehouseError(f"{said} is not there; name a file that has been downloaded.") from error
     except (OSError, zipfile.BadZipFile, ElementTree.ParseError, LookupError, csv.Error, UnicodeDecodeError) as error:
-        raise LakehouseError(f"{said} cannot be read as .zip, .xlsx or .csv ({error}); download the data set again.") from error
+        raise LakehouseError(
+            f"{said} cannot be read as .zip, .xlsx or .csv ({error}); download the data set again."
+        ) from error
     if not tables:
         raise LakehouseError(f"{said} holds no .csv or .xlsx file; name the data set as it was published.")
     drops = []
@@ -103,7 +111,8 @@ def _into_days(table: Table, days: dict[str, io.StringIO], said: str) -> None:
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise LakehouseError(
-                f"{said} has {len(row)} fields on row {number} where its header names {len(header)}; download the data set again."
+                f"{said} has {len(row)} fields on row {number} where its header names {len(header)}; download the data"
+                " set again."
             )
         row[at] = iso(row[at])
         day = row[at][:10]
@@ -114,7 +123,9 @@ def _into_days(table: Table, days: dict[str, io.StringIO], said: str) -> None:
 
 
 class _IsoDates:
-    """Writes the dates of one table as ISO. Whether 12/1/2010 is in December or in January is decided by the dates that leave no choice."""
+    """Writes the dates of one table as ISO. Whether 12/1/2010 is in December or in January is decided by the dates that
+    leave no choice.
+    """
 
     def __init__(self, dates: Iterable[str], said: str):
         firsts, seconds = {0}, {0}
@@ -135,16 +146,21 @@ class _IsoDates:
                 raise ValueError("nothing tells the day from the month")
             first, second, year, hour, minute = (int(part) for part in found.groups()[:5])
             day, month = (first, second) if self._day_first else (second, first)
-            return datetime(year + (2000 if year < 100 else 0), month, day, hour, minute, int(found[6] or 0)).isoformat(" ")
+            return datetime(year + (2000 if year < 100 else 0), month, day, hour, minute, int(found[6] or 0)).isoformat(
+                " "
+            )
         except ValueError as error:
             raise LakehouseError(
-                f"{self._said} holds the date {text!r}, which cannot be read ({error}); write dates as YYYY-MM-DD HH:MM:SS."
+                f"{self._said} holds the date {text!r}, which cannot be read ({error}); write dates as YYYY-MM-DD"
+                " HH:MM:SS."
             ) from error
 
 
 @contextmanager
 def _tables(file: Path) -> Iterator[Iterator[Table]]:
-    """The tables of a .csv or .xlsx file, or of all such files in a .zip, each as rows of text with the header first."""
+    """The tables of a .csv or .xlsx file, or of all such files in a .zip, each as rows of text with the header
+    first.
+    """
     with file.open("rb") as opened:
         yield _tables_in(opened, file.name)
 
@@ -165,7 +181,9 @@ def _tables_in(opened: IO[bytes], name: str) -> Iterator[Table]:
 
 
 def _decoded(content: bytes) -> str:
-    """Copies of the data set go around as UTF-8 and as Windows-1252; a text in the latter is hardly ever valid in the former."""
+    """Copies of the data set go around as UTF-8 and as Windows-1252; a text in the latter is hardly ever valid in the
+    former.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -184,7 +202,9 @@ def _sheets(workbook: zipfile.ZipFile) -> Iterator[Table]:
 
 
 def _sheet_rows(part: IO[bytes], shared: list[str]) -> Table:
-    """The rows of a worksheet, all as wide as the first; a date is a number of days there, told by the name of its column."""
+    """The rows of a worksheet, all as wide as the first; a date is a number of days there, told by the name of its
+    column.
+    """
     header: list[str] = []
     for element in _elements(part, "row"):
         row = [""] * len(header)
@@ -197,7 +217,9 @@ def _sheet_rows(part: IO[bytes], shared: list[str]) -> Table:
         else:
             for at, name in enumerate(header):
                 if name.strip().lower() == "invoicedate" and re.fullmatch(r"\d+(\.\d+)?", row[at]):
-                    row[at] = (datetime(1899, 12, 30) + timedelta(seconds=round(float(row[at]) * 86_400))).isoformat(" ")
+                    row[at] = (datetime(1899, 12, 30) + timedelta(seconds=round(float(row[at]) * 86_400))).isoformat(
+                        " "
+                    )
         yield row
 
 

@@ -1,4 +1,5 @@
-"""What a file is that is no drop of its source: HTML, a spreadsheet, UTF-16, YAML and the like, each called by its name.
+"""What a file is that is no drop of its source: HTML, a spreadsheet, UTF-16, YAML and the like, each called by its
+name.
 
 Belongs here: recognising other formats by their first bytes. Does not belong here: reading any of them.
 """
@@ -30,14 +31,18 @@ _SIGNATURES: Final = (
     (b"\xff\xfe", "encoded as UTF-16"),
     (b"\xfe\xff", "encoded as UTF-16"),
 )
-_HTML: Final = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|title|h1|p|div)\b", re.IGNORECASE | re.DOTALL)
+_HTML: Final = re.compile(
+    rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|title|h1|p|div)\b", re.IGNORECASE | re.DOTALL
+)
 _XML: Final = re.compile(rb"\s*<(\?xml|[a-z_][\w.:-]*[\s/>])", re.IGNORECASE)
 _YAML_LINE: Final = re.compile(rb"\s*(- )?[A-Za-z_][\w -]{0,60}:(\s[^,]*)?$|\s*-(\s[^,]*)?$|\s*#.*$")
 _CSV_LINE: Final = re.compile(rb'("[^"\r\n]*"|[\w .-]+)([,;\t]("[^"\r\n]*"|[^,;\t\r\n]*)){1,}\s*$')
 
 
 def other_format(body: bytes) -> str | None:
-    """What the bytes of a drop (without gzip) are instead of text in lines, as the end of "The drop is …"; None where they may be such text."""
+    """What the bytes of a drop (without gzip) are instead of text in lines, as the end of "The drop is …"; None where
+    they may be such text.
+    """
     head = body[:_LOOKED_AT]
     if head.startswith(b"PK\x03\x04"):
         return "an Excel workbook (XLSX)" if b"xl/" in body or b"[Content_Types].xml" in head else "a ZIP archive"
@@ -67,7 +72,9 @@ def is_json(body: bytes) -> str | None:
 
 
 def not_json_lines(body: bytes) -> str | None:
-    """What the bytes are instead of JSON lines, where they begin as one array, one object over several lines, or CSV; None where they do not."""
+    """What the bytes are instead of JSON lines, where they begin as one array, one object over several lines, or CSV;
+    None where they do not.
+    """
     text = body.lstrip()
     if text[:1] == b"[":
         return "one JSON array"

@@ -1,6 +1,7 @@
 """From drops to bronze: rows first, journal after. Adding again is a no-op.
 
-Belongs here: which drops are new, their rows as one append, their entries in the journal. Does not belong here: the formats (`parse.py`).
+Belongs here: which drops are new, their rows as one append, their entries in the journal. Does not belong here: the
+formats (`parse.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from lakehouse_assets.delta.proof import DamagedTableError, Finding, Span
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import OPERATION, Consumed
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
-from lakehouse_assets.sources.journal import ACKNOWLEDGED, LANDED, WITHDRAWN, Entry, acknowledged, by_path, is_withdrawn, last_landed
+from lakehouse_assets.sources.journal import (
+    ACKNOWLEDGED,
+    LANDED,
+    WITHDRAWN,
+    Entry,
+    acknowledged,
+    by_path,
+    is_withdrawn,
+    last_landed,
+)
 from lakehouse_assets.sources.landing import SOURCES, Drop, LandingZone, date_in
 from lakehouse_assets.sources.parse import parse_drop
 from lakehouse_assets.sources.pull import SOURCE as CUSTOMERS
@@ -59,7 +69,8 @@ def entries_after(lakehouse: Lakehouse, version: int, journal: Sequence[Entry]) 
     try:
         before = {(e.path, e.sequence) for e in entries(lakehouse, version)}
     except (DeltaError, PySparkException, OSError):
-        # That version can no longer be read: its files were vacuumed, or the journal was made anew. Every batch date is then looked at again.
+        # That version can no longer be read: its files were vacuumed, or the journal was made anew. Every batch date is
+        # then looked at again.
         return list(journal)
     return [e for e in journal if (e.path, e.sequence) not in before]
 
@@ -71,7 +82,9 @@ def new_drops(drops: Iterable[Drop], journal: Iterable[Entry]) -> list[Drop]:
 
 
 def landed_drops(lakehouse: Lakehouse, source: str, drops: Iterable[Drop]) -> Counter[date]:
-    """How many contents of a source bronze has taken in of each batch date: those of the journal, and `drops`, which it is about to know."""
+    """How many contents of a source bronze has taken in of each batch date: those of the journal, and `drops`, which it
+    is about to know.
+    """
     journal = entries(lakehouse)
     landed = {e.content: e.batch_date for e in journal if e.source == source and e.state == LANDED}
     landed |= {(d.path, d.content_hash): d.batch_date for d in drops}
@@ -80,8 +93,11 @@ def landed_drops(lakehouse: Lakehouse, source: str, drops: Iterable[Drop]) -> Co
     return Counter(landed.values())
 
 
-def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: list[Drop], pulled: Pull | None = None) -> StagedSlice | None:
-    """Stage the rows of those drops that bronze does not hold yet, and those that were pulled. None where there are none.
+def stage_bronze(
+    lakehouse: Lakehouse, source: str, zone: LandingZone, drops: list[Drop], pulled: Pull | None = None
+) -> StagedSlice | None:
+    """Stage the rows of those drops that bronze does not hold yet, and those that were pulled. None where there are
+    none.
 
     What is remembered of pulls goes with every commit, so that the newest one always has it.
     """
@@ -105,10 +121,13 @@ def stage_bronze(lakehouse: Lakehouse, source: str, zone: LandingZone, drops: li
     return slice_
 
 
-def write_drops(lakehouse: Lakehouse, model: Contract, source: str, zone: LandingZone, missing: list[Drop], uri: str) -> None:
+def write_drops(
+    lakehouse: Lakehouse, model: Contract, source: str, zone: LandingZone, missing: list[Drop], uri: str
+) -> None:
     """Write the rows of those drops, as bronze takes them in, into a folder of its own."""
-    # The paths travel and the workers open the files. The engine's own binaryFile source leaves out empty files, takes brackets in a name
-    # for a pattern, and on Sail 0.7.2 reads the files at which its list is cut into equal parts twice.
+    # The paths travel and the workers open the files. The engine's own binaryFile source leaves out empty files, takes
+    # brackets in a name for a pattern, and on Sail 0.7.2 reads the files at which its list is cut into equal parts
+    # twice.
     names = pa.table({"path": [d.path for d in missing]})
     paths = from_arrow(lakehouse.spark, names).repartition(min(len(missing), _PARTITIONS), "path")
     schema = ", ".join(f"`{c.name}` {c.type.spark}" for c in model.columns)
@@ -127,9 +146,11 @@ def _parser(source: str, root: str, dates: dict[str, date], schema: pa.Schema): 
                 table = parse_drop(source, data)
                 provenance = {"path": path, "content_hash": hashlib.sha256(data).hexdigest(), "batch_date": dates[path]}
                 columns = [
-                    table.column(f.name).cast(f.type)
-                    if f.name in table.column_names
-                    else pa.repeat(pa.scalar(provenance[f.name], f.type), len(table))
+                    (
+                        table.column(f.name).cast(f.type)
+                        if f.name in table.column_names
+                        else pa.repeat(pa.scalar(provenance[f.name], f.type), len(table))
+                    )
                     for f in schema
                 ]
                 yield from pa.table(columns, schema=schema).combine_chunks().to_batches(max_chunksize=64_000)
@@ -138,10 +159,15 @@ def _parser(source: str, root: str, dates: dict[str, date], schema: pa.Schema): 
 
 
 def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) -> StagedSlice | None:
-    """Stage the entries of those drops whose rows are in bronze, and of all pulls whose rows are. None where there are none."""
+    """Stage the entries of those drops whose rows are in bronze, and of all pulls whose rows are. None where there are
+    none.
+    """
     journal = entries(lakehouse)
     sequences = {path: max(e.sequence for e in of_path) for path, of_path in by_path(journal).items()}
-    found = [Entry(path, sequences.get(path, 0) + 1, h, day, LANDED, CUSTOMERS) for path, h, day in unjournaled(lakehouse, journal)]
+    found = [
+        Entry(path, sequences.get(path, 0) + 1, h, day, LANDED, CUSTOMERS)
+        for path, h, day in unjournaled(lakehouse, journal)
+    ]
     for source, table in SOURCES.items():
         fresh = new_drops([d for d in drops if d.source == source], journal)
         held = {(p, h): day for p, h, day in _held(lakehouse, f"bronze.{table}", fresh)}
@@ -169,12 +195,15 @@ def journal_slice(lakehouse: Lakehouse, found: list[Entry]) -> StagedSlice:
     schema = pa.schema([*(pa.field(f.name, f.type) for f in model.arrow_schema), pa.field(OPERATION, pa.string())])
     # The engine writes it, for the staging folder may lie where this process writes no file.
     from_arrow(lakehouse.spark, pa.Table.from_pylist(rows, schema=schema)).write.parquet(uri)
-    return StagedSlice(model, head.version, read_bronze(lakehouse), uri=uri, counts={"I": len(rows)}, metadata={"entries": len(rows)})
+    return StagedSlice(
+        model, head.version, read_bronze(lakehouse), uri=uri, counts={"I": len(rows)}, metadata={"entries": len(rows)}
+    )
 
 
 def read_bronze(lakehouse: Lakehouse, whole: str = "") -> Consumed:
-    """What the journal records of the tables of bronze, as they are now. One that is damaged or behind keeps what was recorded of it, so that it stays
-    known; `whole` is the table that has just been made whole again."""
+    """What the journal records of the tables of bronze, as they are now. One that is damaged or behind keeps what was
+    recorded of it, so that it stays known; `whole` is the table that has just been made whole again.
+    """
     journal = lakehouse.store.head(JOURNAL)
     was = journal.consumed if journal and journal.consumed else Consumed()
     bronze, kept = {}, set()
@@ -192,7 +221,9 @@ def read_bronze(lakehouse: Lakehouse, whole: str = "") -> Consumed:
 
 
 def unjournaled_paths(lakehouse: Lakehouse, journal: Iterable[Entry]) -> list[str]:
-    """The drops that count by their account in `silver.intake` and of which the journal says nothing: it lacks entries that it had."""
+    """The drops that count by their account in `silver.intake` and of which the journal says nothing: it lacks entries
+    that it had.
+    """
     if not lakehouse.store.exists(INTAKE):
         return []
     known = {e.path for e in journal}
@@ -211,7 +242,9 @@ def refuse_short_journal(lakehouse: Lakehouse, journal: Iterable[Entry]) -> None
 
 
 def withdraw(lakehouse: Lakehouse, path: str) -> Entry:
-    """Take a drop back: journal that nothing of it counts any more. Raises `LakehouseError` for a path that never landed or is out."""
+    """Take a drop back: journal that nothing of it counts any more. Raises `LakehouseError` for a path that never
+    landed or is out.
+    """
     return _journal_state(lakehouse, path, WITHDRAWN)
 
 
@@ -221,8 +254,10 @@ def land_again(lakehouse: Lakehouse, path: str) -> Entry:
 
 
 def acknowledge(lakehouse: Lakehouse, path: str) -> Entry:
-    """Journal that what is wrong with the newest content of a path is known and stays so: it is reported no more, and nothing waits for it. What is
-    published stays as it is. Raises `LakehouseError` for a path that never landed or is acknowledged."""
+    """Journal that what is wrong with the newest content of a path is known and stays so: it is reported no more, and
+    nothing waits for it. What is published stays as it is. Raises `LakehouseError` for a path that never landed or is
+    acknowledged.
+    """
     return _journal_state(lakehouse, path, ACKNOWLEDGED)
 
 
@@ -237,7 +272,8 @@ def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:
         except StaleSliceError:
             lakehouse.discard(staged.uri)
     raise StaleSliceError(
-        f"Runs wrote to {JOURNAL} {_ATTEMPTS} times meanwhile, so nothing was journaled of {path}; try again when they are done."
+        f"Runs wrote to {JOURNAL} {_ATTEMPTS} times meanwhile, so nothing was journaled of {path}; try again when they"
+        " are done."
     )
 
 
@@ -249,26 +285,33 @@ def _entry_of(lakehouse: Lakehouse, path: str, state: str) -> Entry:
     if state == ACKNOWLEDGED and last.content in acknowledged(of_path):
         raise LakehouseError(f"{path} is already acknowledged; there is nothing to do.")
     if state != ACKNOWLEDGED and is_withdrawn(of_path) == (state == WITHDRAWN):
-        raise LakehouseError(f"{path} is {'already withdrawn' if state == WITHDRAWN else 'not withdrawn'}; there is nothing to do.")
+        raise LakehouseError(
+            f"{path} is {'already withdrawn' if state == WITHDRAWN else 'not withdrawn'}; there is nothing to do."
+        )
     return replace(last, sequence=max(e.sequence for e in of_path) + 1, state=state)
 
 
 def never_landed(path: str) -> LakehouseError:
     """What is wrong with a path that the journal does not know."""
-    return LakehouseError(f"No drop has landed as {path!r}; give the path below the landing zone, as orders/orders_2010-12-01.csv.")
+    return LakehouseError(
+        f"No drop has landed as {path!r}; give the path below the landing zone, as orders/orders_2010-12-01.csv."
+    )
 
 
 def _held(lakehouse: Lakehouse, name: str, drops: list[Drop]) -> list[tuple[str, str, date]]:
     """(path, content hash, batch date) of those drops that bronze holds, looked up in the batch dates they can have.
 
-    That is the date in the name. A drop without one may have been seen first on any day, if a run died before its entry was in the journal.
+    That is the date in the name. A drop without one may have been seen first on any day, if a run died before its entry
+    was in the journal.
     """
     head = lakehouse.store.head(name)
     if not drops or head is None or head.data_version == 0:
         return []
     days = {date_in(d.path) for d in drops}
     dated = sorted(filter(None, days)) if None not in days else []
-    frame = lakehouse.store.frame(lakehouse.spark, name, head.version, Span("batch_date", dated[0], dated[-1]) if dated else None)
+    frame = lakehouse.store.frame(
+        lakehouse.spark, name, head.version, Span("batch_date", dated[0], dated[-1]) if dated else None
+    )
     if dated:
         frame = frame.where(f"batch_date IN ({', '.join(f'DATE {str(day)!r}' for day in dated)})")
     paths = lakehouse.spark.createDataFrame(pa.table({"path": [d.path for d in drops]}))

@@ -50,7 +50,15 @@ def intake(inputs: Inputs) -> Recomputed:
         days: dict[Content, tuple[date, str]] = {e.content: (e.batch_date, e.source) for e in entries}
         for content, (day, source) in days.items():
             verdict = verdicts[content]
-            state = "live" if content == live else verdict["verdict"] if content == rejected else "withdrawn" if withdrawn else "superseded"
+            state = (
+                "live"
+                if content == live
+                else verdict["verdict"]
+                if content == rejected
+                else "withdrawn"
+                if withdrawn
+                else "superseded"
+            )
             landed = verdict["landed"] if content in (live, rejected) else 0
             quarantined = landed if state in (REFUSED, UNREADABLE) else verdict["bad_rows"] if state == "live" else 0
             stands = published[content] if state == "live" else 0
@@ -59,10 +67,13 @@ def intake(inputs: Inputs) -> Recomputed:
                     early.add(path)
                     continue
                 raise LakehouseError(
-                    f"The account of {path} does not add up: {landed} landed, {published[content]} published, {quarantined} quarantined "
-                    f"({state}); run `lakehouse rebuild silver.intake`, and if it stays, `lakehouse rebuild {TABLES[source]}`."
+                    f"The account of {path} does not add up: {landed} landed, {published[content]} published,"
+                    f" {quarantined} quarantined ({state}); run `lakehouse rebuild silver.intake`, and if it stays,"
+                    f" `lakehouse rebuild {TABLES[source]}`."
                 )
-            rows.append((source, path, content[1], day, state, landed, stands, quarantined, landed - stands - quarantined))
+            rows.append(
+                (source, path, content[1], day, state, landed, stands, quarantined, landed - stands - quarantined)
+            )
     schema = pa.schema(
         [
             ("source", pa.string()),
@@ -87,7 +98,9 @@ def _published(inputs: Inputs, changes: Any) -> dict[Content, int]:
     for table in TABLES.values():
         frame = inputs.snapshots[table] if changes is None else changes[table]
         weight = "1" if changes is None else "CASE WHEN _change = 'insert' THEN 1 ELSE -1 END"
-        sums = frame.selectExpr("path", "content_hash", f"{weight} AS n").groupBy("path", "content_hash").agg({"n": "sum"})
+        sums = (
+            frame.selectExpr("path", "content_hash", f"{weight} AS n").groupBy("path", "content_hash").agg({"n": "sum"})
+        )
         for r in sums.collect():
             counts[r[0], r[1]] += r[2]
     return counts

@@ -1,7 +1,8 @@
 """The landing journal: what its entries mean. Pure functions; the journal itself is the table `bronze.landings`.
 
-An entry says that a content landed under a path, that the path was withdrawn, or that somebody has acknowledged what is wrong with its newest
-content. New content under a known path is a correction. Landing the withdrawn content again undoes the withdrawal.
+An entry says that a content landed under a path, that the path was withdrawn, or that somebody has acknowledged what is
+wrong with its newest content. New content under a known path is a correction. Landing the withdrawn content again
+undoes the withdrawal.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def effective(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def standing(entries: Iterable[Entry], verdicts: Mapping[Content, str]) -> tuple[Content | None, Content | None]:
-    """What one path says: (its live content, the newer content that is refused or unreadable), each None where there is none.
+    """What one path says: (its live content, the newer content that is refused or unreadable), each None where there is
+    none.
 
     A drop is live when it is the last accepted entry of its path, and not withdrawn.
     """

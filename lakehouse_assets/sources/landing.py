@@ -1,6 +1,7 @@
 """The landing zone: which files are drops, what they contain by hash, and to which batch date they belong.
 
-Belongs here: looking at files. Does not belong here: what is in them (`parse.py`), what has landed before (`journal.py`).
+Belongs here: looking at files. Does not belong here: what is in them (`parse.py`), what has landed before
+(`journal.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Drop:
 
 @dataclass(frozen=True)
 class LandingZone:
-    """`root` holds one folder a source. `cache` remembers hashes by size and time of change; it may be deleted at any time."""
+    """`root` holds one folder a source. `cache` remembers hashes by size and time of change; it may be deleted at any
+    time.
+    """
 
     root: Path
     timezone: str
@@ -58,14 +61,18 @@ class LandingZone:
         return datetime.now(ZoneInfo(self.timezone)).date()
 
     def scan(self, source: str | None = None) -> tuple[list[Drop], dict[str, str]]:
-        """The drops that lie there now, and the files that are not taken in, by their names or because they cannot be read, each with the reason in a sentence.
+        """The drops that lie there now, and the files that are not taken in, by their names or because they cannot be
+        read, each with the reason in a sentence.
 
-        Files that have not settled, hidden files and those that end in .tmp, .part or .crdownload are treated as incomplete, and so is
-        what lies in a folder of such a name. A folder that is reached in several ways is looked at once.
-        Raises `LakehouseError` where the landing zone is no folder.
+        Files that have not settled, hidden files and those that end in .tmp, .part or .crdownload are treated as
+        incomplete, and so is what lies in a folder of such a name. A folder that is reached in several ways is looked
+        at once. Raises `LakehouseError` where the landing zone is no folder.
         """
         if not self.root.is_dir():
-            raise LakehouseError(f"The landing zone {self.root} is not a folder; create it or set LAKEHOUSE_LANDING (`lakehouse generate` writes a sample).")
+            raise LakehouseError(
+                f"The landing zone {self.root} is not a folder; create it or set LAKEHOUSE_LANDING (`lakehouse"
+                " generate` writes a sample)."
+            )
         known = self._load_cache()
         seen: dict[str, list] = {}
         drops: list[Drop] = []
@@ -86,7 +93,8 @@ class LandingZone:
                     if stat.st_size > MAX_UNPACKED_MB * 1_000_000:
                         refused[path] = f"{path} is larger than {MAX_UNPACKED_MB} MB; send it in several drops."
                         continue
-                    # The time of the last change cannot be set by whoever writes the file, other than that of its content.
+                    # The time of the last change cannot be set by whoever writes the file, other than that of its
+                    # content.
                     mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev, stat.st_ctime_ns]
                     entry = known.get(path)
                     if entry and entry[:-1] == mark and not self.checksum:
@@ -104,7 +112,8 @@ class LandingZone:
                 batch_date = self.batch_date(path)
                 if batch_date < self.partitions_start:
                     refused[path] = (
-                        f"{path} is dated {batch_date}, before the first partition {self.partitions_start}; rename it, or set LAKEHOUSE_PARTITIONS_START and reload the code location."
+                        f"{path} is dated {batch_date}, before the first partition {self.partitions_start}; rename it,"
+                        " or set LAKEHOUSE_PARTITIONS_START and reload the code location."
                     )
                 elif batch_date > self.today():
                     refused[path] = f"{path} is dated {batch_date}, in the future; rename it or wait for that day."
@@ -118,15 +127,26 @@ class LandingZone:
         return date_in(path) or self.today()
 
     def _foreign(self) -> dict[str, str]:
-        """A sentence about what lies at the top of the landing zone and is the folder of no source, as in one that is the wrong folder."""
-        names = [p.name for p in sorted(self.root.iterdir()) if p.name not in (*SOURCES, "lost+found") and not _is_partial(p.name)]
+        """A sentence about what lies at the top of the landing zone and is the folder of no source, as in one that is
+        the wrong folder.
+        """
+        names = [
+            p.name
+            for p in sorted(self.root.iterdir())
+            if p.name not in (*SOURCES, "lost+found") and not _is_partial(p.name)
+        ]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         sources = ", ".join(f"{name}/" for name in SOURCES)
-        said = f"The landing zone {self.root} holds {', '.join(names[:3])}{more}, which no source has; drops lie in its folders {sources}."
+        said = (
+            f"The landing zone {self.root} holds {', '.join(names[:3])}{more}, which no source has; drops lie in its"
+            f" folders {sources}."
+        )
         return {".": said} if names else {}
 
     def _files(self, folder: str, refused: dict[str, str]) -> Iterator[Path]:
-        """What lies below a source's folder and is not half written; a folder that cannot be looked into is added to `refused`."""
+        """What lies below a source's folder and is not half written; a folder that cannot be looked into is added to
+        `refused`.
+        """
 
         def complain(error: OSError) -> None:
             path = Path(error.filename).relative_to(self.root).as_posix()
@@ -136,7 +156,8 @@ class LandingZone:
         found: list[Path] = []
         links: list[Path] = [self.root / folder]
         visited: set[tuple[int, int]] = set()
-        while links:  # those found on the way wait until all real folders were looked at, so that a folder goes by its own name
+        # those found on the way wait until all real folders were looked at, so that a folder goes by its own name
+        while links:
             top = links.pop(0)
             if not self._leads_inside(top, refused):
                 continue
@@ -148,19 +169,24 @@ class LandingZone:
                 visited.add((stat.st_dev, stat.st_ino))
                 folders[:] = sorted(name for name in folders if not _is_partial(name))
                 links += [Path(where, name) for name in folders if Path(where, name).is_symlink()]
-                found += [f for name in files if not _is_partial(name) and self._leads_inside(f := Path(where, name), refused)]
+                found += [
+                    f for name in files if not _is_partial(name) and self._leads_inside(f := Path(where, name), refused)
+                ]
         yield from sorted(found)
 
     def _leads_inside(self, path: Path, refused: dict[str, str]) -> bool:
-        """Whether what lies there may be looked at: links that lead nowhere or, unless a setting allows it, out of the landing zone are added to
-        `refused`."""
+        """Whether what lies there may be looked at: links that lead nowhere or, unless a setting allows it, out of the
+        landing zone are added to `refused`.
+        """
         if not path.is_symlink():
             return True
         name, target = path.relative_to(self.root).as_posix(), Path(os.path.realpath(path))
         if not target.exists():
             refused[name] = f"{name} is a link to {target}, which is not there; fix the link, or remove it."
         elif not self.follow_links and not target.is_relative_to(self.root):
-            refused[name] = f"{name} is a link out of the landing zone, to {target}; set LAKEHOUSE_FOLLOW_LINKS=true to follow it."
+            refused[name] = (
+                f"{name} is a link out of the landing zone, to {target}; set LAKEHOUSE_FOLLOW_LINKS=true to follow it."
+            )
         else:
             return True
         return False

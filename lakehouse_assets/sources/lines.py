@@ -1,12 +1,15 @@
-"""From the bytes of a drop to lines of text and CSV records: gzip, line ends, encoding and quotes. Knows no source and no column name.
+"""From the bytes of a drop to lines of text and CSV records: gzip, line ends, encoding and quotes. Knows no source and
+no column name.
 
-A line ends with LF, CRLF or CR. The encoding is UTF-8, with or without a byte order mark; nothing else is guessed. A line that is bad does not touch its neighbours. What is
-too long or too wide to be data is said to be so, and does not take memory beyond that of the drop.
+A line ends with LF, CRLF or CR. The encoding is UTF-8, with or without a byte order mark; nothing else is guessed. A
+line that is bad does not touch its neighbours. What is too long or too wide to be data is said to be so, and does not
+take memory beyond that of the drop.
 
-How quotes are read: a field that begins with a quote ends with the next quote that is not doubled, and then comes a comma or the end of the record. A quote
-inside a field that does not begin with one is plain text. A quoted field may run over several lines, if it closes within 100 lines, the record then has as many
-fields as the header, and none of the lines it runs over has just the commas of a whole record. In every other case the quote counts as opened by mistake: that
-one line is bad (`row.open_quote`), and reading goes on with the next line.
+How quotes are read: a field that begins with a quote ends with the next quote that is not doubled, and then comes a
+comma or the end of the record. A quote inside a field that does not begin with one is plain text. A quoted field may
+run over several lines, if it closes within 100 lines, the record then has as many fields as the header, and none of the
+lines it runs over has just the commas of a whole record. In every other case the quote counts as opened by mistake:
+that one line is bad (`row.open_quote`), and reading goes on with the next line.
 """
 
 import re
@@ -37,7 +40,9 @@ _GZIP: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
 _MAX_LINES_PER_RECORD: Final = 100
 _QUOTED: Final = re.compile(r'"((?:[^"]++|"")*+)"')
-_OPEN: Final = "A quote is opened and not closed where the field can end; close it, or double it if it is part of the text."
+_OPEN: Final = (
+    "A quote is opened and not closed where the field can end; close it, or double it if it is part of the text."
+)
 _AFTER_QUOTE: Final = "Text follows a closing quote; a quote that is part of the text has to be doubled."
 
 
@@ -52,7 +57,9 @@ class BadLine(Exception):
 
 
 class Unpacked(NamedTuple):
-    """The bytes of a drop without compression; `remainder` is what follows the last complete line when the gzip stream ends early, else None."""
+    """The bytes of a drop without compression; `remainder` is what follows the last complete line when the gzip stream
+    ends early, else None.
+    """
 
     body: bytes
     remainder: bytes | None
@@ -61,7 +68,8 @@ class Unpacked(NamedTuple):
 def drop_body(content: bytes, wanted: str) -> Unpacked:
     """The text of a drop without gzip and byte order mark. wanted: the format of its source, for the message.
 
-    Raises `DropProblem` (`drop.unreadable`) where `unpack` does, for a file of another format, which is named, and for one of too many lines.
+    Raises `DropProblem` (`drop.unreadable`) where `unpack` does, for a file of another format, which is named, and for
+    one of too many lines.
     """
     unpacked = unpack(content)
     other = other_format(unpacked.body) or (is_json(unpacked.body) if wanted == CSV else not_json_lines(unpacked.body))
@@ -76,7 +84,8 @@ def drop_body(content: bytes, wanted: str) -> Unpacked:
 def unpack(content: bytes) -> Unpacked:
     """Take the gzip off, if there is any (recognised by the first two bytes, not by a name), and the byte order marks.
 
-    Raises `DropProblem` (`drop.unreadable`) when the gzip stream is damaged, holds no complete line before it ends early, or the drop is empty.
+    Raises `DropProblem` (`drop.unreadable`) when the gzip stream is damaged, holds no complete line before it ends
+    early, or the drop is empty.
     """
     truncated = False
     if content.startswith(_GZIP):
@@ -105,10 +114,15 @@ def _gunzip(content: bytes) -> tuple[bytes, bool]:
             # A few kilobytes may unpack to any size, so that no more is unpacked than a drop may hold.
             parts.append(member.decompress(rest, left + 1))
         except zlib.error as error:
-            raise DropProblem("drop.unreadable", "The drop begins like a gzip file but its content is damaged; send it again.") from error
+            raise DropProblem(
+                "drop.unreadable", "The drop begins like a gzip file but its content is damaged; send it again."
+            ) from error
         left -= len(parts[-1])
         if left < 0:
-            raise DropProblem("drop.unreadable", f"The drop holds more than {MAX_UNPACKED_MB} MB without gzip; send it in several drops.")
+            raise DropProblem(
+                "drop.unreadable",
+                f"The drop holds more than {MAX_UNPACKED_MB} MB without gzip; send it in several drops.",
+            )
         if not member.eof:
             return b"".join(parts), True
         rest = member.unused_data.lstrip(b"\0")  # some tools pad a stream to a full block
@@ -116,16 +130,24 @@ def _gunzip(content: bytes) -> tuple[bytes, bool]:
 
 
 def as_text(line: bytes) -> str:
-    """The text of a line (with or without its end); raises `BadLine` (`row.long`, `row.nul`, `row.encoding`) where it is too long or not UTF-8 text."""
+    """The text of a line (with or without its end); raises `BadLine` (`row.long`, `row.nul`, `row.encoding`) where it
+    is too long or not UTF-8 text.
+    """
     if len(line) > _LONGEST:
-        detail = f"The line is {len(line) / 1e6:.1f} MB long, more than {MAX_LINE_MB} MB, and only its beginning is kept; mend the drop and send it again."
+        detail = (
+            f"The line is {len(line) / 1e6:.1f} MB long, more than {MAX_LINE_MB} MB, and only its beginning is kept;"
+            " mend the drop and send it again."
+        )
         raise BadLine("row.long", detail, f"{readable(line[:_SHOWN])}…")
     if b"\0" in line:
         raise BadLine("row.nul", "The line holds a NUL byte; remove it.", readable(line))
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        detail = f"The line is not UTF-8 (byte {line[error.start]:#04x} after {error.start} bytes); send the drop encoded as UTF-8."
+        detail = (
+            f"The line is not UTF-8 (byte {line[error.start]:#04x} after {error.start} bytes); send the drop encoded as"
+            " UTF-8."
+        )
         raise BadLine("row.encoding", detail, readable(line)) from error
 
 
@@ -141,17 +163,25 @@ def has_long_line(body: bytes) -> bool:
 
 
 def readable(line: bytes) -> str:
-    """A line as text whatever its bytes are, without its end; bytes that are not UTF-8, and NUL, are written as \\xNN."""
+    """A line as text whatever its bytes are, without its end; bytes that are not UTF-8, and NUL, are written as
+    \\xNN.
+    """
     return line.rstrip(b"\r\n").decode(errors="backslashreplace").replace("\0", "\\x00")
 
 
 def truncated_line(remainder: bytes) -> BadLine:
     """The row that stands for the lost end of a drop whose gzip stream breaks off."""
-    return BadLine("row.truncated", "The gzip stream breaks off here, all that followed is lost; send the drop again.", readable(remainder))
+    return BadLine(
+        "row.truncated",
+        "The gzip stream breaks off here, all that followed is lost; send the drop again.",
+        readable(remainder),
+    )
 
 
 def split_fields(text: str) -> list[str] | None:
-    """The fields of a CSV record; None where a quoted field is still open at the end. Raises `BadLine` for text behind a closing quote."""
+    """The fields of a CSV record; None where a quoted field is still open at the end. Raises `BadLine` for text behind
+    a closing quote.
+    """
     if '"' not in text:
         return text.split(",")
     fields: list[str] = []
@@ -175,8 +205,9 @@ def split_fields(text: str) -> list[str] | None:
 
 
 def split_header(body: bytes) -> tuple[list[str], bytes]:
-    """The names in the header of a CSV drop, stripped of blanks, and the bytes after it. Raises `DropProblem` where there is no readable header, or one of
-    too many columns."""
+    """The names in the header of a CSV drop, stripped of blanks, and the bytes after it. Raises `DropProblem` where
+    there is no readable header, or one of too many columns.
+    """
     first = re.match(rb"[ \t\r\n]*+([^\r\n]*+)(?:\r\n|\n|\r|$)", body)
     assert first is not None  # every part of the pattern may be empty
     try:
@@ -184,7 +215,8 @@ def split_header(body: bytes) -> tuple[list[str], bytes]:
     except BadLine as problem:
         if problem.rule == "row.long":
             raise DropProblem(
-                "drop.unreadable", f"The first line is longer than {MAX_LINE_MB} MB and cannot be a header; send the drop as CSV."
+                "drop.unreadable",
+                f"The first line is longer than {MAX_LINE_MB} MB and cannot be a header; send the drop as CSV.",
             ) from problem
         raise DropProblem(
             "drop.unreadable", "The first line is not a header of UTF-8 text; send the drop as CSV, encoded as UTF-8."
@@ -194,19 +226,24 @@ def split_header(body: bytes) -> tuple[list[str], bytes]:
     if len(names) > MAX_COLUMNS:
         raise DropProblem(
             "drop.unreadable",
-            f"The header names {len(names):,} columns, more than {MAX_COLUMNS:,}; send the drop with the columns of its source.",
+            f"The header names {len(names):,} columns, more than {MAX_COLUMNS:,}; send the drop with the columns of its"
+            " source.",
         )
     return [visible(name) for name in names], body[first.end() :]
 
 
 def visible(name: str) -> str:
-    """A column name without what nobody sees: format characters such as U+200B and U+FEFF go, every blank is a space, and none is at either end."""
+    """A column name without what nobody sees: format characters such as U+200B and U+FEFF go, every blank is a space,
+    and none is at either end.
+    """
     shown = (" " if unicodedata.category(c) == "Zs" else c for c in name if unicodedata.category(c) != "Cf")
     return "".join(shown).strip()
 
 
 def csv_records(body: bytes, width: int) -> Iterator[list[str] | BadLine]:
-    """The records of a CSV body (without its header), each as `width` fields or as the line that cannot be read. Lines without text at the end count for nothing."""
+    """The records of a CSV body (without its header), each as `width` fields or as the line that cannot be read. Lines
+    without text at the end count for nothing.
+    """
     lines = body.splitlines(keepends=True)
     while lines and not lines[-1].strip():
         lines.pop()
@@ -219,7 +256,9 @@ def csv_records(body: bytes, width: int) -> Iterator[list[str] | BadLine]:
             if fields is None:
                 fields, at = _over_several_lines(lines, at, width)
             elif len(fields) != width:
-                raise BadLine("row.ragged", f"The number of fields is {len(fields)} where the header names {width}.", text)
+                raise BadLine(
+                    "row.ragged", f"The number of fields is {len(fields)} where the header names {width}.", text
+                )
         except BadLine as problem:
             yield problem
         else:
@@ -227,7 +266,9 @@ def csv_records(body: bytes, width: int) -> Iterator[list[str] | BadLine]:
 
 
 def _over_several_lines(lines: list[bytes], at: int, width: int) -> tuple[list[str], int]:
-    """The record that begins on the line before `at` and goes on, with the number of the line after it; raises `BadLine` where the quote is open by mistake."""
+    """The record that begins on the line before `at` and goes on, with the number of the line after it; raises
+    `BadLine` where the quote is open by mistake.
+    """
     opened = BadLine("row.open_quote", _OPEN, readable(lines[at - 1]))
     text = as_text(lines[at - 1])
     for following in range(at, min(at + _MAX_LINES_PER_RECORD - 1, len(lines))):

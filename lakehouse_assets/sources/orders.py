@@ -1,7 +1,9 @@
-"""Order drops: CSV in either of the two published header dialects. Reads values as they landed; converts and judges none.
+"""Order drops: CSV in either of the two published header dialects. Reads values as they landed; converts and judges
+none.
 
-Columns may stand in any order; upper and lower case and blanks around a name make no difference. A clean drop takes a fast path (`fast_table`) through Arrow's
-CSV reader; wherever anything is odd the careful path of `lines.csv_records` reads the drop. Both give the same answer for every drop that the fast one accepts.
+Columns may stand in any order; upper and lower case and blanks around a name make no difference. A clean drop takes a
+fast path (`fast_table`) through Arrow's CSV reader; wherever anything is odd the careful path of `lines.csv_records`
+reads the drop. Both give the same answer for every drop that the fast one accepts.
 """
 
 import io
@@ -23,7 +25,15 @@ from lakehouse_assets.sources.lines import (
     split_header,
     truncated_line,
 )
-from lakehouse_assets.sources.rows import BRONZE_VALUES, DropProblem, RowBuilder, drift_column, drop_schema, rescued_json, unused_key
+from lakehouse_assets.sources.rows import (
+    BRONZE_VALUES,
+    DropProblem,
+    RowBuilder,
+    drift_column,
+    drop_schema,
+    rescued_json,
+    unused_key,
+)
 
 _SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "invoice": ("InvoiceNo", "Invoice"),
@@ -41,7 +51,9 @@ _WELL_QUOTED_LINE: Final = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+")
 
 
 class Header(NamedTuple):
-    """Where the columns of a drop stand: the position of each value column, and (key, position) of each unexpected one; and what is other about them."""
+    """Where the columns of a drop stand: the position of each value column, and (key, position) of each unexpected one;
+    and what is other about them.
+    """
 
     width: int
     expected: tuple[int, ...]
@@ -74,20 +86,34 @@ def read_header(names: Sequence[str]) -> Header:
     drift = column_drift(names, _SPELLINGS)
     missing = [" or ".join(_SPELLINGS[column]) for column, found in positions.items() if not found]
     if missing:
-        detail = f"The header lacks {', '.join(missing)}{look_alikes(unexpected, _COLUMN_OF)}; send the drop with all its columns."
+        detail = (
+            f"The header lacks {', '.join(missing)}{look_alikes(unexpected, _COLUMN_OF)}; send the drop with all its"
+            " columns."
+        )
         raise DropProblem("drop.missing_column", detail, drift)
     twice = [" or ".join(_SPELLINGS[column]) for column, found in positions.items() if len(found) > 1]
     if twice:
         raise DropProblem(
-            "drop.duplicate_column", f"The header names {', '.join(twice)} more than once; send the drop with each column once.", drift
+            "drop.duplicate_column",
+            f"The header names {', '.join(twice)} more than once; send the drop with each column once.",
+            drift,
         )
-    return Header(len(names), tuple(positions[column][0] for column in BRONZE_VALUES["orders"]), tuple(unexpected.items()), drift)
+    return Header(
+        len(names), tuple(positions[column][0] for column in BRONZE_VALUES["orders"]), tuple(unexpected.items()), drift
+    )
 
 
 def fast_table(body: bytes, header: Header) -> pa.Table | None:
-    """The rows of a clean body (after the header), or None where anything is odd: quotes, line ends, encoding, number of fields."""
+    """The rows of a clean body (after the header), or None where anything is odd: quotes, line ends, encoding, number
+    of fields.
+    """
     # Arrow takes a byte order mark off, but here it is part of a value: the drop's own is gone.
-    if b"\0" in body or body.startswith(BYTE_ORDER_MARK) or body.count(b"\r") != body.count(b"\r\n") or has_long_line(body):
+    if (
+        b"\0" in body
+        or body.startswith(BYTE_ORDER_MARK)
+        or body.count(b"\r") != body.count(b"\r\n")
+        or has_long_line(body)
+    ):
         return None
     body = body.rstrip(b"\r\n")
     if not body:
@@ -96,16 +122,24 @@ def fast_table(body: bytes, header: Header) -> pa.Table | None:
         body.decode()
     except UnicodeDecodeError:
         return None
-    # Arrow reads text behind a closing quote, and goes over the end of a line inside quotes: the former is looked for here, the latter shows in the number of rows.
-    if b'"' in body and not all(_WELL_QUOTED_LINE.fullmatch(line.rstrip(b"\r")) for line in body.split(b"\n") if b'"' in line):
+    # Arrow reads text behind a closing quote, and goes over the end of a line inside quotes: the former is looked for
+    # here, the latter shows in the number of rows.
+    if b'"' in body and not all(
+        _WELL_QUOTED_LINE.fullmatch(line.rstrip(b"\r")) for line in body.split(b"\n") if b'"' in line
+    ):
         return None
     names = [str(position) for position in range(header.width)]
     try:
         read = pa_csv.read_csv(
             io.BytesIO(body),
-            read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=min(len(body) + 1, 1 << 30)),
+            read_options=pa_csv.ReadOptions(
+                column_names=names, use_threads=False, block_size=min(len(body) + 1, 1 << 30)
+            ),
             convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True, check_utf8=False
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                check_utf8=False,
             ),
         )
     except pa.ArrowInvalid:
@@ -120,11 +154,16 @@ def fast_table(body: bytes, header: Header) -> pa.Table | None:
         rescued = pa.array([rescued_json(dict(zip(keys, row, strict=True))) for row in values], pa.string())
     columns = [read.column(position) for position in header.expected]
     drift = drift_column(header.drift, read.num_rows)
-    return pa.table([*columns, rescued, pa.arange(1, read.num_rows + 1), nothing, nothing, nothing, drift], schema=drop_schema("orders"))
+    return pa.table(
+        [*columns, rescued, pa.arange(1, read.num_rows + 1), nothing, nothing, nothing, drift],
+        schema=drop_schema("orders"),
+    )
 
 
 def careful_table(body: bytes, header: Header, remainder: bytes | None = None) -> pa.Table:
-    """The rows of any body (after the header), each bad line a row of its own; `remainder` is what a broken gzip stream left over."""
+    """The rows of any body (after the header), each bad line a row of its own; `remainder` is what a broken gzip stream
+    left over.
+    """
     rows = RowBuilder("orders")
     for record in csv_records(body, header.width):
         if isinstance(record, BadLine):

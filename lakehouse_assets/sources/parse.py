@@ -1,6 +1,8 @@
-"""Parsing a drop: `parse_drop`, the one function that the engine maps over files. Pure: bytes in, Arrow out; no I/O, no Spark, no Dagster, no type conversion.
+"""Parsing a drop: `parse_drop`, the one function that the engine maps over files. Pure: bytes in, Arrow out; no I/O, no
+Spark, no Dagster, no type conversion.
 
-What is other about the columns of a drop stands in `_drift` of its first row (`drift.py`). The rules it reports in `_malformed`, with a sentence for the person who must mend the data in `_detail` and the text in `_raw`:
+What is other about the columns of a drop stands in `_drift` of its first row (`drift.py`). The rules it reports in
+`_malformed`, with a sentence for the person who must mend the data in `_detail` and the text in `_raw`:
 
 | rule | what is wrong |
 |---|---|
@@ -36,15 +38,20 @@ DROP_RULES: Final = ("drop.duplicate_column", "drop.missing_column", "drop.unrea
 ROW_RULES: Final = ("row.encoding", "row.json", "row.long", "row.nul", "row.open_quote", "row.ragged", "row.truncated")
 """What can be wrong with the form of a row; the other rows of its drop are read."""
 
-_PARSERS: Final[dict[str, Callable[[bytes], pa.Table]]] = {"orders": parse_orders, "customers": parse_customers, "fx": parse_rates}
+_PARSERS: Final[dict[str, Callable[[bytes], pa.Table]]] = {
+    "orders": parse_orders,
+    "customers": parse_customers,
+    "fx": parse_rates,
+}
 
 
 def parse_drop(source: str, content: bytes) -> pa.Table:
     """The landed rows of a drop, whatever its bytes are, in the schema of `drop_schema(source)`.
 
-    `source` is one of `BRONZE_VALUES`; `content` the bytes of the file, gzipped or not. `row_number` counts the landed rows from 1; a row that cannot be read has
-    null values, a rule in `_malformed`, and its text in `_raw`. A drop that cannot be read is one row with the number 0, its `_raw` the text of the drop or, where
-    it is not text, its bytes as `base64:…`. Raises `KeyError` for an unknown source, and nothing for any content.
+    `source` is one of `BRONZE_VALUES`; `content` the bytes of the file, gzipped or not. `row_number` counts the landed
+    rows from 1; a row that cannot be read has null values, a rule in `_malformed`, and its text in `_raw`. A drop that
+    cannot be read is one row with the number 0, its `_raw` the text of the drop or, where it is not text, its bytes as
+    `base64:…`. Raises `KeyError` for an unknown source, and nothing for any content.
     """
     parse = _PARSERS[source]
     try:

@@ -1,20 +1,25 @@
-"""Customers pulled from a database by `updated_at`: what is new there since the last pull, as the rows of one more drop.
+"""Customers pulled from a database by `updated_at`: what is new there since the last pull, as the rows of one more
+drop.
 
-Belongs here: when a pull is due, what it takes, and what is remembered of it. Does not belong here: how the database is asked (`database.py`), the commit
-(`ingest.py`).
+Belongs here: when a pull is due, what it takes, and what is remembered of it. Does not belong here: how the database is
+asked (`database.py`), the commit (`ingest.py`).
 
-A pull is a drop that no file can be: its path begins with `customers/_database/`, and the landing zone passes such folders over. Everything else about it is as
-with a file: rows in bronze, then an entry in the journal, verdicts, account, `lakehouse withdraw`. What is remembered (`Consumed.watermark`) stands in the
-very commit that adds the rows, so neither can be without the other.
+A pull is a drop that no file can be: its path begins with `customers/_database/`, and the landing zone passes such
+folders over. Everything else about it is as with a file: rows in bronze, then an entry in the journal, verdicts,
+account, `lakehouse withdraw`. What is remembered (`Consumed.watermark`) stands in the very commit that adds the rows,
+so neither can be without the other.
 
-- **A pull is due** when the database differs from what it was at the last one: in its keys and their times, all of them, or in any value of a row that is not
-  older than `since`, the watermark less the overlap. One statement tells, and where it tells nothing, nothing is written.
+- **A pull is due** when the database differs from what it was at the last one: in its keys and their times, all of
+  them, or in any value of a row that is not older than `since`, the watermark less the overlap. One statement tells,
+  and where it tells nothing, nothing is written.
 - **The watermark** is the greatest `updated_at` that is not in the future by the database's own clock.
-- **A pull takes** the rows not older than `since` whose content differs from the last one pulled for their key. So equal times lose nothing and double
-  nothing. The keys that were compared tell of commits from further back: the pull then reaches back to the oldest of them.
+- **A pull takes** the rows not older than `since` whose content differs from the last one pulled for their key. So
+  equal times lose nothing and double nothing. The keys that were compared tell of commits from further back: the pull
+  then reaches back to the oldest of them.
 - **A row that is gone** lands as a record with `deleted: true`.
-- **Of a key the record pulled last has the last word:** where the time of a row does not say so by itself (it was set back, it stands still, the row had been
-  gone), the record lands with the next microsecond, and its own time is kept in `_rescued`.
+- **Of a key the record pulled last has the last word:** where the time of a row does not say so by itself (it was set
+  back, it stands still, the row had been gone), the record lands with the next microsecond, and its own time is kept in
+  `_rescued`.
 - **A refused pull** is corrected under its own path, as files are, by the next one, which takes its rows again.
 """
 
@@ -68,7 +73,8 @@ def remembered(head: Head | None) -> Mapping[str, Any]:
 
 
 def due(lakehouse: Lakehouse, database: CustomersDatabase | None, journal: Sequence[Entry], today: date) -> Drop | None:
-    """The pull that is to be made, as the drop that it will be; None where the database says nothing new. Starts no engine.
+    """The pull that is to be made, as the drop that it will be; None where the database says nothing new. Starts no
+    engine.
 
     Raises `SourceUnavailableError`.
     """
@@ -98,12 +104,21 @@ def unjournaled(lakehouse: Lakehouse, journal: Iterable[Entry]) -> list[tuple[st
     if half_done(lakehouse, journal) is None:
         return []
     newest = max((path for path, _ in known if path.startswith(FOLDER)), default=FOLDER)
-    rows = _pulled(lakehouse).where(f"path >= '{newest}'").select("path", "content_hash", "batch_date").distinct().collect()
+    rows = (
+        _pulled(lakehouse)
+        .where(f"path >= '{newest}'")
+        .select("path", "content_hash", "batch_date")
+        .distinct()
+        .collect()
+    )
     return sorted((r[0], r[1], r[2]) for r in rows if (r[0], r[1]) not in known)
 
 
-def pull(lakehouse: Lakehouse, database: CustomersDatabase, head: Head, journal: Sequence[Entry], drop: Drop, today: date) -> Pull:
-    """Take what is new in the database. head: the table that the rows will be added to; drop: the pull as it was found due.
+def pull(
+    lakehouse: Lakehouse, database: CustomersDatabase, head: Head, journal: Sequence[Entry], drop: Drop, today: date
+) -> Pull:
+    """Take what is new in the database. head: the table that the rows will be added to; drop: the pull as it was found
+    due.
 
     Raises `SourceUnavailableError`.
     """
@@ -114,7 +129,9 @@ def pull(lakehouse: Lakehouse, database: CustomersDatabase, head: Head, journal:
     with database.snapshot() as snapshot:
         now, greatest = snapshot.clock()
         keys = _frame(snapshot.keys())
-        differing = keys.join(held.filter(~pl.col("_gone")), on=KEY, how="left").filter(pl.col(STAMP).ne_missing(pl.col("_held")))
+        differing = keys.join(held.filter(~pl.col("_gone")), on=KEY, how="left").filter(
+            pl.col(STAMP).ne_missing(pl.col("_held"))
+        )
         since = _reaching_back(last.get("since"), differing[STAMP])
         rows = _frame(snapshot.rows(since)).with_columns(pl.col(STAMP).alias(_OWN))
         watermark = snapshot.summary(_moved(greatest, -database.overlap) if greatest else None)
@@ -129,7 +146,8 @@ def pull(lakehouse: Lakehouse, database: CustomersDatabase, head: Head, journal:
 
     path, day = _place(last, [*(e.path for e in journal), *known["path"]], refused, today)
     landing = _landing(came, went, now)
-    # The bytes are those of a file that the CRM would have sent, with the time of its making, so that no two are the same.
+    # The bytes are those of a file that the CRM would have sent, with the time of its making, so that no two are the
+    # same.
     content_hash = hashlib.sha256(f"{now}\n{landing.write_ndjson()}".encode()).hexdigest()
     made = Drop(SOURCE, path, content_hash, day, 0.0)
     name = {"path": path, "content_hash": content_hash, "batch_date": day.isoformat()}
@@ -139,7 +157,9 @@ def pull(lakehouse: Lakehouse, database: CustomersDatabase, head: Head, journal:
 def _overtaken(journal: Iterable[Entry]) -> set[Content]:
     """The pulls that were corrected under their paths."""
     pulls = by_path(e for e in journal if e.path.startswith(FOLDER)).values()
-    return {e.content for entries in pulls for e in entries if (last := last_landed(entries)) and e.content != last.content}
+    return {
+        e.content for entries in pulls for e in entries if (last := last_landed(entries)) and e.content != last.content
+    }
 
 
 def _place(last: Mapping[str, Any], paths: Iterable[str], refused: set[Content], today: date) -> tuple[str, date]:
@@ -167,8 +187,9 @@ def _pulled(lakehouse: Lakehouse, version: int | None = None):  # type: ignore[n
 
 
 def _known(lakehouse: Lakehouse, head: Head, dead: set[Content]) -> pl.DataFrame:
-    """Of every key the record pulled last, but for those of `dead` contents: its values, `path`, `_own`, `_gone`, and `_last`, the greatest time that a
-    record of the key ever had."""
+    """Of every key the record pulled last, but for those of `dead` contents: its values, `path`, `_own`, `_gone`, and
+    `_last`, the greatest time that a record of the key ever had.
+    """
     schema = {c: pl.String for c in (*_VALUES, "path", "_last", _OWN)} | {"_gone": pl.Boolean}
     if not remembered(head) and head.data_version == 0:
         return pl.DataFrame(schema=schema)
@@ -207,7 +228,9 @@ def _moved(stamp: str, by: timedelta) -> str:
 
 
 def _landing(came: pl.DataFrame, went: pl.DataFrame, now: str) -> pl.DataFrame:
-    """The records of rows that came and of rows that went, each with a time later than that of any record of its key before; numbered by key."""
+    """The records of rows that came and of rows that went, each with a time later than that of any record of its key
+    before; numbered by key.
+    """
     last = pl.col("_last").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
     after = (last + timedelta(microseconds=1)).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").alias("_after")
     own = pl.col(_OWN)
@@ -239,5 +262,7 @@ def _bronze_rows(records: pl.DataFrame, drop: Drop) -> pa.Table:
         path=pl.lit(drop.path), content_hash=pl.lit(drop.content_hash), batch_date=pl.lit(drop.batch_date)
     ).to_arrow()
     schema = pa.schema([pa.field(f.name, f.type) for f in contract(TABLE).arrow_schema])
-    columns = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema]
+    columns = [
+        rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema
+    ]
     return pa.table(columns, schema=schema)

@@ -1,10 +1,12 @@
 """Bronze and its journal, made whole again after files of them were damaged or an older copy was put in their place.
 
-Belongs here: what can be had back from where. Does not belong here: finding the damage (`delta/check.py`), tables that are computed from others.
+Belongs here: what can be had back from where. Does not belong here: finding the damage (`delta/check.py`), tables that
+are computed from others.
 
-Bronze only ever adds, and a row of it is known by its key, so every file that is still as it was committed is good, whatever the log says. What these do not
-hold is landed again from the drops that lie in the landing zone. The journal is had back from what it left elsewhere: the contents that bronze holds and that
-were judged, and the account of every drop, which says which of them counts.
+Bronze only ever adds, and a row of it is known by its key, so every file that is still as it was committed is good,
+whatever the log says. What these do not hold is landed again from the drops that lie in the landing zone. The journal
+is had back from what it left elsewhere: the contents that bronze holds and that were judged, and the account of every
+drop, which says which of them counts.
 """
 
 from __future__ import annotations
@@ -28,7 +30,17 @@ from lakehouse_assets.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.delta.store import OPERATION, Consumed
 from lakehouse_assets.sources.ingest import INTAKE, entries, journal_slice, read_bronze, unjournaled_paths, write_drops
 from lakehouse_assets.sources.intake import TABLES as PUBLISHED
-from lakehouse_assets.sources.journal import LANDED, UNREADABLE, WITHDRAWN, Content, Entry, by_path, is_withdrawn, last_landed, standing
+from lakehouse_assets.sources.journal import (
+    LANDED,
+    UNREADABLE,
+    WITHDRAWN,
+    Content,
+    Entry,
+    by_path,
+    is_withdrawn,
+    last_landed,
+    standing,
+)
 from lakehouse_assets.sources.landing import SOURCES, Drop, LandingZone
 from lakehouse_assets.sources.pull import remembered
 from lakehouse_assets.transforms.frames import from_arrow
@@ -36,8 +48,10 @@ from lakehouse_assets.transforms.frames import from_arrow
 
 @dataclass
 class Recovered:
-    """What was done for a table. aside: where the damaged one lies now. kept, landed: contents of drops had back from its own files and from the landing
-    zone; added: entries of the journal. lost: drops that count and can be had back from nowhere; superseded: earlier contents of drops that are gone."""
+    """What was done for a table. aside: where the damaged one lies now. kept, landed: contents of drops had back from
+    its own files and from the landing zone; added: entries of the journal. lost: drops that count and can be had back
+    from nowhere; superseded: earlier contents of drops that are gone.
+    """
 
     table: str
     aside: Path | None = None
@@ -51,8 +65,8 @@ class Recovered:
 def recover_bronze(lakehouse: Lakehouse, zone: LandingZone, source: str) -> Recovered:
     """Make the bronze table of a source hold every content that the journal knows, as far as it can be had back.
 
-    As long as a drop that counts is lost the journal keeps what it has recorded of the former table, so that nothing is made from this one. Raises
-    `DamagedTableError` where the journal itself is damaged.
+    As long as a drop that counts is lost the journal keeps what it has recorded of the former table, so that nothing is
+    made from this one. Raises `DamagedTableError` where the journal itself is damaged.
     """
     store, model = lakehouse.store, contract(f"bronze.{SOURCES[source]}")
     journal = [e for e in entries(lakehouse) if e.source == source]
@@ -86,12 +100,16 @@ def recover_bronze(lakehouse: Lakehouse, zone: LandingZone, source: str) -> Reco
     store.commit(model, uri if again or kept else None, base_version=head.version, consumed=consumed, append=True)
     lakehouse.discard(uri)
     if not found.lost and (journal_head := store.head(JOURNAL)):
-        store.commit(contract(JOURNAL), None, base_version=journal_head.version, consumed=read_bronze(lakehouse, model.name))
+        store.commit(
+            contract(JOURNAL), None, base_version=journal_head.version, consumed=read_bronze(lakehouse, model.name)
+        )
     return found
 
 
 def recover_journal(lakehouse: Lakehouse) -> Recovered:
-    """Make the journal anew from its own files, bronze, the verdicts and the accounts; nothing where nothing is wrong with it."""
+    """Make the journal anew from its own files, bronze, the verdicts and the accounts; nothing where nothing is wrong
+    with it.
+    """
     store, found = lakehouse.store, Recovered(JOURNAL)
     damaged = bool(check(store, JOURNAL, full=True).findings)
     if (
@@ -105,7 +123,9 @@ def recover_journal(lakehouse: Lakehouse) -> Recovered:
     if damaged and found.aside:
         files = Proof(JOURNAL, found.aside).sound_files()
         rows = ds.dataset([str(f) for f in files], format="parquet").to_table().to_pylist() if files else []
-        journal = sorted({Entry(r["path"], r["sequence"], r["content_hash"], r["batch_date"], r["state"], r["source"]) for r in rows})
+        journal = sorted(
+            {Entry(r["path"], r["sequence"], r["content_hash"], r["batch_date"], r["state"], r["source"]) for r in rows}
+        )
     known = len(journal)
     ahead: set[str] = set()
     for source, table in SOURCES.items():
@@ -120,15 +140,20 @@ def recover_journal(lakehouse: Lakehouse) -> Recovered:
     found.added = len(journal) - known
     if journal:
         slice_ = journal_slice(lakehouse, journal)
-        # It knows contents that bronze lacks, so bronze is behind it, and is to be made whole before anything is made from it.
+        # It knows contents that bronze lacks, so bronze is behind it, and is to be made whole before anything is made
+        # from it.
         read = slice_.consumed
         slice_.consumed = replace(read, upstreams={n: v + (n in ahead) for n, v in read.upstreams.items()})
         lakehouse.publish(slice_)
     return found
 
 
-def _lacking(source: str, journal: list[Entry], contents: Mapping[Content, date], accounts: Mapping[Content, str]) -> list[Entry]:
-    """The entries that bring the journal of a source to all contents that are known, and each path to what its account says of it."""
+def _lacking(
+    source: str, journal: list[Entry], contents: Mapping[Content, date], accounts: Mapping[Content, str]
+) -> list[Entry]:
+    """The entries that bring the journal of a source to all contents that are known, and each path to what its account
+    says of it.
+    """
     paths = by_path(journal)
     of_path: dict[str, list[tuple[date, str]]] = defaultdict(list)
     for (path, content_hash), day in contents.items():
@@ -138,19 +163,26 @@ def _lacking(source: str, journal: list[Entry], contents: Mapping[Content, date]
         mine = list(paths.get(path, []))
         days = {content_hash: day for day, content_hash in known}
 
-        def add(content_hash: str, state: str, path: str = path, mine: list[Entry] = mine, days: dict[str, date] = days) -> None:
-            entry = Entry(path, max((e.sequence for e in mine), default=0) + 1, content_hash, days[content_hash], state, source)
+        def add(
+            content_hash: str, state: str, path: str = path, mine: list[Entry] = mine, days: dict[str, date] = days
+        ) -> None:
+            entry = Entry(
+                path, max((e.sequence for e in mine), default=0) + 1, content_hash, days[content_hash], state, source
+            )
             mine.append(entry)
             found.append(entry)
 
         said = {h: accounts.get((path, h), "") for _, h in known}
-        # A content that counts came after those that do not, and one that is refused after the one that it was to replace.
+        # A content that counts came after those that do not, and one that is refused after the one that it was to
+        # replace.
         order = {"": 1, "live": 2, "refused": 3, UNREADABLE: 3}
         for _, content_hash in sorted(known, key=lambda k: (order.get(said[k[1]], 0), k)):
             if all(e.content_hash != content_hash for e in mine):
                 add(content_hash, LANDED)
         last = last_landed(mine)
-        newest = next((h for h in said if said[h] in ("refused", UNREADABLE)), None) or next((h for h in said if said[h] == "live"), None)
+        newest = next((h for h in said if said[h] in ("refused", UNREADABLE)), None) or next(
+            (h for h in said if said[h] == "live"), None
+        )
         if newest and last and (last.content_hash != newest or is_withdrawn(mine)):
             add(newest, LANDED)
         elif "withdrawn" in said.values() and not newest and last and not is_withdrawn(mine):
@@ -159,9 +191,15 @@ def _lacking(source: str, journal: list[Entry], contents: Mapping[Content, date]
 
 
 def _kept_rows(
-    folder: Path, model: Contract, landed: Iterable[Content], verdicts: Mapping[Content, Mapping[str, Any]], waiting: set[Content]
+    folder: Path,
+    model: Contract,
+    landed: Iterable[Content],
+    verdicts: Mapping[Content, Mapping[str, Any]],
+    waiting: set[Content],
 ) -> Iterable[pa.Table]:
-    """The rows of the files of a damaged table that are as they were committed, partition by partition, each row once; of contents that are whole."""
+    """The rows of the files of a damaged table that are as they were committed, partition by partition, each row once;
+    of contents that are whole.
+    """
     journaled, schema = set(landed), pa.schema([pa.field(f.name, f.type) for f in model.arrow_schema])
     hive = ds.partitioning(pa.schema([pa.field(c, schema.field(c).type) for c in model.partition_by]), flavor="hive")
     partitions: dict[Path, list[str]] = defaultdict(list)
@@ -170,7 +208,8 @@ def _kept_rows(
     for files in partitions.values():
         rows = ds.dataset(files, format="parquet", partitioning=hive, partition_base_dir=str(folder)).to_table()
         table = pa.table(
-            [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema], schema=schema
+            [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema],
+            schema=schema,
         )
         frame = pl.DataFrame(table).unique(list(model.key), maintain_order=True)
         counted = frame.group_by("path", "content_hash").len().rows()
@@ -184,7 +223,9 @@ def _kept_rows(
             )
         ]
         chosen = frame.join(
-            pl.DataFrame(whole, schema={"path": pl.String, "content_hash": pl.String}, orient="row"), ["path", "content_hash"], "semi"
+            pl.DataFrame(whole, schema={"path": pl.String, "content_hash": pl.String}, orient="row"),
+            ["path", "content_hash"],
+            "semi",
         )
         if chosen.height:
             kept = chosen.to_arrow()
@@ -200,7 +241,9 @@ def _held_contents(lakehouse: Lakehouse, name: str) -> dict[Content, date]:
     """The contents that a bronze table holds → batch date."""
     if not lakehouse.store.exists(name):
         return {}
-    rows = lakehouse.store.frame(lakehouse.spark, name).select("path", "content_hash", "batch_date").distinct().collect()
+    rows = (
+        lakehouse.store.frame(lakehouse.spark, name).select("path", "content_hash", "batch_date").distinct().collect()
+    )
     return {(r[0], r[1]): r[2] for r in rows}
 
 

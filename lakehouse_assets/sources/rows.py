@@ -1,7 +1,7 @@
 """The rows of a parsed drop: their columns and how they are collected. No format, no I/O.
 
-Every landed row is one row here, in the order of the drop, numbered from 1. A row that cannot be read has only nulls for values, and says why; a drop that cannot
-be read is a single such row with the number 0.
+Every landed row is one row here, in the order of the drop, numbered from 1. A row that cannot be read has only nulls
+for values, and says why; a drop that cannot be read is a single such row with the number 0.
 """
 
 import json
@@ -12,7 +12,16 @@ from typing import Any, Final
 import pyarrow as pa
 
 BRONZE_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "orders": ("invoice", "stock_code", "description", "quantity", "invoice_date", "unit_price", "customer_id", "country"),
+    "orders": (
+        "invoice",
+        "stock_code",
+        "description",
+        "quantity",
+        "invoice_date",
+        "unit_price",
+        "customer_id",
+        "country",
+    ),
     "customers": ("customer_id", "name", "email", "city", "country", "segment", "updated_at", "deleted"),
     "fx": ("rate_date", "currency", "rate"),
 }
@@ -32,7 +41,9 @@ _PACKED: Final = 50_000
 
 
 class DropProblem(Exception):
-    """A drop of which no row can be read: the rule it breaks, one sentence for the person who must mend it, and what is other about its columns."""
+    """A drop of which no row can be read: the rule it breaks, one sentence for the person who must mend it, and what is
+    other about its columns.
+    """
 
     def __init__(self, rule: str, detail: str, drift: str | None = None):
         super().__init__(detail)
@@ -42,12 +53,16 @@ class DropProblem(Exception):
 
 
 def drop_schema(source: str) -> pa.Schema:
-    """The Arrow schema of a parsed drop: the value columns of `source`, then `_rescued`, `row_number`, `_malformed`, `_detail`, `_raw` and `_drift`."""
+    """The Arrow schema of a parsed drop: the value columns of `source`, then `_rescued`, `row_number`, `_malformed`,
+    `_detail`, `_raw` and `_drift`.
+    """
     return pa.schema([pa.field(name, pa.string()) for name in BRONZE_VALUES[source]] + list(_AFTER_VALUES))
 
 
 def drift_column(drift: str | None, rows: int) -> pa.Array:
-    """The column `_drift` of a drop: on its first row what is other about its columns, for it is said of the drop and not of a row."""
+    """The column `_drift` of a drop: on its first row what is other about its columns, for it is said of the drop and
+    not of a row.
+    """
     said = pa.array([drift][:rows], pa.string())
     return pa.concat_arrays([said, pa.nulls(rows - len(said), pa.string())])
 
@@ -59,7 +74,9 @@ def rescued_json(unexpected: dict[str, Any]) -> str | None:
 
 
 def unused_key(name: str, position: int, used: Container[str]) -> str:
-    """The key of an unexpected column in `_rescued`: its name, told apart by its position where it has none or another column took it."""
+    """The key of an unexpected column in `_rescued`: its name, told apart by its position where it has none or another
+    column took it.
+    """
     key = name or f"column_{position + 1}"
     while key in used:
         key = f"{key}_{position + 1}"
@@ -71,7 +88,9 @@ class NumberText(str):
 
 
 def as_json(value: Any) -> str:
-    """JSON text of a value made of str, `NumberText`, bool, None, list and dict; compact, keys sorted, numbers as they landed."""
+    """JSON text of a value made of str, `NumberText`, bool, None, list and dict; compact, keys sorted, numbers as they
+    landed.
+    """
     if isinstance(value, NumberText):
         return str(value)
     if isinstance(value, dict):
@@ -99,10 +118,14 @@ class RowBuilder:
 
     def bad(self, rule: str, detail: str, raw: str, row_number: int | None = None) -> None:
         """Add a row that could not be read; `row_number` only where it is not the next."""
-        self._add((*[None] * self._width, None, self._count + 1 if row_number is None else row_number, rule, detail, raw))
+        self._add(
+            (*[None] * self._width, None, self._count + 1 if row_number is None else row_number, rule, detail, raw)
+        )
 
     def table(self, drift: str | None = None) -> pa.Table:
-        """All rows added so far, in the schema of the source; `drift` is what is other about the columns of the drop."""
+        """All rows added so far, in the schema of the source; `drift` is what is other about the columns of the
+        drop.
+        """
         self._pack()
         rows = pa.concat_tables(self._tables) if self._tables else self._schema.empty_table()
         return rows.append_column(_AFTER_VALUES[-1], drift_column(drift, self._count))
@@ -117,5 +140,7 @@ class RowBuilder:
         """Turn what was collected into Arrow, which takes a tenth of the memory of Python's objects."""
         if self._rows:
             columns = zip(*self._rows, strict=True)
-            self._tables.append(pa.table([pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=True)], schema=self._schema))
+            self._tables.append(
+                pa.table([pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=True)], schema=self._schema)
+            )
             self._rows = []

@@ -28,7 +28,9 @@ def customer_months(inputs: Inputs) -> Recomputed:
     sums = lines.groupBy("customer_id", "month").agg(
         F.expr(f"min(CASE WHEN {_SALE} THEN invoice_date END)").alias("first_sale_date"),
         F.expr(f"max(CASE WHEN {_SALE} THEN invoice_date END)").alias("last_sale_date"),
-        F.expr(f"count(DISTINCT CASE WHEN {_SALE} THEN concat(invoice, ' ', CAST(invoice_date AS STRING)) END)").alias("orders"),
+        F.expr(f"count(DISTINCT CASE WHEN {_SALE} THEN concat(invoice, ' ', CAST(invoice_date AS STRING)) END)").alias(
+            "orders"
+        ),
         F.expr(f"CAST(coalesce(sum(CASE WHEN {_SALE} THEN quantity END), 0) AS BIGINT)").alias("units"),
         exact_sum("amount", 3, _SALE).alias("_gross"),
         exact_sum("amount", 3, _RETURN).alias("_returns"),
@@ -99,12 +101,16 @@ def cohort_retention(inputs: Inputs) -> Recomputed:
         .where("month >= cohort_month")
         .selectExpr(
             "cohort_month",
-            "CAST((year(month) - year(cohort_month)) * 12 + month(month) - month(cohort_month) AS BIGINT) AS months_since",
+            "CAST((year(month) - year(cohort_month)) * 12 + month(month) - month(cohort_month) AS BIGINT) AS"
+            " months_since",
             "sale_lines",
             "net_sales",
         )
         .groupBy("cohort_month", "months_since")
-        .agg(F.expr("count(CASE WHEN sale_lines > 0 THEN 1 END)").alias("active_customers"), exact_sum("net_sales", 3).alias("_net"))
+        .agg(
+            F.expr("count(CASE WHEN sale_lines > 0 THEN 1 END)").alias("active_customers"),
+            exact_sum("net_sales", 3).alias("_net"),
+        )
     )
     rows = active.join(sizes, "cohort_month").selectExpr(
         "cohort_month", "months_since", "cohort_size", "active_customers", "CAST(_net AS DECIMAL(18,3)) AS net_sales"

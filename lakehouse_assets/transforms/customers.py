@@ -15,15 +15,17 @@ ORDER = ("updated_at DESC", "batch_date DESC", "path DESC", "content_hash DESC",
 
 _WHOLE = r"^[+-]?[0-9]{1,18}(\\.0*)?\\z"
 # Years as people write them: Python and the engines part ways on the year 0 and on five digits.
-_INSTANT = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})?\\z"
+_INSTANT = (
+    r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})?\\z"
+)
 ATTRIBUTES = ("name", "email", "email_hash", "city", "country", "segment")
 
 
 def typed(email_key: str, keep_email: bool = False) -> Callable[[DataFrame], DataFrame]:
     """Landed records → one row each with the contract's columns and `_problems`.
 
-    email_key: the secret of the keyed hash (HMAC-SHA-256, RFC 2104). keep_email: whether the address itself goes on too; else it is null. A
-    record that ends its customer carries no attributes on.
+    email_key: the secret of the keyed hash (HMAC-SHA-256, RFC 2104). keep_email: whether the address itself goes on
+    too; else it is null. A record that ends its customer carries no attributes on.
     """
     address = "_email" if keep_email else "CAST(NULL AS STRING)"
 
@@ -44,7 +46,8 @@ def typed(email_key: str, keep_email: bool = False) -> Callable[[DataFrame], Dat
             "_customer_id",
             "_updated_at",
             "_deleted",
-            f"CASE WHEN _customer_id RLIKE '{_WHOLE}' THEN try_cast(split(_customer_id, '[.]')[0] AS BIGINT) END AS customer_id",
+            f"CASE WHEN _customer_id RLIKE '{_WHOLE}' THEN try_cast(split(_customer_id, '[.]')[0] AS BIGINT) END AS"
+            " customer_id",
             f"CASE WHEN _updated_at RLIKE '{_INSTANT}' THEN try_cast(_updated_at AS TIMESTAMP) END AS updated_at",
             "coalesce(_deleted = 'true', false) AS is_deleted",
             # an empty text says nothing
@@ -72,7 +75,9 @@ def typed(email_key: str, keep_email: bool = False) -> Callable[[DataFrame], Dat
 
 
 def _keyed_hash(column: str, key: str) -> F.Column:  # type: ignore[name-defined]
-    """HMAC-SHA-256 in SQL that every engine runs: H(outer key ‖ H(inner key ‖ message)), on hexadecimal texts of the pads."""
+    """HMAC-SHA-256 in SQL that every engine runs: H(outer key ‖ H(inner key ‖ message)), on hexadecimal texts of the
+    pads.
+    """
     import hashlib
 
     secret = key.encode()

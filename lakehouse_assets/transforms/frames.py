@@ -1,7 +1,7 @@
 """The shape every transform has: `Inputs` in, `Recomputed` out; and the few helpers that all of them share.
 
-A transform says which rows its table must hold within the scope that the changes touch, and which rows it holds there now. What becomes
-of the difference (insert, update, delete, publish) is not its business.
+A transform says which rows its table must hold within the scope that the changes touch, and which rows it holds there
+now. What becomes of the difference (insert, update, delete, publish) is not its business.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ FOREVER = date(9999, 12, 31)
 
 
 class Snapshots(Mapping[str, DataFrame]):
-    """Tables as they are now, by name. All files of one are proven when it is asked for; with `part` those that may hold the rows asked for.
+    """Tables as they are now, by name. All files of one are proven when it is asked for; with `part` those that may
+    hold the rows asked for.
 
     read: gives the rows of a table, all of them or those whose column lies between two values, both included.
     """
@@ -49,9 +50,10 @@ class Snapshots(Mapping[str, DataFrame]):
 class Inputs:
     """What a transform may look at.
 
-    snapshots: each upstream table and the table itself as they are now. changes: the rows of each upstream that differ from what the table last consumed
-    (column `_change`: insert or delete), None where everything counts as changed. name, columns: of the table itself. behind: upstreams that were made
-    from an older journal than the one among the snapshots, for somebody has written to it in between.
+    snapshots: each upstream table and the table itself as they are now. changes: the rows of each upstream that differ
+    from what the table last consumed (column `_change`: insert or delete), None where everything counts as changed.
+    name, columns: of the table itself. behind: upstreams that were made from an older journal than the one among the
+    snapshots, for somebody has written to it in between.
     """
 
     snapshots: Snapshots
@@ -106,10 +108,16 @@ class Days:
     @property
     def span(self) -> tuple[date, date]:
         """The first and the last day of the scope; the last before the first where it is empty."""
-        return (self.intervals[0][0], self.intervals[-1][1] - timedelta(days=1)) if self.intervals else (date.max, date.min)
+        return (
+            (self.intervals[0][0], self.intervals[-1][1] - timedelta(days=1))
+            if self.intervals
+            else (date.max, date.min)
+        )
 
     def where(self, day: str, month: str | None = None) -> str:
-        """A predicate on the column `day`; `month` is the column with the first day of its month, which prunes partitions."""
+        """A predicate on the column `day`; `month` is the column with the first day of its month, which prunes
+        partitions.
+        """
         if not self.intervals:
             return "false"
         within = " OR ".join(f"({day} >= DATE '{a}' AND {day} < DATE '{b}')" for a, b in self.intervals)
@@ -130,21 +138,31 @@ def keys_of(changes: Iterable[DataFrame], *columns: str) -> DataFrame:
 
 
 def exact_sum(column: str, scale: int, when: str | None = None, precision: int = 38) -> F.Column:  # type: ignore[name-defined]
-    """A decimal sum of fixed precision and scale, 0 where there is nothing to add; engines differ in what they give by themselves."""
+    """A decimal sum of fixed precision and scale, 0 where there is nothing to add; engines differ in what they give by
+    themselves.
+    """
     value = f"CASE WHEN {when} THEN {column} ELSE 0 END" if when else column
-    return F.expr(f"CAST(coalesce(sum(CAST({value} AS DECIMAL({precision - 10},{scale}))), 0) AS DECIMAL({precision},{scale}))")
+    return F.expr(
+        f"CAST(coalesce(sum(CAST({value} AS DECIMAL({precision - 10},{scale}))), 0) AS DECIMAL({precision},{scale}))"
+    )
 
 
 def from_arrow(spark: SparkSession, table: pa.Table) -> DataFrame:
     """A frame of a small Arrow table, which may be empty: Spark Connect cannot take an empty one by itself."""
     if table.num_rows:
         return spark.createDataFrame(table)
-    none = pa.Table.from_pylist([dict.fromkeys(table.schema.names)], schema=pa.schema([f.with_nullable(True) for f in table.schema]))
+    none = pa.Table.from_pylist(
+        [dict.fromkeys(table.schema.names)], schema=pa.schema([f.with_nullable(True) for f in table.schema])
+    )
     return spark.createDataFrame(none).limit(0)
 
 
 def least_by(rows: DataFrame, key: Iterable[str], order: Iterable[str]) -> DataFrame:
-    """The first row of each key in an order given as SQL. `row_number` rather than an aggregate over structs: it is many times cheaper."""
+    """The first row of each key in an order given as SQL. `row_number` rather than an aggregate over structs: it is
+    many times cheaper.
+    """
     names = rows.columns
-    ranked = rows.selectExpr("*", f"row_number() OVER (PARTITION BY {', '.join(key)} ORDER BY {', '.join(order)}) AS _rank")
+    ranked = rows.selectExpr(
+        "*", f"row_number() OVER (PARTITION BY {', '.join(key)} ORDER BY {', '.join(order)}) AS _rank"
+    )
     return ranked.where("_rank = 1").select(*names)

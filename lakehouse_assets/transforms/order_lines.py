@@ -17,10 +17,11 @@ IDENTITY = ("invoice", "stock_code", "description", "quantity", "invoiced_at", "
 
 
 def typed(landed: DataFrame) -> DataFrame:
-    """Landed rows → one row each with the contract's columns and `_problems`, the conversion rules it breaks (array of strings).
+    """Landed rows → one row each with the contract's columns and `_problems`, the conversion rules it breaks (array of
+    strings).
 
-    A price of more than three decimals is a problem and is never rounded, for that would merge lines. Customer ids are written `17850.0`
-    or `17850`.
+    A price of more than three decimals is a problem and is never rounded, for that would merge lines. Customer ids are
+    written `17850.0` or `17850`.
     """
     trimmed = landed.selectExpr(
         "*",
@@ -40,10 +41,12 @@ def typed(landed: DataFrame) -> DataFrame:
         "description",
         "country",
         f"CASE WHEN _quantity RLIKE '{_WHOLE}' THEN try_cast(split(_quantity, '[.]')[0] AS BIGINT) END AS quantity",
-        f"CASE WHEN _customer_id RLIKE '{_WHOLE}' THEN try_cast(split(_customer_id, '[.]')[0] AS BIGINT) END AS customer_id",
+        f"CASE WHEN _customer_id RLIKE '{_WHOLE}' THEN try_cast(split(_customer_id, '[.]')[0] AS BIGINT) END AS"
+        " customer_id",
         f"CASE WHEN _unit_price RLIKE '{_NUMBER}' AND NOT _unit_price RLIKE '{_FINER}'"
         " THEN try_cast(_unit_price AS DECIMAL(12,3)) END AS unit_price",
-        f"CASE WHEN _invoiced_at RLIKE '{_CLOCK}' THEN try_cast(replace(_invoiced_at, 'T', ' ') AS TIMESTAMP_NTZ) END AS invoiced_at",
+        f"CASE WHEN _invoiced_at RLIKE '{_CLOCK}' THEN try_cast(replace(_invoiced_at, 'T', ' ') AS TIMESTAMP_NTZ) END"
+        " AS invoiced_at",
         "_quantity",
         "_unit_price",
         "_customer_id",
@@ -77,17 +80,18 @@ def typed(landed: DataFrame) -> DataFrame:
         "product_code",
         "product_code RLIKE '^[0-9]{5}[A-Z]{0,3}\\\\z' AS is_product",
         "amount",
-        "array_compact(array(_malformed,"
-        " CASE WHEN _quantity IS NOT NULL AND quantity IS NULL THEN 'quantity.type' END,"
-        " CASE WHEN _customer_id IS NOT NULL AND customer_id IS NULL THEN 'customer_id.type' END,"
-        " CASE WHEN _invoiced_at IS NOT NULL AND invoiced_at IS NULL THEN 'invoiced_at.type' END,"
-        " CASE WHEN _unit_price IS NULL OR unit_price IS NOT NULL THEN NULL"
-        f" WHEN _unit_price RLIKE '{_NUMBER}' AND _unit_price RLIKE '{_FINER}' THEN 'unit_price.scale' ELSE 'unit_price.type' END)) AS _problems",
+        "array_compact(array(_malformed, CASE WHEN _quantity IS NOT NULL AND quantity IS NULL THEN 'quantity.type'"
+        " END, CASE WHEN _customer_id IS NOT NULL AND customer_id IS NULL THEN 'customer_id.type' END, CASE WHEN"
+        " _invoiced_at IS NOT NULL AND invoiced_at IS NULL THEN 'invoiced_at.type' END, CASE WHEN _unit_price IS NULL"
+        f" OR unit_price IS NOT NULL THEN NULL WHEN _unit_price RLIKE '{_NUMBER}' AND _unit_price RLIKE '{_FINER}' THEN"
+        " 'unit_price.scale' ELSE 'unit_price.type' END)) AS _problems",
     )
 
 
 def _identity() -> str:
-    """The eight typed values as one text that no other eight values give: each with its length before it, null as a mark of its own."""
+    """The eight typed values as one text that no other eight values give: each with its length before it, null as a
+    mark of its own.
+    """
     texts = {
         "quantity": "CAST(quantity AS STRING)",
         "invoiced_at": "date_format(invoiced_at, 'yyyy-MM-dd HH:mm:ss')",

@@ -10,8 +10,9 @@ from lakehouse_assets.transforms.frames import FOREVER, Days, Inputs, Recomputed
 def products(inputs: Inputs) -> Recomputed:
     """The versions of every product whose sale lines changed.
 
-    The description of a day is the most frequent among its sale lines, then the least text. A version begins where it differs from the
-    day before it that has one. Versions first seen before the first touched day of a product still stand; lines are read from that day on.
+    The description of a day is the most frequent among its sale lines, then the least text. A version begins where it
+    differs from the day before it that has one. Versions first seen before the first touched day of a product still
+    stand; lines are read from that day on.
     """
     changes = inputs.changes["silver.order_lines"]
     if changes is None:
@@ -23,7 +24,11 @@ def products(inputs: Inputs) -> Recomputed:
         return Recomputed(inputs.target.limit(0), inputs.target.limit(0))
     reach = Days.of([], [(min(days), FOREVER)])
     lines = inputs.snapshots.part("silver.order_lines", "invoice_date", *reach.span)
-    recent = lines.where(reach.where("invoice_date", "invoice_month")).join(since, "product_code").where("invoice_date >= since")
+    recent = (
+        lines.where(reach.where("invoice_date", "invoice_month"))
+        .join(since, "product_code")
+        .where("invoice_date >= since")
+    )
     replaced = inputs.target.join(keys_of([changes], "product_code"), "product_code", "left_semi")
     standing = (
         inputs.target.join(since, "product_code")
@@ -34,7 +39,9 @@ def products(inputs: Inputs) -> Recomputed:
 
 
 def _day_descriptions(lines: DataFrame) -> DataFrame:
-    """product_code, invoice_date, description: the most frequent trimmed description of the day, then the least text."""
+    """product_code, invoice_date, description: the most frequent trimmed description of the day, then the least
+    text.
+    """
     counted = (
         lines.where("line_type = 'sale' AND trim(description) <> ''")
         .selectExpr("product_code", "invoice_date", "trim(description) AS description")
@@ -69,4 +76,7 @@ def dim_products(inputs: Inputs) -> Recomputed:
     if inputs.everything:
         return Recomputed(versions, inputs.target)
     touched = keys_of([c for c in inputs.changes.values() if c is not None], "product_code")
-    return Recomputed(versions.join(touched, ["product_code"], "left_semi"), inputs.target.join(touched, ["product_code"], "left_semi"))
+    return Recomputed(
+        versions.join(touched, ["product_code"], "left_semi"),
+        inputs.target.join(touched, ["product_code"], "left_semi"),
+    )

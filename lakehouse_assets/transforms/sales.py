@@ -12,7 +12,8 @@ _FAR = FOREVER - timedelta(days=31)
 
 
 def sales_lines(inputs: Inputs) -> Recomputed:
-    """Order lines of the touched days, with the amount in euro by the rate of the invoice day or the last day before it that has one.
+    """Order lines of the touched days, with the amount in euro by the rate of the invoice day or the last day before it
+    that has one.
 
     A rate touches the days from its own up to the next rate's.
     """
@@ -33,16 +34,24 @@ def sales_lines(inputs: Inputs) -> Recomputed:
 
 
 def _in_euro(lines: DataFrame, rates: list[tuple[date, object]]) -> DataFrame:
-    """amount_eur = amount ÷ rate, six decimals, half up, by whole numbers: engines differ in the scale of a decimal quotient."""
+    """amount_eur = amount ÷ rate, six decimals, half up, by whole numbers: engines differ in the scale of a decimal
+    quotient.
+    """
     if not rates:
         return lines.selectExpr("*", "CAST(NULL AS DECIMAL(24,6)) AS amount_eur", "CAST(NULL AS DATE) AS fx_rate_date")
     bounds = [(d, rates[i + 1][0] if i + 1 < len(rates) else FOREVER, r) for i, (d, r) in enumerate(rates)]
     values = ", ".join(f"(DATE '{a}', DATE '{b}', CAST({r} AS DECIMAL(18,6)))" for a, b, r in bounds)
     table = lines.sparkSession.sql(f"SELECT * FROM VALUES {values} AS r(fx_rate_date, _until, _rate)")
     # One row a calendar day, so that the join is an equality.
-    days = lines.select("invoice_date").distinct().join(table, on=_within(), how="inner").select("invoice_date", "fx_rate_date", "_rate")
+    days = (
+        lines.select("invoice_date")
+        .distinct()
+        .join(table, on=_within(), how="inner")
+        .select("invoice_date", "fx_rate_date", "_rate")
+    )
     joined = lines.join(days, "invoice_date", "left")
-    # amount × 10^12 ÷ (rate × 10^6) has six decimals more than the amount's three... so numerator and denominator are whole numbers.
+    # amount × 10^12 ÷ (rate × 10^6) has six decimals more than the amount's three... so numerator and denominator are
+    # whole numbers.
     numerator = "(CAST(abs(amount) * 1000 AS DECIMAL(20,0)) * CAST(1000000000 AS DECIMAL(10,0)))"
     denominator = "CAST(_rate * 1000000 AS DECIMAL(19,0))"
     return (
@@ -54,7 +63,8 @@ def _in_euro(lines: DataFrame, rates: list[tuple[date, object]]) -> DataFrame:
         .selectExpr(
             "*",
             # half up on magnitudes: floor((2n + d) / 2d)
-            "CASE WHEN _d IS NOT NULL THEN CAST(sign(amount) AS INT) * CAST((2 * _n + _d) div (2 * _d) AS DECIMAL(38,0)) END AS _micro",
+            "CASE WHEN _d IS NOT NULL THEN CAST(sign(amount) AS INT) * CAST((2 * _n + _d) div (2 * _d) AS"
+            " DECIMAL(38,0)) END AS _micro",
         )
         .selectExpr(
             "*",
@@ -77,7 +87,9 @@ def _touched(inputs: Inputs, month: str | None) -> tuple[DataFrame, DataFrame]:
     if changes is None:
         return inputs.snapshots["gold.sales_lines"], inputs.target
     days = Days.of(days_of(changes))
-    lines = inputs.snapshots.part("gold.sales_lines", "invoice_date", *days.span).where(days.where("invoice_date", "invoice_month"))
+    lines = inputs.snapshots.part("gold.sales_lines", "invoice_date", *days.span).where(
+        days.where("invoice_date", "invoice_month")
+    )
     return lines, inputs.target_part("invoice_date", *days.span).where(days.where("invoice_date", month))
 
 
@@ -116,8 +128,8 @@ def daily_sales(inputs: Inputs) -> Recomputed:
         "units",
         "customers",
         # half up in thousandths: floor((2g + n) / 2n); gross is never negative
-        "CASE WHEN orders > 0 THEN CAST(CAST((2 * CAST(_gross * 1000 AS DECIMAL(25,0)) + orders) div (2 * orders) AS DECIMAL(18,0))"
-        " * CAST(0.001 AS DECIMAL(3,3)) AS DECIMAL(18,3)) END AS average_order_value",
+        "CASE WHEN orders > 0 THEN CAST(CAST((2 * CAST(_gross * 1000 AS DECIMAL(25,0)) + orders) div (2 * orders) AS"
+        " DECIMAL(18,0)) * CAST(0.001 AS DECIMAL(3,3)) AS DECIMAL(18,3)) END AS average_order_value",
     )
     return Recomputed(rows, target)
 

@@ -1,4 +1,5 @@
-"""The graph as it is meant: every asset with its upstreams, partitions, checks and what it says of itself, held beside this file.
+"""The graph as it is meant: every asset with its upstreams, partitions, checks and what it says of itself, held beside
+this file.
 
 A change that is meant is written down by `python -m lakehouse_assets_tests.assets.test_graph`.
 """

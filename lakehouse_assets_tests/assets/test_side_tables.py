@@ -26,7 +26,10 @@ MADE_UP: Any = "maybe"
     ("verdicts", "says"),
     [
         ([GOOD, replace(GOOD, path="b.csv")], None),
-        ([GOOD, replace(GOOD, path="b.csv", landed=-1)], r"silver\.order_lines_verdicts would break landed\.ge; nothing was published"),
+        (
+            [GOOD, replace(GOOD, path="b.csv", landed=-1)],
+            r"silver\.order_lines_verdicts would break landed\.ge; nothing was published",
+        ),
         ([replace(GOOD, verdict=MADE_UP)], r"verdict\.isin"),
         ([GOOD, GOOD], r"key\.unique"),
     ],
@@ -35,9 +38,13 @@ def test_a_side_table_that_would_break_its_contract_stops_the_step(
     spark: Any, tmp_path: Path, verdicts: list[DropVerdict], says: str | None
 ) -> None:
     """Else the account of what was refused is wrong, and nothing tells of it."""
-    lakehouse = Lakehouse(DeltaRsStore(str(tmp_path / "tables"), str(tmp_path / "changes")), lambda: spark, str(tmp_path / "staging"))
+    lakehouse = Lakehouse(
+        DeltaRsStore(str(tmp_path / "tables"), str(tmp_path / "changes")), lambda: spark, str(tmp_path / "staging")
+    )
     rows = [{n: getattr(v, n) for n in VERDICTS.names} for v in verdicts]
-    frame = from_arrow(spark, arrow.Table.from_pylist(rows, schema=arrow.schema([(f.name, f.type) for f in VERDICTS.arrow_schema])))
+    frame = from_arrow(
+        spark, arrow.Table.from_pylist(rows, schema=arrow.schema([(f.name, f.type) for f in VERDICTS.arrow_schema]))
+    )
     head = lakehouse.head(VERDICTS)
     target = lakehouse.store.frame(spark, VERDICTS.name, head.version)
     side = lakehouse.stage_difference(VERDICTS, head, Consumed(), Recomputed(frame, target))

@@ -29,7 +29,8 @@ def code(kind: str) -> str:
 @pytest.fixture
 def world(make_world: NewWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     """A lakehouse with the table of the document in its graph."""
-    # The contract's block stands in `contracts/gold.py`, which has these imports. Both are modules, for fingerprints and links ask for their source.
+    # The contract's block stands in `contracts/gold.py`, which has these imports. Both are modules, for fingerprints
+    # and links ask for their source.
     imports = "import pandera.polars as pa\nfrom lakehouse_assets.contracts.types import Day, Money, Text, Whole\n"
     (tmp_path / "own_contract_example.py").write_text(imports + code("contract"))
     (tmp_path / "own_table_example.py").write_text(code("transform"))
@@ -52,7 +53,10 @@ def test_the_documented_table_is_computed_audited_published_and_served(world: Wo
     for invoice, day in enumerate(("2026-01-03", "2026-01-09", "2026-02-01"), start=500001):
         world.drop(f"orders/orders_{day}.csv", order_csv([line(invoice, day, 2, "1.25")]))
     assert not world.run().found
-    expected = [(date(2026, 1, 1), "United Kingdom", 2, Decimal("5.000")), (date(2026, 2, 1), "United Kingdom", 1, Decimal("2.500"))]
+    expected = [
+        (date(2026, 1, 1), "United Kingdom", 2, Decimal("5.000")),
+        (date(2026, 2, 1), "United Kingdom", 1, Decimal("2.500")),
+    ]
     for held in (world.delta(NAME), world.snowflake()[NAME]):
         assert sorted((r["month"], r["country"], r["orders"], r["net_sales"]) for r in held.to_pylist()) == expected
     assert {c.check_name for c in world.evaluations() if c.asset_key.path == NAME.split(".") and c.passed} >= {
@@ -82,11 +86,17 @@ def test_a_transform_of_another_type_is_told_by_column_and_types(world: World) -
     model = CONTRACTS[NAME]
 
     def wrong(inputs: Inputs) -> Recomputed:
-        values = {c.name: f"CAST(NULL AS {c.type.spark})" for c in model.columns} | {"net_sales": "CAST(1.5 AS DECIMAL(29, 3))"}
-        rows = inputs.snapshots["gold.sales_lines"].selectExpr(*(f"{value} AS {name}" for name, value in values.items()))
+        values = {c.name: f"CAST(NULL AS {c.type.spark})" for c in model.columns} | {
+            "net_sales": "CAST(1.5 AS DECIMAL(29, 3))"
+        }
+        rows = inputs.snapshots["gold.sales_lines"].selectExpr(
+            *(f"{value} AS {name}" for name, value in values.items())
+        )
         return Recomputed(rows, inputs.target)
 
     world.drop("orders/orders_2026-01-03.csv", order_csv([line(500001, "2026-01-03", 2, "1.25")]))
     world.run()
-    with pytest.raises(LakehouseError, match=r"country_months net_sales is decimal\(29,3\), not decimal\(18,3\); cast to the types"):
+    with pytest.raises(
+        LakehouseError, match=r"country_months net_sales is decimal\(29,3\), not decimal\(18,3\); cast to the types"
+    ):
         world.lakehouse.stage(model, wrong, ["gold.sales_lines"], fingerprint="wrong")

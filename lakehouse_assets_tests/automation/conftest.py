@@ -23,7 +23,9 @@ DAYS = [f"2026-09-{day:02}" for day in range(1, 29)]
 
 def orders(day: str, lines: int = 6, quantity: Any = 6) -> str:
     """An order drop of a day; a quantity that is no number has the drop refused."""
-    return order_csv([line(500_000 + 100 * int(day[-2:]) + n, day, quantity, code=f"{85000 + n}A") for n in range(lines)])
+    return order_csv(
+        [line(500_000 + 100 * int(day[-2:]) + n, day, quantity, code=f"{85000 + n}A") for n in range(lines)]
+    )
 
 
 @pytest.fixture
@@ -47,7 +49,9 @@ class Ticker:
         sensor = self.world.definitions.get_repository_def().get_sensor_def(self.name)
         names = {"landing_sensor": ("lakehouse", "handoff"), "watch": ("lakehouse", "alert_sink")}[self.name]
         given = {**self.world.resources, **self.resources}
-        with dg.build_sensor_context(self.world.instance, cursor=self.cursor, resources={n: given[n] for n in names}) as context:
+        with dg.build_sensor_context(
+            self.world.instance, cursor=self.cursor, resources={n: given[n] for n in names}
+        ) as context:
             result = sensor(context)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor or self.cursor

@@ -39,7 +39,9 @@ def watch(loaded: World, receiver: Receiver) -> Ticker:
 
 
 def test_a_refused_drop_is_told_once_and_once_that_it_is_over(watch: Ticker, loaded: World, receiver: Receiver):
-    """Otherwise a day's sales would be missing without anybody knowing, or everybody would learn to ignore the alerts."""
+    """Otherwise a day's sales would be missing without anybody knowing, or everybody would learn to ignore the
+    alerts.
+    """
     loaded.drop(f"orders/orders_{DAYS[1]}.csv", orders(DAYS[1], quantity="many"))
     loaded.drop("orders/orders_2099-01-01.csv", orders(DAYS[1]))
     loaded.run()
@@ -96,7 +98,9 @@ def test_a_run_that_died_is_told_until_a_whole_load_succeeds(watch: Ticker, load
     died = loaded.instance.create_run_for_job(
         loaded.definitions.resolve_job_def("lakehouse_only"),
         status=dg.DagsterRunStatus.FAILURE,
-        remote_job_origin=job_origin(loaded.definitions, "lakehouse_only", "lakehouse_assets", "lakehouse_assets.definitions"),
+        remote_job_origin=job_origin(
+            loaded.definitions, "lakehouse_only", "lakehouse_assets", "lakehouse_assets.definitions"
+        ),
     )
     watch.tick()
     (message,) = receiver.taken
@@ -114,7 +118,9 @@ def test_a_failure_is_not_made_good_while_drops_of_its_days_wait(watch: Ticker, 
         loaded.definitions.resolve_job_def("load_all"),
         status=dg.DagsterRunStatus.FAILURE,
         tags={"dagster/asset_partition_range_start": DAYS[3], "dagster/asset_partition_range_end": DAYS[5]},
-        remote_job_origin=job_origin(loaded.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions"),
+        remote_job_origin=job_origin(
+            loaded.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions"
+        ),
     )
     loaded.drop(path, orders(DAYS[4]))
     loaded.drop(f"orders/orders_{DAYS[8]}.csv", orders(DAYS[8]))
@@ -137,7 +143,9 @@ def test_two_failing_checks_of_a_table_are_two_troubles(watch: Ticker, loaded: W
 
     record(False, "live_table_keeps_contract", "whole_table_keeps_rules")
     watch.tick()
-    keys = [f"check_failed:gold/sales_lines:{name}" for name in ("live_table_keeps_contract", "whole_table_keeps_rules")]
+    keys = [
+        f"check_failed:gold/sales_lines:{name}" for name in ("live_table_keeps_contract", "whole_table_keeps_rules")
+    ]
     assert sorted(receiver.alerts()) == [("firing", key) for key in keys]
     record(True, "whole_table_keeps_rules")
     watch.tick()
@@ -180,7 +188,10 @@ def test_a_table_that_is_late_is_told(watch: Ticker, loaded: World, receiver: Re
     key = dg.AssetKey(["snowflake", "daily_sales"])
     for state, told in ((FreshnessState.WARN, "firing"), (FreshnessState.PASS, "resolved")):
         change = FreshnessStateChange(
-            key=key, previous_state=FreshnessState.UNKNOWN, new_state=state, state_change_timestamp=datetime.now(UTC).timestamp()
+            key=key,
+            previous_state=FreshnessState.UNKNOWN,
+            new_state=state,
+            state_change_timestamp=datetime.now(UTC).timestamp(),
         )
         loaded.instance._report_runless_asset_event(asset_event=change)
         watch.tick()
@@ -189,7 +200,9 @@ def test_a_table_that_is_late_is_told(watch: Ticker, loaded: World, receiver: Re
 
 def test_what_users_read_has_a_freshness_policy_and_nothing_else(loaded: World):
     """Otherwise a table that is late would not be shown as late, or an intermediate table would ring at night."""
-    assert {spec.key.path[0] for spec in loaded.definitions.resolve_all_asset_specs() if spec.freshness_policy} == {"snowflake"}
+    assert {spec.key.path[0] for spec in loaded.definitions.resolve_all_asset_specs() if spec.freshness_policy} == {
+        "snowflake"
+    }
 
 
 def test_news_that_could_not_be_delivered_comes_again(watch: Ticker, loaded: World, receiver: Receiver):
@@ -230,7 +243,9 @@ def test_a_service_that_fails_is_named_without_its_address(receiver: Receiver, c
     """What is not delivered is sent again; whoever reads of it may not learn where it goes."""
     receiver.status = 500
     address = receiver.url.replace("http://", "json://mark:s3cret@")
-    with pytest.raises(LakehouseError, match=r"address 1 is none that Apprise knows; JSON \(address 2\) did not take") as caught:
+    with pytest.raises(
+        LakehouseError, match=r"address 1 is none that Apprise knows; JSON \(address 2\) did not take"
+    ) as caught:
         ServicesSink(urls=f"slakc://s3cret {address}").tell(None, NEWS, [])
     assert "s3cret" not in f"{caught.value} {caplog.text}"
 
@@ -251,7 +266,10 @@ def test_alerts_go_to_one_place():
 
 def test_where_it_cannot_look_nothing_is_taken_for_cured():
     """Otherwise a lakehouse that cannot be read would resolve every alert about it."""
-    told = {"drop_refused:a": Alert("drop_refused:a", "drop_refused", "a", 1.0), "not_fresh:b": Alert("not_fresh:b", "not_fresh", "b", 1.0)}
+    told = {
+        "drop_refused:a": Alert("drop_refused:a", "drop_refused", "a", 1.0),
+        "not_fresh:b": Alert("not_fresh:b", "not_fresh", "b", 1.0),
+    }
     complaints: list[str] = []
 
     def unreadable() -> list[Alert]:

@@ -1,4 +1,6 @@
-"""What a load is made of: no step of it may cost more the longer the history is, and its hand-offs are shown as checks."""
+"""What a load is made of: no step of it may cost more the longer the history is, and its hand-offs are shown as
+checks.
+"""
 
 from typing import Any
 
@@ -10,7 +12,15 @@ from lakehouse_assets_tests.pipeline.world import World, rates_csv
 
 LOADS = ("load_all", "lakehouse_only", "handoff_only", "replay_quarantine")
 WHOLE_TABLE = {"equals_snapshot", "live_table_keeps_contract", "whole_table_keeps_rules", "volume_is_usual"}
-SERVED = ["cohort_retention", "customer_value", "daily_sales", "dim_customers", "dim_products", "product_sales", "sales_lines"]
+SERVED = [
+    "cohort_retention",
+    "customer_value",
+    "daily_sales",
+    "dim_customers",
+    "dim_products",
+    "product_sales",
+    "sales_lines",
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +61,29 @@ def test_the_checks_over_whole_tables_have_a_job_with_a_schedule(loaded: World):
 
 
 def test_the_command_runs_no_check_over_a_whole_table_either(loaded: World):
-    """Otherwise `lakehouse run --select` and `lakehouse rebuild` would bring back what the jobs leave out: a selection brings all checks."""
+    """Otherwise `lakehouse run --select` and `lakehouse rebuild` would bring back what the jobs leave out: a selection
+    brings all checks.
+    """
     before = len(loaded.evaluations())
     loaded.run(select=["gold.daily_sales", "snowflake.daily_sales"], force=["gold.daily_sales"])
     checked = [(e.asset_key.path[0], e.check_name) for e in loaded.evaluations()[before:]]
-    assert sorted(checked) == [("gold", "complete"), ("gold", "unique"), ("gold", "valid"), ("snowflake", "published_equals_sent")]
+    assert sorted(checked) == [
+        ("gold", "complete"),
+        ("gold", "unique"),
+        ("gold", "valid"),
+        ("snowflake", "published_equals_sent"),
+    ]
 
 
 def test_each_publish_is_shown_as_a_check_with_what_was_sent_and_what_arrived(loaded: World):
     """Otherwise nobody could see beside a table that what arrived in Snowflake is what was sent."""
 
     def last() -> dict[str, Any]:
-        found = [e for e in loaded.evaluations() if e.check_name == "published_equals_sent" and e.asset_key.path[-1] == "daily_sales"]
+        found = [
+            e
+            for e in loaded.evaluations()
+            if e.check_name == "published_equals_sent" and e.asset_key.path[-1] == "daily_sales"
+        ]
         assert found[-1].passed
         return {name: value.value for name, value in found[-1].metadata.items()}
 

@@ -75,7 +75,9 @@ def test_maintenance_changes_no_row_and_nothing_becomes_pending(world: World):
     before = world.state(("bronze", "silver", "gold", "snowflake"))
     left = aged(world.root / "staging" / "gold.daily_sales" / "dead" / "part-0.parquet", 30)
     job = world.definitions.resolve_job_def("maintenance")
-    result = job.execute_in_process(instance=world.instance, run_config={"ops": {"tidy_tables": {"config": {"vacuum_hours": 0}}}})
+    result = job.execute_in_process(
+        instance=world.instance, run_config={"ops": {"tidy_tables": {"config": {"vacuum_hours": 0}}}}
+    )
     assert result.success
     assert not left.exists()
     after = world.state(("bronze", "silver", "gold", "snowflake"))
@@ -91,9 +93,14 @@ def test_maintenance_changes_no_row_and_nothing_becomes_pending(world: World):
 
 @pytest.mark.heavy
 def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
-    """Otherwise quarantine grows for ever, or ageing changes accounts and verdicts, or makes tables pending and hands them off again."""
+    """Otherwise quarantine grows for ever, or ageing changes accounts and verdicts, or makes tables pending and hands
+    them off again.
+    """
     for day, quantity in ((DAYS[0], "six"), (DAYS[1], 6)):
-        world.drop(f"orders/orders_{day}.csv", orders(day) + orders(day, 1, quantity).splitlines()[1].replace("500", "509") + "\n")
+        world.drop(
+            f"orders/orders_{day}.csv",
+            orders(day) + orders(day, 1, quantity).splitlines()[1].replace("500", "509") + "\n",
+        )
     world.drop(f"orders/orders_{DAYS[2]}.csv", orders(DAYS[2], 8, "many"))  # refused
     world.run()
     rejected = world.state(("silver",))["silver.order_lines_quarantine"]
@@ -104,8 +111,12 @@ def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
     def maintain(days: int | None, setting: int = 0) -> int:
         config = {} if days is None else {"ops": {"age_quarantine": {"config": {"quarantine_days": days}}}}
         told = {"lakehouse": LakehouseResource.of(world.settings.model_copy(update={"quarantine_days": setting}))}
-        result = job.execute_in_process(instance=world.instance, run_config=config, resources={**world.resources, **told})
-        (said,) = [e.step_output_data for e in result.all_events if e.is_successful_output and e.step_key == "age_quarantine"]
+        result = job.execute_in_process(
+            instance=world.instance, run_config=config, resources={**world.resources, **told}
+        )
+        (said,) = [
+            e.step_output_data for e in result.all_events if e.is_successful_output and e.step_key == "age_quarantine"
+        ]
         removed: Any = said.metadata["rows_removed"]
         return removed.value
 
@@ -113,7 +124,9 @@ def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
         after = world.state(("bronze", "silver", "gold", "snowflake"))
         return {name for name in before if not before[name].equals(after[name])}
 
-    assert maintain(None) == maintain(0, setting=1) == maintain(100_000, setting=1) == maintain(None, setting=100_000) == 0
+    assert (
+        maintain(None) == maintain(0, setting=1) == maintain(100_000, setting=1) == maintain(None, setting=100_000) == 0
+    )
     assert not differing()
     young = (world.resources["lakehouse"].zone.today() - date.fromisoformat(DAYS[0])).days
     assert maintain(young) == 0  # a batch of that very day is not older
@@ -131,8 +144,14 @@ def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
 
     # What is told later has the counts; which rules they were nobody knows any more.
     verdicts = {str(v.batch_date): v for v in standing_verdicts(world.lakehouse, "silver.order_lines", "orders")}
-    assert [(verdicts[d].bad_rows, dict(verdicts[d].rules)) for d in DAYS[:3]] == [(1, {AGED: 1}), (0, {}), (8, {AGED: 8})]
-    assert [v.path for v in refused_now(world.lakehouse, "silver.order_lines", "orders")] == [f"orders/orders_{DAYS[2]}.csv"]
+    assert [(verdicts[d].bad_rows, dict(verdicts[d].rules)) for d in DAYS[:3]] == [
+        (1, {AGED: 1}),
+        (0, {}),
+        (8, {AGED: 8}),
+    ]
+    assert [v.path for v in refused_now(world.lakehouse, "silver.order_lines", "orders")] == [
+        f"orders/orders_{DAYS[2]}.csv"
+    ]
 
     assert preview(world.lakehouse, source_tables("", False)[0]) == (9, 0)
     # Judged again, rows come back as they were, and age again.
@@ -148,7 +167,9 @@ def test_rejected_rows_age_and_what_was_counted_of_them_stays(world: World):
 
 
 def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: pytest.MonkeyPatch):
-    """Otherwise maintenance would be red whenever something lands at night, or hang where a table is published without end."""
+    """Otherwise maintenance would be red whenever something lands at night, or hang where a table is published without
+    end.
+    """
     monkeypatch.setattr(maintenance.time, "sleep", lambda _: None)
 
     class Busy:
@@ -203,14 +224,20 @@ class Ordered(SalesLines):
 
 
 def month_files(world: World, month: str) -> list[str]:
-    return [uri for uri in DeltaTable(world.lakehouse.store.uri("gold.sales_lines")).file_uris() if f"invoice_month={month}" in uri]
+    return [
+        uri
+        for uri in DeltaTable(world.lakehouse.store.uri("gold.sales_lines")).file_uris()
+        if f"invoice_month={month}" in uri
+    ]
 
 
 @pytest.mark.heavy
 def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_that_it_makes_good_turns_green(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    """Otherwise rows that a mended contract allows stay out of Snowflake, or are there and their day is red for ever."""
+    """Otherwise rows that a mended contract allows stay out of Snowflake, or are there and their day is red for
+    ever.
+    """
     with monkeypatch.context() as strict:
         strict.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
         world.load()
@@ -234,6 +261,10 @@ def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_t
     assert found.behind == {NAME: f"mended, but not yet shown, for batch {DAYS[1]}"}
     assert not world.run().found
     assert all(DAYS[1] in world.materialized(name) for name in through)
-    last = {c.check_name: c.passed for c in world.evaluations() if c.asset_key.path == NAME.split(".") and c.partition == DAYS[1]}
+    last = {
+        c.check_name: c.passed
+        for c in world.evaluations()
+        if c.asset_key.path == NAME.split(".") and c.partition == DAYS[1]
+    }
     assert last == dict.fromkeys(("complete", "readable", "valid", "unique"), True)
     assert not world.run().runs

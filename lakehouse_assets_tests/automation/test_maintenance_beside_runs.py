@@ -24,14 +24,20 @@ print("begun", flush=True)
 while True:
     done = job.execute_in_process(instance=instance, run_config={"ops": {"tidy_tables": {"config": {"vacuum_hours": 0}}}}, raise_on_error=False)
     print("done", [str(e.step_failure_data.error)[:300] for e in done.all_events if e.is_step_failure], flush=True)
-"""
+"""  # noqa: E501
 
 
 @contextmanager
 def endless_maintenance(world: World) -> Iterator[None]:
-    """Maintenance in a process of its own, again and again; at least once before and once after what is done meanwhile has begun."""
+    """Maintenance in a process of its own, again and again; at least once before and once after what is done meanwhile
+    has begun.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS], env=world.process_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", ENDLESS],
+        env=world.process_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert process.stdout
     try:

@@ -28,9 +28,12 @@ def test_a_table_behind_a_vacuumed_journal_is_brought_up_to_date(world: World):
 
 @pytest.mark.heavy
 def test_bronze_made_anew_from_the_drops_is_taken_up(world: World):
-    """Otherwise who has lost the folder of bronze, and still has the drops, would have to delete everything else too."""
+    """Otherwise who has lost the folder of bronze, and still has the drops, would have to delete everything else
+    too.
+    """
     for n in range(3):
-        # A refused drop stops the first run after silver, so that tables stay behind a journal of which their version is not there any more.
+        # A refused drop stops the first run after silver, so that tables stay behind a journal of which their version
+        # is not there any more.
         world.drop(f"orders/orders_{DAYS[n]}.csv", orders(DAYS[n], quantity="many" if n == 1 else 6))
         world.run()
     before = world.state()
@@ -41,7 +44,9 @@ def test_bronze_made_anew_from_the_drops_is_taken_up(world: World):
 
 
 def test_a_range_restricts_what_is_taken_in_and_not_what_catches_up(world: World):
-    """Otherwise drops come in that were not asked for, or what had landed before the range is included and its dates are never green."""
+    """Otherwise drops come in that were not asked for, or what had landed before the range is included and its dates
+    are never green.
+    """
     for day in DAYS[:3]:
         world.drop(f"orders/orders_{day}.csv", orders(day))
     first, _, third = (date.fromisoformat(day) for day in DAYS[:3])

@@ -47,7 +47,9 @@ def test_a_red_yesterday_is_left_alone(world: World):
 
 
 def test_what_is_pending_is_loaded_with_yesterday_and_without_snowflake_too(world: World):
-    """Otherwise a morning would load yesterday and leave the late drops of last week, or nothing at all in an outage of Snowflake."""
+    """Otherwise a morning would load yesterday and leave the late drops of last week, or nothing at all in an outage of
+    Snowflake.
+    """
     world.drop(f"orders/late_{DAYS[3]}.csv", orders(DAYS[3]))
     assert asked_on(world, DAYS[6]) == [(DAYS[3], DAYS[5], "1")]
     (world.root / "no folder").write_text("")

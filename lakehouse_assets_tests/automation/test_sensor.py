@@ -56,7 +56,9 @@ class NobodyAsks:
 
 def remember(landing: Ticker) -> None:
     """Keep the sensor's cursor where the daemon does."""
-    repository = job_origin(landing.world.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions").repository_origin
+    repository = job_origin(
+        landing.world.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions"
+    ).repository_origin
     state = InstigatorState(
         repository.get_instigator_origin(landing.name),
         InstigatorType.SENSOR,
@@ -64,10 +66,14 @@ def remember(landing: Ticker) -> None:
         SensorInstigatorData(cursor=landing.cursor),
     )
     known = landing.world.instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
-    landing.world.instance.update_instigator_state(state) if known else landing.world.instance.add_instigator_state(state)
+    (
+        landing.world.instance.update_instigator_state(state)
+        if known
+        else landing.world.instance.add_instigator_state(state)
+    )
 
 
-# -- what is requested ------------------------------------------------------------------------------------------------------------------
+# -- what is requested -----------------------------------------------------------------------------------------------
 
 
 def drop(day: date, name: str = "x") -> Drop:
@@ -80,7 +86,11 @@ def found(days: Sequence[date], **more: object) -> Pending:
 
 def run_over(first: str, last: str, assets: Sequence[str] | None = None) -> dg.DagsterRun:
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-    return dg.DagsterRun("__ASSET_JOB", tags=tags, asset_selection=frozenset(dg.AssetKey(a.split(".")) for a in assets) if assets else None)
+    return dg.DagsterRun(
+        "__ASSET_JOB",
+        tags=tags,
+        asset_selection=frozenset(dg.AssetKey(a.split(".")) for a in assets) if assets else None,
+    )
 
 
 def test_thousands_of_drops_become_few_bounded_ranges():
@@ -107,10 +117,14 @@ def test_the_same_work_has_the_same_mark_and_other_work_another():
 
 
 def test_what_a_run_under_way_will_do_is_not_requested_again():
-    """Otherwise a backfill and the sensor would take in the same drops, and the slower one would compute for nothing."""
+    """Otherwise a backfill and the sensor would take in the same drops, and the slower one would compute for
+    nothing.
+    """
     days = [date(2026, 9, 1), date(2026, 9, 15)]
     pending = found(days, behind={"gold.daily_sales": "not yet loaded"})
-    assert [(w.first, w.last) for w in open_work(pending, [run_over("2026-09-01", "2026-09-05")])] == [(days[1], days[1])]
+    assert [(w.first, w.last) for w in open_work(pending, [run_over("2026-09-01", "2026-09-05")])] == [
+        (days[1], days[1])
+    ]
     assert open_work(pending, [run_over("2026-09-01", "2026-09-30")]) == []
     only_gold = run_over("2026-09-01", "2026-09-30", ["gold.daily_sales"])
     assert {d.batch_date for w in open_work(pending, [only_gold]) for d in w.drops} == set(days)
@@ -127,17 +141,23 @@ def ended(world: World, status: dg.DagsterRunStatus, tags: Mapping[str, str]) ->
 
 
 def test_failures_are_counted_since_the_last_success(world: World):
-    """Otherwise work that failed thrice last year, and has come through since, would be given up at its first failure."""
+    """Otherwise work that failed thrice last year, and has come through since, would be given up at its first
+    failure.
+    """
     work = Work.of(date(2026, 9, 1), date(2026, 9, 1), [drop(date(2026, 9, 1))])
     failed, succeeded = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
     for status in (failed, failed, failed, succeeded, failed):
-        ended(world, status, work.tags("landing_sensor") | {"lakehouse/attempt": str(History(world.instance).attempt(work))})
+        ended(
+            world,
+            status,
+            work.tags("landing_sensor") | {"lakehouse/attempt": str(History(world.instance).attempt(work))},
+        )
     assert History(world.instance).failures(work) == 1
     assert History(world.instance).attempt(work) == 6  # a run key is never used twice
     assert History(world.instance).in_a_row == 1
 
 
-# -- tick by tick -----------------------------------------------------------------------------------------------------------------------
+# -- tick by tick ----------------------------------------------------------------------------------------------------
 
 
 def test_what_lands_is_loaded_once_and_then_nothing_is_asked(landing: Ticker, world: World):
@@ -197,7 +217,9 @@ def test_a_refused_drop_waits_and_holds_nothing_up(landing: Ticker, world: World
 
 
 def test_failed_work_comes_again_with_pauses_and_not_for_ever(landing: Ticker, world: World, later: Later):
-    """Otherwise an outage of the account would start a run at every tick, or a run that failed once would never come again."""
+    """Otherwise an outage of the account would start a run at every tick, or a run that failed once would never come
+    again.
+    """
     broken = build_definitions(world.settings, **{**world.resources, "snowflake_stage_io": BrokenDoor()})
     world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
     assert not landing.execute(landing.request(), broken).success
@@ -234,7 +256,9 @@ def test_failed_work_comes_again_with_pauses_and_not_for_ever(landing: Ticker, w
 def test_a_poisonous_drop_is_isolated_and_told(
     landing: Ticker, world: World, later: Later, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    """Otherwise one drop that no run survives would keep the days around it out, and those that land later too; or be tried for ever, or without a word."""
+    """Otherwise one drop that no run survives would keep the days around it out, and those that land later too; or be
+    tried for ever, or without a word.
+    """
     for day in DAYS[:4]:
         world.drop(f"orders/orders_{day}.csv", orders(day))
     stage = bronze.stage_bronze
@@ -293,7 +317,9 @@ def test_where_every_run_fails_they_are_few(landing: Ticker, world: World, later
 
 
 def test_without_snowflake_the_lakehouse_is_loaded(landing: Ticker, world: World, later: Later, receiver: Receiver):
-    """Otherwise an outage of Snowflake would keep everything that lands out of the lakehouse too, and nobody be told."""
+    """Otherwise an outage of Snowflake would keep everything that lands out of the lakehouse too, and nobody be
+    told.
+    """
     (world.root / "no folder").write_text("")
     reachable = world.resources["snowflake"]
     unreachable = snowflake_resource(mode="embedded", home=world.root / "no folder")
@@ -344,7 +370,11 @@ def test_wiping_an_asset_or_reporting_a_materialisation_changes_nothing(landing:
     world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
     assert landing.execute(landing.request()).success
     before = world.state(("bronze", "silver", "gold", "snowflake"))
-    keys = [dg.AssetKey(["silver", "order_lines"]), dg.AssetKey(["gold", "daily_sales"]), dg.AssetKey(["snowflake", "sales_lines"])]
+    keys = [
+        dg.AssetKey(["silver", "order_lines"]),
+        dg.AssetKey(["gold", "daily_sales"]),
+        dg.AssetKey(["snowflake", "sales_lines"]),
+    ]
     world.instance.wipe_assets(keys)
     assert landing.says() == "Nothing to do."
     for key in (*keys, dg.AssetKey(["bronze", "landings"])):
@@ -397,7 +427,9 @@ def test_a_run_whose_process_died_holds_nothing_up(landing: Ticker, world: World
         remote_job_origin=job_origin(world.definitions, "load_all", "lakehouse_assets", "lakehouse_assets.definitions"),
     )
     assert "is loading" in landing.says()
-    world.instance.add_run_tags(run.run_id, RunProcess(run.run_id, ProcessIdentity.current()._replace(pid=gone.pid)).tags())
+    world.instance.add_run_tags(
+        run.run_id, RunProcess(run.run_id, ProcessIdentity.current()._replace(pid=gone.pid)).tags()
+    )
     assert span_of(landing.request()) == ("2026-09-01", "2026-09-01")
     assert [r.status for r in world.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
 
@@ -422,7 +454,7 @@ for _ in range(2):
     seconds.append(time.process_time() - began)
 tags = result.run_requests[0].tags
 print(json.dumps({"engines": len(spark._sessions), "sail": "pysail" in sys.modules, "drops": tags["lakehouse/drops"], "seconds": seconds}))
-"""
+"""  # noqa: E501
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         env=world.process_environment(LAKEHOUSE_DROP_SETTLE_SECONDS="0"),

@@ -66,5 +66,7 @@ def test_the_command_prints_one_contract_or_says_which_there_are():
     said = CliRunner().invoke(app, ["contracts", "gold.daily_sales"], catch_exceptions=False).output
     assert "gold.daily_sales" in said
     assert "gold.product_sales" not in said
-    with pytest.raises(LakehouseError, match=r"There is no table gold\.dayly_sales; the tables are .*gold\.daily_sales"):
+    with pytest.raises(
+        LakehouseError, match=r"There is no table gold\.dayly_sales; the tables are .*gold\.daily_sales"
+    ):
         CliRunner().invoke(app, ["contracts", "gold.dayly_sales"], catch_exceptions=False)

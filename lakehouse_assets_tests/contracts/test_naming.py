@@ -22,7 +22,9 @@ def with_columns(*names: str, table: str = "gold.things") -> Contract:
 @pytest.mark.parametrize("name", ["order", "select", "current_date", "row", "try_cast", "values"])
 def test_a_word_that_sql_reserves_is_refused(name: str) -> None:
     """The statement that creates the table would be a syntax error, on the day of the first hand-off."""
-    with pytest.raises(LakehouseError, match=rf"gold\.things has a column '{name}', a word that SQL reserves; choose another"):
+    with pytest.raises(
+        LakehouseError, match=rf"gold\.things has a column '{name}', a word that SQL reserves; choose another"
+    ):
         with_columns("id", name)
     with pytest.raises(LakehouseError, match=rf"gold\.{name} is named '{name}', a word that SQL reserves"):
         with_columns("id", table=f"gold.{name}")
@@ -30,11 +32,29 @@ def test_a_word_that_sql_reserves_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["netSales", "Id", "net sales", "2nd", "größe", "ſ", "a-b", "a.b", "a$", 'a"b', "a`b", "a\n", "", "x" * 300, "x" * (LONGEST + 1)],
+    [
+        "netSales",
+        "Id",
+        "net sales",
+        "2nd",
+        "größe",
+        "ſ",
+        "a-b",
+        "a.b",
+        "a$",
+        'a"b',
+        "a`b",
+        "a\n",
+        "",
+        "x" * 300,
+        "x" * (LONGEST + 1),
+    ],
 )
 def test_a_name_that_one_platform_would_fold_or_refuse_is_refused(name: str) -> None:
     """A plan would propose to drop the column that the contract has, and to add it again in capitals."""
-    with pytest.raises(LakehouseError, match=rf"gold\.things has a column .*at most {LONGEST} small letters") as refused:
+    with pytest.raises(
+        LakehouseError, match=rf"gold\.things has a column .*at most {LONGEST} small letters"
+    ) as refused:
         with_columns("id", name)
     assert len(str(refused.value)) < 300
     if "." not in name:

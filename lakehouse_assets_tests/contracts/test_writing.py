@@ -29,7 +29,9 @@ def test_the_example_is_a_contract_and_has_the_severities_that_the_page_tells_of
     said = {r.name: r.severity for r in contract.rules if r.severity != "quarantine"}
     assert said == {"visit_id.str_matches": "block", "spent.ge": "block", "guest.trimmed": "warn"}
     assert contract.allowances == {"spent.ge": Blocking(2, 0.01)}
-    assert {"guest.trimmed", "row.in_order", "guest.nullable", "path.nullable"} - {r.name for r in contract.rules} == {"guest.nullable"}
+    assert {"guest.trimmed", "row.in_order", "guest.nullable", "path.nullable"} - {r.name for r in contract.rules} == {
+        "guest.nullable"
+    }
 
 
 def test_the_page_names_every_check() -> None:
@@ -47,7 +49,10 @@ def test_the_page_names_all_that_a_model_may_say_of_its_table() -> None:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"hand_off": {"kind": "whole"}}, r"gold\.things says hand_off in Config\.metadata, which nobody reads; it may say agrees, "),
+        (
+            {"hand_off": {"kind": "whole"}},
+            r"gold\.things says hand_off in Config\.metadata, which nobody reads; it may say agrees, ",
+        ),
         ({"handoff": {"kind": "bucket"}}, "write a column of its own for the kind column"),
         ({"handoff": {"kind": "column", "column": "day"}}, "write a column of its own for the kind column"),
         ({"handoff": {"kind": "hash"}}, "at least 1 bucket for the kind hash"),
@@ -79,7 +84,9 @@ def test_a_misspelt_option_of_pandera_is_told_with_the_table() -> None:
         class Config:
             strictt = True
 
-    with pytest.raises(LakehouseError, match=r"gold\.things cannot be read by pandera: .*strictt.*; check the spelling"):
+    with pytest.raises(
+        LakehouseError, match=r"gold\.things cannot be read by pandera: .*strictt.*; check the spelling"
+    ):
         Contract("gold.things", Things)
 
 

@@ -73,12 +73,16 @@ FULL = thing(
     flag=False,
     rules=["b", "a", ""],
 )
-"""A row in which everything has a value that is easily lost: sixteen digits and more, microseconds, an hour that clocks skip."""
+"""A row in which everything has a value that is easily lost: sixteen digits and more, microseconds, an hour that clocks
+skip.
+"""
 
 
 @dataclass
 class Workbench:
-    """A store with a session that computes for it, and slices at hand. `another` gives the store as a second publisher has it."""
+    """A store with a session that computes for it, and slices at hand. `another` gives the store as a second publisher
+    has it.
+    """
 
     store: DeltaStore
     spark: Any
@@ -95,10 +99,14 @@ class Workbench:
         pq.write_table(table, folder / "part-0.parquet")
         return str(folder)
 
-    def commit(self, *rows: tuple[str, Row], base: int | None = None, consumed: Consumed | None = None, **options: Any) -> int:
+    def commit(
+        self, *rows: tuple[str, Row], base: int | None = None, consumed: Consumed | None = None, **options: Any
+    ) -> int:
         """Publish a slice of (operation, row) on the current version, or on `base`."""
         version = self.store.version(THINGS.name) if base is None else base
-        return self.store.commit(THINGS, self.stage(rows), base_version=version, consumed=consumed or Consumed(), **options)
+        return self.store.commit(
+            THINGS, self.stage(rows), base_version=version, consumed=consumed or Consumed(), **options
+        )
 
     def rows(self, version: int | None = None) -> list[Row]:
         """What the table holds, as the store itself reads it, sorted by key."""

@@ -58,14 +58,18 @@ BEFORE, AFTER, RETYPED = (Contract(NAME, m) for m in (Before, After, Retyped))
 
 @pytest.fixture
 def lakehouse(spark, tmp_path):
-    return Lakehouse(DeltaRsStore(str(tmp_path / "tables"), str(tmp_path / "changes")), lambda: spark, str(tmp_path / "staging"))
+    return Lakehouse(
+        DeltaRsStore(str(tmp_path / "tables"), str(tmp_path / "changes")), lambda: spark, str(tmp_path / "staging")
+    )
 
 
 def bring(lakehouse, contract, sql):
     head = lakehouse.head(contract)
     rows = lakehouse.spark.sql(sql)
     target = lakehouse.store.frame(lakehouse.spark, NAME, head.version)
-    return lakehouse.publish(lakehouse.stage_difference(contract, head, Consumed(contract=contract.fingerprint), Recomputed(rows, target)))
+    return lakehouse.publish(
+        lakehouse.stage_difference(contract, head, Consumed(contract=contract.fingerprint), Recomputed(rows, target))
+    )
 
 
 def test_a_gained_column_is_added_and_old_rows_are_null_in_it(lakehouse):
@@ -91,7 +95,11 @@ def test_readers_downstream_learn_of_a_gained_column_though_no_row_differs(lakeh
     """Else a hand-off reads a version that lacks the column."""
     bring(lakehouse, BEFORE, "SELECT 1L AS customer_id, 'Ann' AS name")
     before = lakehouse.head(BEFORE).data_version
-    bring(lakehouse, AFTER, "SELECT 1L AS customer_id, 'Ann' AS name, CAST(NULL AS STRING) AS segment, CAST(NULL AS TIMESTAMP) AS seen_at")
+    bring(
+        lakehouse,
+        AFTER,
+        "SELECT 1L AS customer_id, 'Ann' AS name, CAST(NULL AS STRING) AS segment, CAST(NULL AS TIMESTAMP) AS seen_at",
+    )
     head = lakehouse.head(AFTER)
     assert head.data_version > before
     assert set(lakehouse.store.frame(lakehouse.spark, NAME, head.data_version).columns) == set(AFTER.names)
@@ -150,8 +158,24 @@ class Plain(pa.DataFrameModel):
 NARROW = Contract(THINGS.name, Narrow)
 CONSUMED = Consumed({"silver.lines": 7}, {"silver.lines": "an id"}, "c0ffee", "7ab1e", 3)
 OLD: list[dict[str, Any]] = [
-    {"id": 1, "kind": "a", "month": JANUARY, "note": "n", "price": Decimal("-12345678.90"), "shown_at": date(1600, 2, 29), "rules": ["x"]},
-    {"id": 2, "kind": "a", "month": FEBRUARY, "note": None, "price": None, "euro": Decimal("123456789012345678.654321"), "shown_at": None},
+    {
+        "id": 1,
+        "kind": "a",
+        "month": JANUARY,
+        "note": "n",
+        "price": Decimal("-12345678.90"),
+        "shown_at": date(1600, 2, 29),
+        "rules": ["x"],
+    },
+    {
+        "id": 2,
+        "kind": "a",
+        "month": FEBRUARY,
+        "note": None,
+        "price": None,
+        "euro": Decimal("123456789012345678.654321"),
+        "shown_at": None,
+    },
 ]
 WIDENED = [
     thing(1, note="n", price=Decimal("-12345678.900"), shown_at=datetime(1600, 2, 29), rules=["x"]),
@@ -163,12 +187,16 @@ def narrow(bench: Workbench) -> int:
     """A table as it was before; returns its version."""
     bench.store.create(NARROW)
     fields = [arrow.field(f.name, f.type) for f in NARROW.arrow_schema]
-    slice_uri = bench.stage([("I", row) for row in OLD], arrow.schema([*fields, arrow.field(OPERATION, arrow.string())]))
+    slice_uri = bench.stage(
+        [("I", row) for row in OLD], arrow.schema([*fields, arrow.field(OPERATION, arrow.string())])
+    )
     return bench.store.commit(NARROW, slice_uri, base_version=0, consumed=CONSUMED, append=True)
 
 
 def test_a_wider_type_and_a_gained_column_are_one_commit_that_keeps_rows_and_properties(bench: Workbench) -> None:
-    """Else a contract that promises more stops the load, loses rows, or costs the table its partitions and its change feed."""
+    """Else a contract that promises more stops the load, loses rows, or costs the table its partitions and its change
+    feed.
+    """
     since = narrow(bench)
     before = metadata(bench, 0)
     assert [(p.kind, p.object, p.reason) for p in bench.store.plan(THINGS)] == [
@@ -214,7 +242,9 @@ def metadata(bench: Workbench, version: int) -> dict[str, Any]:
 
 
 def test_a_gained_column_may_be_of_any_type(bench: Workbench) -> None:
-    """Else a table whose first time without a zone comes later cannot have it: Delta keeps a list of what a reader must know."""
+    """Else a table whose first time without a zone comes later cannot have it: Delta keeps a list of what a reader must
+    know.
+    """
     plain = Contract(THINGS.name, Plain)
     bench.store.create(plain)
     bench.store.evolve(THINGS)
@@ -274,6 +304,8 @@ def test_a_narrowed_column_is_refused_and_nothing_is_written(bench: Workbench) -
     version = bench.commit(("I", thing(1, price=Decimal("1.234"))), append=True)
     kinds = {p.kind for p in bench.store.plan(NARROW)}
     assert kinds == {"breaking"}
-    with pytest.raises(LakehouseError, match=r"drops seen_at and drops flag and changes price decimal\(12,3\) → decimal\(10,2\)"):
+    with pytest.raises(
+        LakehouseError, match=r"drops seen_at and drops flag and changes price decimal\(12,3\) → decimal\(10,2\)"
+    ):
         bench.store.evolve(NARROW)
     assert bench.store.version(THINGS.name) == version

@@ -23,10 +23,14 @@ def readable(bench: Workbench, version: int) -> bool:
 
 
 def test_a_vacuum_leaves_what_others_hold(bench: Workbench):
-    """Otherwise a run that reads a version fails, or a reader that does not notice serves fewer rows, as soon as the next version is published."""
+    """Otherwise a run that reads a version fails, or a reader that does not notice serves fewer rows, as soon as the
+    next version is published.
+    """
     holds = bench.store.holds
     if holds is None:
-        pytest.skip("A remote engine may keep tables where this process sees no files; there age alone protects readers.")
+        pytest.skip(
+            "A remote engine may keep tables where this process sees no files; there age alone protects readers."
+        )
     bench.store.create(THINGS)
     bench.commit(("U", thing(1)))
     first = bench.store.version(NAME)
@@ -53,14 +57,21 @@ def test_the_oldest_of_several_holds_counts_and_a_table_that_came_later_is_held_
     with holds.placed("one"):
         (log / f"{4:020}.json").touch()
         with holds.placed("two"):
-            assert (holds.oldest("gold.things"), holds.oldest("gold.things", "one"), holds.oldest("gold.later")) == (3, 4, 0)
+            assert (holds.oldest("gold.things"), holds.oldest("gold.things", "one"), holds.oldest("gold.later")) == (
+                3,
+                4,
+                0,
+            )
         assert holds.oldest("gold.things", "one") is None
 
 
 def test_the_hold_of_a_dead_process_holds_nothing(tmp_path: Path):
     """Otherwise one killed run keeps every file for ever."""
     (tmp_path / "gold" / "things" / "_delta_log").mkdir(parents=True)
-    said = f"import sys; from pathlib import Path; from lakehouse_assets.delta.holds import Holds\nwith Holds(Path({str(tmp_path)!r})).placed('x'): print('held', flush=True); input()"
+    said = (
+        "import sys; from pathlib import Path; from lakehouse_assets.delta.holds import Holds\nwith"
+        f" Holds(Path({str(tmp_path)!r})).placed('x'): print('held', flush=True); input()"
+    )
     process = subprocess.Popen([sys.executable, "-c", said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "held\n"

@@ -36,7 +36,8 @@ def read_by_others(table: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows as polars reads the table, and as DuckDB reads its live files."""
     files = live_files(table)
     by_duckdb = duckdb.sql(
-        f"SELECT * FROM read_parquet({files!r}, hive_partitioning=true, hive_types={{'month': DATE}}, union_by_name=true)"
+        f"SELECT * FROM read_parquet({files!r}, hive_partitioning=true, hive_types={{'month': DATE}},"
+        " union_by_name=true)"
     )
     rows = by_duckdb.to_arrow_table().select(list(THINGS.names)).cast(THINGS.arrow_schema).to_pylist() if files else []
     return {"duckdb": rows, "polars": pl.read_delta(str(table)).to_dicts()}
@@ -59,9 +60,9 @@ def test_each_store_continues_what_the_other_began(both: tuple[Workbench, Workbe
         rows = ordered(expected.values())
         for reader in both:
             assert reader.rows() == rows
-            assert ordered(r.asDict() for r in reader.store.frame(reader.spark, NAME).select("id", "kind", "note").collect()) == [
-                {k: r[k] for k in ("id", "kind", "note")} for r in rows
-            ]
+            assert ordered(
+                r.asDict() for r in reader.store.frame(reader.spark, NAME).select("id", "kind", "note").collect()
+            ) == [{k: r[k] for k in ("id", "kind", "note")} for r in rows]
             assert reader.changes(since) == sorted(
                 [
                     {**before, "_change": "delete"},
@@ -81,7 +82,9 @@ def test_each_store_continues_what_the_other_began(both: tuple[Workbench, Workbe
     session = both[1].spark
     shared = SharedDeltaSparkStore(both[1].store.root, str(one.folder / "changes"), lambda: session)  # type: ignore[attr-defined]
     assert shared.head(NAME) == both[1].store.head(NAME)
-    assert [(c.version, c.metadata) for c in shared.history(NAME)] == [(c.version, c.metadata) for c in both[1].store.history(NAME)]
+    assert [(c.version, c.metadata) for c in shared.history(NAME)] == [
+        (c.version, c.metadata) for c in both[1].store.history(NAME)
+    ]
     assert (shared.columns(NAME), shared.count(NAME)) == (both[1].store.columns(NAME), len(expected))
     assert ordered(shared.read(NAME).to_pylist()) == ordered(expected.values())
 
@@ -92,7 +95,9 @@ def test_each_store_continues_what_the_other_began(both: tuple[Workbench, Workbe
 
 
 def test_a_foreign_commit_counts_as_news_unless_its_operation_changes_no_row(both: tuple[Workbench, Workbench]):
-    """Else a row that somebody wrote by hand never arrives downstream, or tidying up by somebody else moves every table."""
+    """Else a row that somebody wrote by hand never arrives downstream, or tidying up by somebody else moves every
+    table.
+    """
     rs, spark = both
     rs.store.create(THINGS)
     ours = rs.commit(("I", thing(1)), ("I", thing(2)), append=True)

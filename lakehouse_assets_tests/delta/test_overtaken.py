@@ -1,4 +1,6 @@
-"""What Delta says to the second of two writers on Apache Spark, whatever both were about, is a stale slice: nobody is told of a broken engine."""
+"""What Delta says to the second of two writers on Apache Spark, whatever both were about, is a stale slice: nobody is
+told of a broken engine.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,13 @@ from lakehouse_assets.delta.store import Consumed
 from lakehouse_assets.errors import StaleSliceError
 from lakehouse_assets_tests.delta.conftest import ORDERED_THINGS, THINGS
 
-OVERTAKEN = "[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] ConcurrentAppendException: files were added by a concurrent update."
-RETYPED = "[DELTA_METADATA_CHANGED] MetadataChangedException: the metadata of the table has been changed by a concurrent update."
+OVERTAKEN = (
+    "[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] ConcurrentAppendException: files were added by a concurrent update."
+)
+RETYPED = (
+    "[DELTA_METADATA_CHANGED] MetadataChangedException: the metadata of the table has been changed by a concurrent"
+    " update."
+)
 OTHER = "[UNABLE_TO_ACQUIRE_MEMORY] 1 bytes were asked for, got 0."
 
 WRITES: list[tuple[str, Callable[[DeltaSparkStore], Any]]] = [
@@ -27,7 +34,9 @@ WRITES: list[tuple[str, Callable[[DeltaSparkStore], Any]]] = [
     ("OPTIMIZE", lambda store: store.z_order(None, ORDERED_THINGS)),
     ("RESTORE", lambda store: store.restore(THINGS.name, 1)),
 ]
-"""Every statement that commits, by how it begins. Two of them do not meet on demand, so the session is one that says what Delta says."""
+"""Every statement that commits, by how it begins. Two of them do not meet on demand, so the session is one that says
+what Delta says.
+"""
 
 
 class Table(DeltaSparkStore):
@@ -40,7 +49,14 @@ class Table(DeltaSparkStore):
 
     def _answer(self, statement: str) -> Any:
         if statement.startswith("DESCRIBE"):
-            newest = {"version": 3, "at": 0, "operation": "MERGE", "userMetadata": "{}", "operationMetrics": {}, "id": "an id"}
+            newest = {
+                "version": 3,
+                "at": 0,
+                "operation": "MERGE",
+                "userMetadata": "{}",
+                "operationMetrics": {},
+                "id": "an id",
+            }
             rows = SimpleNamespace(collect=lambda: [newest] if self.there else [])
             return SimpleNamespace(selectExpr=lambda *_: rows)
         self.asked = statement
@@ -52,8 +68,12 @@ class Table(DeltaSparkStore):
 
 @pytest.mark.parametrize(("statement", "write"), WRITES)
 @pytest.mark.parametrize("said", [OVERTAKEN, RETYPED])
-def test_whoever_is_overtaken_hears_of_a_stale_slice(statement: str, write: Callable[[DeltaSparkStore], Any], said: str):
-    """Else a run, an evolution or the nightly upkeep fails by an engine's error, where beginning again is all that is to be done."""
+def test_whoever_is_overtaken_hears_of_a_stale_slice(
+    statement: str, write: Callable[[DeltaSparkStore], Any], said: str
+):
+    """Else a run, an evolution or the nightly upkeep fails by an engine's error, where beginning again is all that is
+    to be done.
+    """
     table = Table(said, there=statement != "CREATE TABLE")
     with pytest.raises(StaleSliceError, match=r"gold.things was published by somebody else at the same time: \[DELTA_"):
         write(table)

@@ -1,4 +1,6 @@
-"""What a table on a local disk proves of itself, whichever way it was written, and how it is healed where nothing is lost by that."""
+"""What a table on a local disk proves of itself, whichever way it was written, and how it is healed where nothing is
+lost by that.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def test_every_way_to_write_leaves_a_proof_of_all_files_and_entries(rs: Workbenc
     for file in files(rs):
         whole = file.read_bytes()
         flip(file)
-        with pytest.raises(DamagedTableError, match=r"is not as it was committed \(1 rows\)|is not as it was committed \(2 rows\)"):
+        with pytest.raises(
+            DamagedTableError, match=r"is not as it was committed \(1 rows\)|is not as it was committed \(2 rows\)"
+        ):
             rs.store.frame(rs.spark, NAME)
         file.write_bytes(whole)
 
@@ -161,7 +165,9 @@ FOUR = {"empty": b"", "foreign": b"<html>no</html>", "other": b"[]", "cut": b'{"
 
 
 @pytest.mark.parametrize("content", FOUR.values(), ids=FOUR)
-def test_a_checkpoint_and_its_note_that_are_broken_are_put_aside_while_the_entries_do_without(rs: Workbench, content: bytes):
+def test_a_checkpoint_and_its_note_that_are_broken_are_put_aside_while_the_entries_do_without(
+    rs: Workbench, content: bytes
+):
     DeltaTable(rs.store.uri(NAME)).create_checkpoint()
     rs.store.adopt(NAME)
     log = folder(rs) / "_delta_log"

@@ -18,7 +18,18 @@ from lakehouse_assets.delta.staging import Lakehouse, StagedSlice
 from lakehouse_assets.delta.store import APPLICATION, OPERATION, TIDYING, Consumed, HistoryUnavailableError
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.transforms.frames import Recomputed
-from lakehouse_assets_tests.delta.conftest import FEBRUARY, FULL, JANUARY, MARCH, ORDERED_THINGS, THINGS, Row, Workbench, ordered, thing
+from lakehouse_assets_tests.delta.conftest import (
+    FEBRUARY,
+    FULL,
+    JANUARY,
+    MARCH,
+    ORDERED_THINGS,
+    THINGS,
+    Row,
+    Workbench,
+    ordered,
+    thing,
+)
 
 NAME = THINGS.name
 CONSUMED = Consumed({"silver.lines": 7, "bronze.landings": 3}, {"silver.lines": "it's an id"}, "c0ffee", "7ab1e", 3)
@@ -70,7 +81,9 @@ def test_inserts_updates_and_deletes_are_one_commit_and_values_come_back_as_they
     assert bench.rows() == ordered([FULL, kept, thing(3, note="old"), thing(4)])
 
     updated, added = {**thing(3, note=None, rules=[]), "price": Decimal("0.001")}, {**FULL, "id": 5, "month": FEBRUARY}
-    second = bench.commit(("U", updated), ("D", thing(4)), ("I", added), partitions=[JANUARY, FEBRUARY], consumed=CONSUMED)
+    second = bench.commit(
+        ("U", updated), ("D", thing(4)), ("I", added), partitions=[JANUARY, FEBRUARY], consumed=CONSUMED
+    )
     assert (first, second) == (1, 2)
     assert bench.rows() == ordered([FULL, kept, updated, added])
     assert ordered(r.asDict() for r in bench.store.frame(bench.spark, NAME).collect())[3]["price"] == FULL["price"]
@@ -93,7 +106,9 @@ def test_inserts_updates_and_deletes_are_one_commit_and_values_come_back_as_they
 
 
 def test_a_slice_that_is_not_the_contracts_is_refused_whole(bench: Workbench):
-    """Else a wrong transform loses a column, doubles a key or writes nulls where readers rely on none, and nobody hears of it."""
+    """Else a wrong transform loses a column, doubles a key or writes nulls where readers rely on none, and nobody hears
+    of it.
+    """
     bench.store.create(THINGS)
     before = bench.commit(("I", thing(1)), append=True)
     fields = [arrow.field(f.name, f.type) for f in THINGS.arrow_schema] + [arrow.field(OPERATION, arrow.string())]
@@ -102,8 +117,12 @@ def test_a_slice_that_is_not_the_contracts_is_refused_whole(bench: Workbench):
         with pytest.raises(LakehouseError, match=reason):
             bench.store.commit(THINGS, slice_uri, base_version=before, consumed=Consumed(), **options)
 
-    refused(bench.stage([("I", thing(2))], arrow.schema([f for f in fields if f.name != "note"])), "lacks note", append=True)
-    refused(bench.stage([("I", thing(2))], arrow.schema([*fields, arrow.field("more", arrow.int64())])), "also has more")
+    refused(
+        bench.stage([("I", thing(2))], arrow.schema([f for f in fields if f.name != "note"])), "lacks note", append=True
+    )
+    refused(
+        bench.stage([("I", thing(2))], arrow.schema([*fields, arrow.field("more", arrow.int64())])), "also has more"
+    )
     refused(bench.stage([("I", thing(2, kind=None)), ("I", thing(3))]), "1 in kind", append=True)
     for column, kind, value in WRONG_TYPES:
         schema = arrow.schema([arrow.field(f.name, kind) if f.name == column else f for f in fields])
@@ -117,13 +136,17 @@ def test_a_slice_that_is_not_the_contracts_is_refused_whole(bench: Workbench):
 
 
 def test_a_row_that_changes_its_partition_moves_there(bench: Workbench):
-    """Else the merge, which looks at the partitions of a slice only, does not find the row where it was, and it stands in both."""
+    """Else the merge, which looks at the partitions of a slice only, does not find the row where it was, and it stands
+    in both.
+    """
     lakehouse = Lakehouse(bench.store, lambda: bench.spark, str(bench.folder / "staging"))
 
     def publish(*rows: Row) -> StagedSlice:
         head = lakehouse.head(THINGS)
         frame = bench.spark.read.parquet(bench.stage([("I", row) for row in rows])).drop(OPERATION)
-        slice_ = lakehouse.stage_difference(THINGS, head, CONSUMED, Recomputed(frame, bench.store.frame(bench.spark, NAME)))
+        slice_ = lakehouse.stage_difference(
+            THINGS, head, CONSUMED, Recomputed(frame, bench.store.frame(bench.spark, NAME))
+        )
         lakehouse.publish(slice_)
         return slice_
 
@@ -134,7 +157,11 @@ def test_a_row_that_changes_its_partition_moves_there(bench: Workbench):
     slice_ = publish(stays, moved, new, goes)
     assert (slice_.counts, slice_.partitions) == ({"I": 1, "U": 1}, [JANUARY, FEBRUARY])
     assert bench.rows() == [stays, moved, goes, new]
-    assert bench.changes(before) == [{**moves, "_change": "delete"}, {**moved, "_change": "insert"}, {**new, "_change": "insert"}]
+    assert bench.changes(before) == [
+        {**moves, "_change": "delete"},
+        {**moved, "_change": "insert"},
+        {**new, "_change": "insert"},
+    ]
 
     slice_ = publish(stays, moves, new)
     assert slice_.partitions == [JANUARY, FEBRUARY, MARCH]
@@ -181,20 +208,27 @@ def test_a_slice_on_an_old_version_is_refused_and_one_that_is_done_is_not_repeat
 
 @pytest.mark.parametrize("append", [True, False], ids=["appends", "merges"])
 def test_of_two_publishers_at_once_on_one_version_the_protocol_refuses_one(bench: Workbench, append: bool):
-    """They never touch the same row, so without a transaction of ours both would pass and the slices of both would stand."""
+    """They never touch the same row, so without a transaction of ours both would pass and the slices of both would
+    stand.
+    """
     bench.store.create(THINGS)
     partitions = {"0": JANUARY, "1": FEBRUARY}
     olds = [thing(number, kind=kind, month=month) for kind, month in partitions.items() for number in range(50)]
     base = 0 if append else bench.commit(*(("I", old) for old in olds), append=True)
     publishers = [bench.store, bench.another()]
-    slices = [bench.stage([("I" if append else "U", {**r, "note": "new"}) for r in olds if r["kind"] == kind]) for kind in partitions]
+    slices = [
+        bench.stage([("I" if append else "U", {**r, "note": "new"}) for r in olds if r["kind"] == kind])
+        for kind in partitions
+    ]
     start, outcomes = threading.Barrier(2), {}
 
     def publish(number: int) -> None:
         start.wait()
         merged = {"append": True} if append else {"partitions": [partitions[str(number)]]}
         try:
-            outcomes[number] = publishers[number].commit(THINGS, slices[number], base_version=base, consumed=Consumed(), **merged)
+            outcomes[number] = publishers[number].commit(
+                THINGS, slices[number], base_version=base, consumed=Consumed(), **merged
+            )
         except StaleSliceError:
             outcomes[number] = None
 
@@ -224,7 +258,9 @@ def test_changes_between_versions_are_netted(bench: Workbench):
 
 
 def test_what_has_changed_is_z_ordered_and_no_row_changes(bench: Workbench):
-    """Else every night writes whole tables anew, a look for one note reads every file, or everything downstream works again."""
+    """Else every night writes whole tables anew, a look for one note reads every file, or everything downstream works
+    again.
+    """
     store, model = bench.store, ORDERED_THINGS
     store.create(THINGS)
     for number in (1, 2):
@@ -268,7 +304,9 @@ def test_where_it_cannot_be_told_what_is_in_order_everything_is_z_ordered(bench:
 
 
 @pytest.mark.heavy
-def test_what_is_published_while_files_are_z_ordered_has_its_turn_next(bench: Workbench, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_published_while_files_are_z_ordered_has_its_turn_next(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+):
     """Else those rows lie in no order until others of their partition change."""
     store, model = bench.store, ORDERED_THINGS
     store.create(THINGS)
@@ -314,7 +352,11 @@ def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(be
     assert bench.rows() == [thing(1)]
     assert restored.consumed == CONSUMED
     assert restored.data_version == restored.version
-    assert [(r["id"], r["_change"]) for r in bench.changes(head.version)] == [(2, "delete"), (3, "delete"), (4, "delete")]
+    assert [(r["id"], r["_change"]) for r in bench.changes(head.version)] == [
+        (2, "delete"),
+        (3, "delete"),
+        (4, "delete"),
+    ]
 
     files = len(list(Path(bench.store.uri(NAME)).rglob("*.parquet")))
     assert bench.store.vacuum(NAME, 0) > 0
@@ -352,7 +394,9 @@ def test_versions_before_a_checkpoint_are_read_and_nothing_is_asked_of_one_that_
     DeltaTable(bench.store.uri(NAME)).create_checkpoint()
     for version, rows in ((0, []), (first, [FULL]), (second, [thing(2, month=FEBRUARY)])):
         frame = bench.store.frame(bench.spark, NAME, version)
-        assert [(f.name, f.dataType) for f in frame.schema] == [(f.name, f.dataType) for f in bench.store.frame(bench.spark, NAME).schema]
+        assert [(f.name, f.dataType) for f in frame.schema] == [
+            (f.name, f.dataType) for f in bench.store.frame(bench.spark, NAME).schema
+        ]
         assert ordered(frame.toArrow().to_pylist()) == rows
     for version in range(second + 1):
         Path(bench.store.uri(NAME), "_delta_log", f"{version:020d}.json").unlink()
@@ -360,7 +404,9 @@ def test_versions_before_a_checkpoint_are_read_and_nothing_is_asked_of_one_that_
 
 
 def test_a_commit_is_known_by_its_digest_in_every_store(both: tuple[Workbench, Workbench]):
-    """Else a table that was put back from a copy counts as the one that was handed off, or changing the engine compares every table anew."""
+    """Else a table that was put back from a copy counts as the one that was handed off, or changing the engine compares
+    every table anew.
+    """
     one, other = both
     one.store.create(THINGS)
     one.commit(("I", thing(1)))

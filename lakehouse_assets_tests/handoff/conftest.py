@@ -86,9 +86,13 @@ def any_row(rng: random.Random, key: int, day: date | None, digits: int = 38) ->
 
     def decimal(precision: int, scale: int) -> Decimal:
         limit = 10 ** min(precision, digits) - 1
-        return Decimal(rng.choice([0, 1, -1, limit, -limit, rng.randint(-limit, limit), rng.randint(-99_999, 99_999)])).scaleb(-scale)
+        return Decimal(
+            rng.choice([0, 1, -1, limit, -limit, rng.randint(-limit, limit), rng.randint(-99_999, 99_999)])
+        ).scaleb(-scale)
 
-    micros = rng.choice([0, -1, 1, rng.randrange(-62_135_596_800_000_000, 253_402_300_799_999_999), rng.randrange(10**15, 2 * 10**15)])
+    micros = rng.choice(
+        [0, -1, 1, rng.randrange(-62_135_596_800_000_000, 253_402_300_799_999_999), rng.randrange(10**15, 2 * 10**15)]
+    )
     clock = datetime(1970, 1, 1) + timedelta(microseconds=micros)
     return {
         "id": key,
@@ -115,7 +119,9 @@ def account_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def account(account_home: Path) -> dict[str, Any]:
-    """How to connect to an embedded account of this test run's own; started anew if it went down idle while other tests ran."""
+    """How to connect to an embedded account of this test run's own; started anew if it went down idle while other tests
+    ran.
+    """
     from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running
 
     return connection_arguments(ensure_running(account_home))
@@ -145,7 +151,8 @@ class Lakehouse:
         return Handoff(self.connect, self.store, self.names, self.staging, **options)
 
     def rows(self, day: date | None, number: int = 3) -> arrow.Table:
-        # 15 digits, for Sail reads a column with one value in a file from the file's statistics, where decimals are floats.
+        # 15 digits, for Sail reads a column with one value in a file from the file's statistics, where decimals are
+        # floats.
         rows = [any_row(self.rng, next(self.keys), day, digits=15) for _ in range(number)]
         return arrow.Table.from_pylist(rows, schema=self.contract.arrow_schema)
 
@@ -156,7 +163,9 @@ class Lakehouse:
         return self.version
 
     def replace(self, day: date, number: int = 3) -> int:
-        write_deltalake(self.store.uri(self.contract.name), self.rows(day, number), mode="overwrite", predicate=f"day = '{day}'")
+        write_deltalake(
+            self.store.uri(self.contract.name), self.rows(day, number), mode="overwrite", predicate=f"day = '{day}'"
+        )
         return self.version
 
     def delete(self, predicate: str | None = None) -> int:

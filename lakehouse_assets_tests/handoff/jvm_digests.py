@@ -1,4 +1,6 @@
-"""Run as a program of its own: the row hashes of a Parquet file by Apache Spark in this process. Two kinds of session do not share one."""
+"""Run as a program of its own: the row hashes of a Parquet file by Apache Spark in this process. Two kinds of session
+do not share one.
+"""
 
 import os
 import sys
@@ -13,7 +15,11 @@ def main(source: str, target: str) -> None:
 
     said = contract(Hashed)
     # A zone of its own, which the hash must not depend on.
-    settings = {"spark.sql.session.timeZone": "Europe/Berlin", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "1"}
+    settings = {
+        "spark.sql.session.timeZone": "Europe/Berlin",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "1",
+    }
     builder = SparkSession.builder.master("local[1]")
     for key, value in settings.items():
         builder = builder.config(key, value)
@@ -22,7 +28,9 @@ def main(source: str, target: str) -> None:
     frame = spark.read.parquet(source).selectExpr(
         "id", f"md5({rowhash.spark_text(said)}) AS digest", f"{slices.spark_value(said)} AS bucket"
     )
-    frame.selectExpr("id", f"{upper} AS upper", f"{lower} AS lower", f"{slices.spark_name(said, 'bucket')} AS name").write.parquet(target)
+    frame.selectExpr(
+        "id", f"{upper} AS upper", f"{lower} AS lower", f"{slices.spark_name(said, 'bucket')} AS name"
+    ).write.parquet(target)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from lakehouse_assets_tests.handoff.test_handoff import assert_equal, assert_tid
 D1, D2 = FIRST_DAY, FIRST_DAY + timedelta(days=1)
 
 
-def race(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, meet_at: str, versions: list[int]) -> list[HandoffResult]:
+def race(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, meet_at: str, versions: list[int]
+) -> list[HandoffResult]:
     """Publish each version from a session of its own; all wait for each other the first time they pass a point."""
     barrier = threading.Barrier(len(versions), timeout=60)
     passed = threading.local()
@@ -37,7 +39,9 @@ def race(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, meet_at: str, ve
 
 @pytest.mark.parametrize("meet_at", ["diffed", "viewed", "begun"])
 @pytest.mark.parametrize("first", [True, False], ids=["first hand-off", "later hand-off"])
-def test_the_newest_version_wins_whoever_is_first(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, meet_at: str, first: bool) -> None:
+def test_the_newest_version_wins_whoever_is_first(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, meet_at: str, first: bool
+) -> None:
     """Two runs at once must not publish an older snapshot over a newer one, nor the same rows twice."""
     old = lakehouse.add(D1, None)
     if not first:
@@ -64,7 +68,9 @@ def test_many_publishers_of_one_version_publish_it_once(lakehouse: Lakehouse, mo
     assert_tidy(lakehouse)
 
 
-def test_two_first_hand_offs_without_a_registered_row_leave_one_truth(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_first_hand_offs_without_a_registered_row_leave_one_truth(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No unique key is enforced: both may register the table, and that must not count as two tables."""
     version = lakehouse.add(D1, D2)
     lakehouse.sql(f"DELETE FROM {lakehouse.names.sql['ops']}.HANDOFF_STATE")
@@ -98,7 +104,9 @@ def test_a_lock_that_is_never_released_is_reported_with_the_remedy(lakehouse: La
     assert_equal(lakehouse)
 
 
-def test_a_repair_that_loses_the_race_leaves_the_newer_rows_and_mends_them(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repair_that_loses_the_race_leaves_the_newer_rows_and_mends_them(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Mending what was acknowledged, while a newer version is published, would put the rows of the past over it."""
     lakehouse.add(D1)
     lakehouse.hand_off()
@@ -156,7 +164,9 @@ def test_an_acknowledgement_behind_a_lock_says_who_to_look_for(lakehouse: Lakeho
     assert lakehouse.hand_off().outcome == "acknowledged"
 
 
-def test_an_acknowledgement_does_not_get_past_a_publisher(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_acknowledgement_does_not_get_past_a_publisher(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The lock holds everybody, or a publisher fails at its last statement and blames the table's definition."""
     lakehouse.add(D1)
     lakehouse.hand_off()
@@ -178,7 +188,9 @@ def test_an_acknowledgement_does_not_get_past_a_publisher(lakehouse: Lakehouse, 
     assert_equal(lakehouse)
 
 
-def test_a_conflict_in_the_middle_of_the_transaction_is_a_lost_race(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflict_in_the_middle_of_the_transaction_is_a_lost_race(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever writes to the table beside the protocol costs a repetition, not a red step with the wrong remedy."""
     lakehouse.add(D1)
     lakehouse.hand_off()

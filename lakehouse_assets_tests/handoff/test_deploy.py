@@ -25,7 +25,9 @@ def shaped(nullable: bool = False, description: str = "", **columns: Any) -> Con
     config = type("Config", (), {"metadata": {"key": ["id"], "handoff": {"kind": "whole"}}})
     fields: dict[str, Any] = {c: pa.Field(nullable=nullable, description=description) for c in columns}
     model = type(
-        "Shaped", (pa.DataFrameModel,), {"__annotations__": {"id": Whole, **columns}, "Config": config, "__doc__": "A table.", **fields}
+        "Shaped",
+        (pa.DataFrameModel,),
+        {"__annotations__": {"id": Whole, **columns}, "Config": config, "__doc__": "A table.", **fields},
     )
     return contract(model)
 
@@ -38,7 +40,9 @@ def kinds(planned: list[deploy.PlannedStatement]) -> set[str]:
 
 
 def test_a_deployment_is_complete_and_a_second_one_has_nothing_to_do(lakehouse_of: Any) -> None:
-    """The served tables, the record and the views are there after one command, and every later run leaves them alone."""
+    """The served tables, the record and the views are there after one command, and every later run leaves them
+    alone.
+    """
     lakehouse: Lakehouse = lakehouse_of(deploy=False)
     assert not lakehouse.handoff.deployed(SERVED)
     planned = lakehouse.handoff.plan(SERVED)
@@ -52,7 +56,8 @@ def test_a_deployment_is_complete_and_a_second_one_has_nothing_to_do(lakehouse_o
     for view in ("ANALYTICS.SALES", "OPS.FRESHNESS"):
         lakehouse.sql(f"SELECT * FROM {lakehouse.names.database}.{view}")
     described = lakehouse.sql(
-        f"SELECT COMMENT FROM {lakehouse.names.database}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'DIM_CUSTOMERS' AND COLUMN_NAME = 'NAME'"
+        f"SELECT COMMENT FROM {lakehouse.names.database}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'DIM_CUSTOMERS'"
+        " AND COLUMN_NAME = 'NAME'"
     )
     assert described[0][0] == "name [personal data]"
 
@@ -64,7 +69,9 @@ def test_an_added_column_keeps_the_rows(lakehouse_of: Any) -> None:
     lakehouse.sql(f"INSERT INTO {lakehouse.names.table(lakehouse.contract)} SELECT 1, 'x'")
     planned = lakehouse.handoff.deploy([shaped(a=Text, b=Day)])
     assert kinds(planned) == {"safe"}
-    assert [tuple(r) for r in lakehouse.sql(f"SELECT * FROM {lakehouse.names.table(lakehouse.contract)}")] == [(1, "x", None)]
+    assert [tuple(r) for r in lakehouse.sql(f"SELECT * FROM {lakehouse.names.table(lakehouse.contract)}")] == [
+        (1, "x", None)
+    ]
     assert lakehouse.handoff.plan([shaped(a=Text, b=Day)]) == []
 
 
@@ -98,7 +105,8 @@ def test_a_rebuilt_table_is_made_of_its_own_rows_and_keeps_what_it_was(lakehouse
         (2, Decimal("-99999999.9900"), datetime(1600, 2, 29), None),
     ]
     columns = (
-        f"SELECT COLUMN_NAME, IS_NULLABLE, COMMENT FROM {lakehouse.names.database}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'THINGS'"
+        f"SELECT COLUMN_NAME, IS_NULLABLE, COMMENT FROM {lakehouse.names.database}.INFORMATION_SCHEMA.COLUMNS WHERE"
+        " TABLE_NAME = 'THINGS'"
     )
     assert {tuple(r) for r in lakehouse.sql(columns)} == {
         ("ID", "NO", None),
@@ -117,7 +125,9 @@ def test_a_rebuilt_table_is_made_of_its_own_rows_and_keeps_what_it_was(lakehouse
         (lambda: shaped(a=Scaled), lambda: shaped(a=Wide), r"A from NUMBER\(14,4\)"),
     ],
 )
-def test_what_readers_would_lose_is_refused_with_the_plan(lakehouse_of: Any, before: Any, after: Any, named: str) -> None:
+def test_what_readers_would_lose_is_refused_with_the_plan(
+    lakehouse_of: Any, before: Any, after: Any, named: str
+) -> None:
     """A dashboard must not break because a contract was edited."""
     lakehouse: Lakehouse = lakehouse_of(deploy=False)
     lakehouse.handoff.deploy([before()])
@@ -145,7 +155,10 @@ def test_a_new_description_reaches_the_account(lakehouse_of: Any) -> None:
     lakehouse: Lakehouse = lakehouse_of(deploy=False)
     lakehouse.handoff.deploy([shaped(a=Text, description="old")])
     assert kinds(lakehouse.handoff.deploy([shaped(a=Text, description="it's new")])) == {"safe"}
-    columns = f"SELECT COMMENT FROM {lakehouse.names.database}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'THINGS' AND COLUMN_NAME = 'A'"
+    columns = (
+        f"SELECT COMMENT FROM {lakehouse.names.database}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'THINGS' AND"
+        " COLUMN_NAME = 'A'"
+    )
     assert lakehouse.sql(columns)[0][0] == "it's new"
 
 
@@ -170,8 +183,13 @@ def test_a_view_over_a_changed_table_is_made_anew(lakehouse_of: Any) -> None:
         ("rebuild", table),
         ("safe", f"{lakehouse.names.database}:view_sales"),
     ]
-    types = f"SELECT NUMERIC_PRECISION, NUMERIC_SCALE FROM {lakehouse.names.database}.INFORMATION_SCHEMA.COLUMNS WHERE COLUMN_NAME = 'AMOUNT_EUR'"
-    assert {tuple(map(int, r)) for r in lakehouse.sql(f"{types} AND TABLE_NAME IN ('SALES', 'SALES_LINES')")} == {(24, 6)}
+    types = (
+        f"SELECT NUMERIC_PRECISION, NUMERIC_SCALE FROM {lakehouse.names.database}.INFORMATION_SCHEMA.COLUMNS WHERE"
+        " COLUMN_NAME = 'AMOUNT_EUR'"
+    )
+    assert {tuple(map(int, r)) for r in lakehouse.sql(f"{types} AND TABLE_NAME IN ('SALES', 'SALES_LINES')")} == {
+        (24, 6)
+    }
     assert lakehouse.handoff.plan(SERVED) == []
 
 
@@ -201,12 +219,17 @@ def test_a_first_deployment_that_died_is_finished(lakehouse_of: Any, monkeypatch
 
 
 def test_the_record_gains_columns_and_anything_else_is_left_to_a_person(lakehouse: Lakehouse) -> None:
-    """A version that expects another table of the record must not pass over it as though it were there, nor touch its rows."""
+    """A version that expects another table of the record must not pass over it as though it were there, nor touch its
+    rows.
+    """
     ops = lakehouse.names.sql["ops"]
     lakehouse.sql(f"ALTER TABLE {ops}.HANDOFF_LEDGER DROP COLUMN BYTES")
     lakehouse.sql(f"ALTER TABLE {ops}.HANDOFF_SLICES ALTER COLUMN ROW_COUNT SET DATA TYPE NUMBER(38,0)")
     found = [(p.kind, p.object, p.reason) for p in lakehouse.handoff.plan([lakehouse.contract])]
-    by_hand = "ROW_COUNT is NUMBER(38,0), not NUMBER(18,0) to this version; migrate it by hand, its rows are the record of hand-offs"
+    by_hand = (
+        "ROW_COUNT is NUMBER(38,0), not NUMBER(18,0) to this version; migrate it by hand, its rows are the record of"
+        " hand-offs"
+    )
     assert found == [("safe", f"{ops}.HANDOFF_LEDGER", "adds BYTES"), ("left", f"{ops}.HANDOFF_SLICES", by_hand)]
     assert [p.reason for p in lakehouse.handoff.deploy([lakehouse.contract])] == ["adds BYTES"]
     assert [p.kind for p in lakehouse.handoff.plan([lakehouse.contract])] == ["left"]
@@ -218,7 +241,9 @@ def test_a_table_that_no_contract_says_any_more_is_mentioned_and_never_dropped(l
     lakehouse.handoff.deploy([lakehouse.contract, other])
     lakehouse.sql(f"CREATE TABLE {lakehouse.names.database}.ANALYTICS.SOMEBODY_ELSES (A NUMBER(38,0))")
     orphan = lakehouse.names.table(other)
-    assert [(p.kind, p.object, p.sql) for p in lakehouse.handoff.plan([lakehouse.contract])] == [("left", orphan, f"DROP TABLE {orphan}")]
+    assert [(p.kind, p.object, p.sql) for p in lakehouse.handoff.plan([lakehouse.contract])] == [
+        ("left", orphan, f"DROP TABLE {orphan}")
+    ]
     assert lakehouse.handoff.deploy([lakehouse.contract]) == []
     assert lakehouse.sql(f"SELECT * FROM {orphan}") == []
 
@@ -238,7 +263,9 @@ def test_the_roles_script_is_snowflake_sql_and_is_refused_by_the_embedded_accoun
 
 
 def test_the_rendered_script_is_a_whole_deployment(lakehouse_of: Any) -> None:
-    """A pipeline that deploys by scripts must leave an account in which nothing is left to deploy, for the loader's role may not."""
+    """A pipeline that deploys by scripts must leave an account in which nothing is left to deploy, for the loader's
+    role may not.
+    """
     lakehouse: Lakehouse = lakehouse_of(deploy=False)
     contracts = [*SERVED, lakehouse.contract]
     script = deploy.script(lakehouse.names, contracts)
@@ -261,7 +288,9 @@ def test_definitions_are_snowflake_sql() -> None:
     statements += [deploy._rebuild(names.table(c), c, c.names[0].upper(), c.names) for c in SERVED]
     fields = {"table": "A.B.C", "column": "D", "type": "NUMBER(12,3)", "comment": "'it''s'"}
     statements += [
-        sql.statement("tables", n, **fields) for n in sql.names("tables") if n.startswith(("add_", "widen_", "set_", "drop_", "comment_"))
+        sql.statement("tables", n, **fields)
+        for n in sql.names("tables")
+        if n.startswith(("add_", "widen_", "set_", "drop_", "comment_"))
     ]
     assert_parses(";\n".join(statements) + ";\n")
     assert_parses(deploy.external_lane_script(names, SERVED, "s3://bucket/handoff/", "LAKEHOUSE_STORAGE"))

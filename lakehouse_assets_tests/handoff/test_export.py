@@ -23,16 +23,26 @@ def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows(number: int = 400) -> list[dict[str, Any]]:
     rng = random.Random(3)
-    return [any_row(rng, key, rng.choice([None, FIRST_DAY + timedelta(days=rng.randrange(20))])) for key in range(number)]
+    return [
+        any_row(rng, key, rng.choice([None, FIRST_DAY + timedelta(days=rng.randrange(20))])) for key in range(number)
+    ]
 
 
-def write(spark: Any, said: Contract, data: list[dict[str, Any]], folder: Path, **options: int) -> tuple[StagedFile, ...]:
+def write(
+    spark: Any, said: Contract, data: list[dict[str, Any]], folder: Path, **options: int
+) -> tuple[StagedFile, ...]:
     source = folder.parent / f"{folder.name}-source"
     source.mkdir(parents=True)
     for part in range(4):
-        pq.write_table(arrow.Table.from_pylist(data[part::4], schema=said.arrow_schema), source / f"{part}.parquet", store_schema=False)
+        pq.write_table(
+            arrow.Table.from_pylist(data[part::4], schema=said.arrow_schema),
+            source / f"{part}.parquet",
+            store_schema=False,
+        )
     frame = spark.read.parquet(str(source))
-    return export.write_files(frame, said, sums.spark_sums(frame, said), folder, **{"file_bytes": 1 << 30, "group_rows": 10_000, **options})
+    return export.write_files(
+        frame, said, sums.spark_sums(frame, said), folder, **{"file_bytes": 1 << 30, "group_rows": 10_000, **options}
+    )
 
 
 @pytest.mark.parametrize("model", [Everything, Hashed])
@@ -62,7 +72,9 @@ def test_files_hold_all_rows_in_exact_types_and_names(spark: Any, tmp_path: Path
     assert order == sorted(order)
 
 
-def test_no_more_rows_are_fetched_at_a_time_than_asked(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_rows_are_fetched_at_a_time_than_asked(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A first load of a large table would not fit into memory."""
     fetched: list[int] = []
     rows_of = export.rows_of

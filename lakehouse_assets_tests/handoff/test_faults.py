@@ -1,4 +1,6 @@
-"""Faults around a hand-off that goes on living: answers that are lost, an account that dies, files that vanish; and what readers see meanwhile."""
+"""Faults around a hand-off that goes on living: answers that are lost, an account that dies, files that vanish; and
+what readers see meanwhile.
+"""
 
 import random
 import shutil
@@ -106,7 +108,9 @@ def test_a_statement_whose_answer_is_lost_is_neither_lost_nor_doubled(
     lakehouse.hand_off()
     assert next(once, None) is None, f"no {lost} was sent"
     assert_equal(lakehouse)
-    ledger = lakehouse.sql(f"SELECT COUNT(*) FROM {lakehouse.names.sql['ops']}.HANDOFF_LEDGER WHERE UNTIL_VERSION = {lakehouse.version}")
+    ledger = lakehouse.sql(
+        f"SELECT COUNT(*) FROM {lakehouse.names.sql['ops']}.HANDOFF_LEDGER WHERE UNTIL_VERSION = {lakehouse.version}"
+    )
     assert int(ledger[0][0]) == 1
     lakehouse.add(FIRST_DAY)
     lakehouse.hand_off()
@@ -146,9 +150,13 @@ def test_an_account_that_is_killed_during_a_hand_off_is_right_after_the_next(
                 lakehouse.hand_off()
         arguments.update(connection_arguments(ensure_running(home)))
         assert lakehouse.snowflake_rows() == (lakehouse.lakehouse_rows() if point == "committed" else before)
-        lakehouse.handoff = Handoff(lambda: snowflake.connector.connect(**arguments), shared.store, shared.names, shared.staging)
+        lakehouse.handoff = Handoff(
+            lambda: snowflake.connector.connect(**arguments), shared.store, shared.names, shared.staging
+        )
         # Whoever saw its account die ends, in life: a living process's intent is left alone.
-        lakehouse.sql(f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition('=')[0]}=0'")
+        lakehouse.sql(
+            f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition('=')[0]}=0'"
+        )
         lakehouse.hand_off()
         assert_equal(lakehouse)
         assert_tidy(lakehouse)
@@ -158,13 +166,17 @@ def test_an_account_that_is_killed_during_a_hand_off_is_right_after_the_next(
 
 
 @pytest.mark.parametrize("point", ["recorded", "exported", "uploaded"])
-def test_a_deleted_staging_folder_costs_a_repetition(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+def test_a_deleted_staging_folder_costs_a_repetition(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
     """Somebody clearing up the local disk meanwhile must cost time, not rows."""
     lakehouse.add(FIRST_DAY)
     lakehouse.hand_off()
     lakehouse.replace(FIRST_DAY)
     at(monkeypatch, point, lambda: shutil.rmtree(lakehouse.staging, ignore_errors=True))
-    sending = r"from .*staging/things/\w+ to the stage directory @.*/things/\w+/ failed: .*; see that the files are there"
+    sending = (
+        r"from .*staging/things/\w+ to the stage directory @.*/things/\w+/ failed: .*; see that the files are there"
+    )
     with pytest.raises(LakehouseError, match=sending) if point == "exported" else nullcontext():
         lakehouse.hand_off()
     lakehouse.hand_off()
@@ -172,8 +184,12 @@ def test_a_deleted_staging_folder_costs_a_repetition(lakehouse: Lakehouse, monke
     assert_tidy(lakehouse)
 
 
-def test_a_view_that_is_dropped_under_a_living_hand_off_costs_a_repetition(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody clearing up by hand, or another host that takes this one for dead, must cost time, not a red step with the wrong remedy."""
+def test_a_view_that_is_dropped_under_a_living_hand_off_costs_a_repetition(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody clearing up by hand, or another host that takes this one for dead, must cost time, not a red step with
+    the wrong remedy.
+    """
     lakehouse.add(FIRST_DAY)
     lakehouse.hand_off()
     lakehouse.add(FIRST_DAY)
@@ -207,14 +223,18 @@ def test_published_is_published_although_nothing_can_be_cleared_up(
     assert "published, but could not clear up after hand-off" in caplog.text
     assert "Insufficient privileges" in caplog.text
     # Whoever could not clear up ends, in life: a living process's intent is left alone.
-    lakehouse.sql(f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition('=')[0]}=0'")
+    lakehouse.sql(
+        f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = '{own_name().rpartition('=')[0]}=0'"
+    )
     assert lakehouse.hand_off().outcome == "unchanged"
     assert_equal(lakehouse)
     assert_tidy(lakehouse)
 
 
 def test_the_account_may_forget_what_it_loaded(lakehouse: Lakehouse) -> None:
-    """Load histories end after 64 days; nothing here may rest on them, nor on files that a done hand-off left on the stage."""
+    """Load histories end after 64 days; nothing here may rest on them, nor on files that a done hand-off left on the
+    stage.
+    """
     lakehouse.add(FIRST_DAY, None)
     lakehouse.hand_off()
     lakehouse.sql(f"REMOVE {lakehouse.names.stage_path}")
@@ -232,7 +252,9 @@ def _statements() -> list[str]:
 
 
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.heavy) for seed in range(3, 25))])
-def test_two_publishers_at_once_wherever_they_meet(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_two_publishers_at_once_wherever_they_meet(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     """Two runs that hand the same table off, of the same or of different versions, meeting anywhere before the lock."""
     rng = random.Random(seed)
     lakehouse.add(FIRST_DAY, None)
@@ -247,7 +269,10 @@ def test_two_publishers_at_once_wherever_they_meet(lakehouse: Lakehouse, monkeyp
     rng.shuffle(versions)
     before_the_lock = faults.POINTS[: faults.POINTS.index("begun") + 1]
     results = race(
-        lakehouse, monkeypatch, rng.choice([p for p in before_the_lock if p not in ("writing", "exporting", "listed")]), versions
+        lakehouse,
+        monkeypatch,
+        rng.choice([p for p in before_the_lock if p not in ("writing", "exporting", "listed")]),
+        versions,
     )
     assert {r.outcome for r in results} <= {"published", "unchanged", "acknowledged"}
     assert lakehouse.handoff.read_state().tables["THINGS"].version == max(versions)

@@ -23,14 +23,19 @@ def assert_equal(lakehouse: Lakehouse) -> None:
     assert lakehouse.snowflake_rows() == lakehouse.lakehouse_rows()
     assert lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract).equal
     known = lakehouse.handoff.read_state().tables["THINGS"]
-    sums = lakehouse.sql(f"SELECT COALESCE(SUM(ROW_COUNT), 0), COALESCE(SUM(ROW_HASH), 0) FROM {lakehouse.names.sql['ops']}.HANDOFF_SLICES")
+    sums = lakehouse.sql(
+        "SELECT COALESCE(SUM(ROW_COUNT), 0), COALESCE(SUM(ROW_HASH), 0) FROM"
+        f" {lakehouse.names.sql['ops']}.HANDOFF_SLICES"
+    )
     assert (known.rows, known.hash) == tuple(map(int, sums[0]))
     assert known.rows == len(lakehouse.lakehouse_rows())
 
 
 @pytest.mark.parametrize("model", [Everything, Hashed, Undivided])
 def test_snowflake_equals_the_snapshot_after_every_change(lakehouse_of: Any, model: Any) -> None:
-    """What finance reads must be what the lakehouse holds: rows added, replaced, without a date, deleted, all deleted, and back again."""
+    """What finance reads must be what the lakehouse holds: rows added, replaced, without a date, deleted, all deleted,
+    and back again.
+    """
     lakehouse: Lakehouse = lakehouse_of(model)
     changes = [
         lambda: lakehouse.add(D1, D2, D4, None, number=20),
@@ -71,7 +76,9 @@ def test_more_slices_than_one_list_holds_are_replaced(lakehouse: Lakehouse, monk
 
 
 def test_a_table_made_anew_with_the_same_rows_is_acknowledged_once(lakehouse: Lakehouse) -> None:
-    """A lakehouse restored from its backup would otherwise be pending for ever, and the sensor would start run after run."""
+    """A lakehouse restored from its backup would otherwise be pending for ever, and the sensor would start run after
+    run.
+    """
     lakehouse.add(D1, D2)
     lakehouse.hand_off()
     rows = lakehouse.arrow()
@@ -112,7 +119,9 @@ def test_a_version_without_other_rows_is_acknowledged_by_one_update(lakehouse: L
     lakehouse.hand_off(through=4)
     before = lakehouse.handoff.read_state().tables["THINGS"]
     table = DeltaTable(lakehouse.store.uri(lakehouse.contract.name))
-    table.create_write_transaction([], "append", table.schema(), commit_properties=CommitProperties(custom_metadata={"note": "x"}))
+    table.create_write_transaction(
+        [], "append", table.schema(), commit_properties=CommitProperties(custom_metadata={"note": "x"})
+    )
     table.optimize.compact()
     result = lakehouse.hand_off(state=lakehouse.handoff.read_state(), through=9)
     assert (result.outcome, result.statements, result.bytes_put) == ("acknowledged", 1, 0)
@@ -128,7 +137,9 @@ def test_a_version_without_other_rows_is_acknowledged_by_one_update(lakehouse: L
 
 
 def test_a_later_batch_date_of_an_unchanged_table_is_recorded_by_one_update(lakehouse: Lakehouse) -> None:
-    """Readers must see that the table is up to date although nothing in it has changed, and the warehouse must not wake for nothing."""
+    """Readers must see that the table is up to date although nothing in it has changed, and the warehouse must not wake
+    for nothing.
+    """
     lakehouse.add(D1)
     lakehouse.hand_off(complete=D1)
     for complete, outcome, statements in [(D1, "unchanged", 0), (D2, "acknowledged", 1), (D2, "unchanged", 0)]:
@@ -142,7 +153,9 @@ def test_a_later_batch_date_of_an_unchanged_table_is_recorded_by_one_update(lake
     assert_equal(lakehouse)
 
 
-def test_a_slice_that_changed_and_changed_back_does_not_travel(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slice_that_changed_and_changed_back_does_not_travel(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counts and hashes have the last word over the log, which may name more rows than differ."""
     version = lakehouse.add(D1, D2)
     lakehouse.hand_off()
@@ -201,7 +214,9 @@ def test_another_schema_sends_the_whole_table(lakehouse: Lakehouse) -> None:
     lakehouse.add(D1, D2)
     lakehouse.hand_off()
     lakehouse.contract = contract(Wider)
-    write_deltalake(lakehouse.store.uri(lakehouse.contract.name), lakehouse.rows(D3), mode="append", schema_mode="merge")
+    write_deltalake(
+        lakehouse.store.uri(lakehouse.contract.name), lakehouse.rows(D3), mode="append", schema_mode="merge"
+    )
     assert {p.kind for p in lakehouse.handoff.deploy([lakehouse.contract])} == {"safe"}
     result = lakehouse.hand_off()
     assert (result.compared, result.rows) == ("whole", 9)
@@ -233,7 +248,10 @@ def test_rows_that_arrive_differently_are_not_published(lakehouse: Lakehouse, mo
         send(session, folder, target, expected)
 
     monkeypatch.setattr(stage, "put_files", damage)
-    said = rf"THINGS.*slice {D2} was sent with 4 rows of hash \d+ and arrived with 3 rows of hash \d+; for example missing {{'id': \d+}}; look at"
+    said = (
+        rf"THINGS.*slice {D2} was sent with 4 rows of hash \d+ and arrived with 3 rows of hash \d+; for example missing"
+        r" {'id': \d+}; look at"
+    )
     with pytest.raises(LakehouseError, match=said):
         lakehouse.hand_off()
     assert lakehouse.snowflake_rows() == good
@@ -253,7 +271,8 @@ def test_the_ledger_tells_what_was_handed_off(lakehouse: Lakehouse) -> None:
     lakehouse.add(D2)
     two = lakehouse.hand_off(through=2)
     rows = lakehouse.sql(
-        f"SELECT HANDOFF_ID, SINCE_VERSION, UNTIL_VERSION, THROUGH, SLICES, ROW_COUNT, FILES FROM {lakehouse.names.sql['ops']}.HANDOFF_LEDGER ORDER BY UNTIL_VERSION"
+        "SELECT HANDOFF_ID, SINCE_VERSION, UNTIL_VERSION, THROUGH, SLICES, ROW_COUNT, FILES FROM"
+        f" {lakehouse.names.sql['ops']}.HANDOFF_LEDGER ORDER BY UNTIL_VERSION"
     )
     assert [tuple(r) for r in rows] == [(one.handoff_id, -1, 1, 1, 2, 6, 1), (two.handoff_id, 1, 2, 2, 1, 6, 1)]
 
@@ -281,7 +300,9 @@ def test_nothing_is_left_behind(lakehouse: Lakehouse) -> None:
 
 def assert_tidy(lakehouse: Lakehouse) -> None:
     assert not lakehouse.handoff.read_state().intents
-    views = lakehouse.sql(f"SELECT COUNT(*) FROM {lakehouse.names.database}.INFORMATION_SCHEMA.VIEWS WHERE TABLE_SCHEMA = 'STAGING'")
+    views = lakehouse.sql(
+        f"SELECT COUNT(*) FROM {lakehouse.names.database}.INFORMATION_SCHEMA.VIEWS WHERE TABLE_SCHEMA = 'STAGING'"
+    )
     assert int(views[0][0]) == 0
     assert not [p for p in lakehouse.staging.rglob("*") if p.is_file()]
     assert lakehouse.handoff.status().stage_orphaned == 0

@@ -1,4 +1,6 @@
-"""What the Delta log tells of changes, and when it must not be believed: the log is shortened, rows are turned back, a folder is put back from a copy."""
+"""What the Delta log tells of changes, and when it must not be believed: the log is shortened, rows are turned back, a
+folder is put back from a copy.
+"""
 
 import shutil
 from datetime import timedelta
@@ -21,7 +23,9 @@ def folder(lakehouse: Lakehouse) -> Path:
 
 @pytest.fixture
 def put_back(lakehouse: Lakehouse) -> Lakehouse:
-    """A table of which Snowflake has a version that the lakehouse lost: its folder was put back from a copy made before."""
+    """A table of which Snowflake has a version that the lakehouse lost: its folder was put back from a copy made
+    before.
+    """
     lakehouse.add(D1, D2)
     copy = folder(lakehouse).with_name("copy")
     shutil.copytree(folder(lakehouse), copy)
@@ -37,19 +41,28 @@ def test_a_table_put_back_from_a_copy_is_named_and_not_handed_off(put_back: Lake
     """Its id is the same and its version lower than the one that Snowflake has: its rows are those of the past."""
     lakehouse = put_back
     assert lakehouse.handoff.acknowledged(lakehouse.contract, lakehouse.handoff.read_state()) == -1
-    with pytest.raises(DamagedTableError, match=r"the table is at version 1, and Snowflake has version 3 .*lakehouse rebuild gold\.things"):
+    with pytest.raises(
+        DamagedTableError,
+        match=r"the table is at version 1, and Snowflake has version 3 .*lakehouse rebuild gold\.things",
+    ):
         lakehouse.hand_off()
     found = lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract)
     assert (found.equal, found.snapshot_readable) == (True, False)
 
 
 def test_a_table_put_back_from_a_copy_that_has_gone_on_is_compared(put_back: Lakehouse) -> None:
-    """It counts the same versions again for other commits, so that the log between two versions tells the wrong changes."""
+    """It counts the same versions again for other commits, so that the log between two versions tells the wrong
+    changes.
+    """
     lakehouse = put_back
     for _ in range(3):
         lakehouse.add(D3)
     result = lakehouse.hand_off()
-    assert (result.outcome, result.compared, result.slices) == ("published", "sums", tuple(d.isoformat() for d in (D1, D2, D3)))
+    assert (result.outcome, result.compared, result.slices) == (
+        "published",
+        "sums",
+        tuple(d.isoformat() for d in (D1, D2, D3)),
+    )
     assert_equal(lakehouse)
     lakehouse.add(D3)
     assert lakehouse.hand_off().compared == "history"
@@ -67,7 +80,9 @@ def test_a_table_that_was_copied_elsewhere_is_the_same_table(lakehouse: Lakehous
 
 
 def test_a_log_that_was_shortened_costs_a_comparison(lakehouse: Lakehouse) -> None:
-    """Logs are cleaned up after a while; who is further behind must still get every change, and say how it was found."""
+    """Logs are cleaned up after a while; who is further behind must still get every change, and say how it was
+    found.
+    """
     lakehouse.add(D1, D2, D3)
     lakehouse.hand_off()
     lakehouse.replace(D2)
@@ -125,6 +140,8 @@ def test_a_row_that_moves_to_another_day_leaves_the_day_it_was_in(lakehouse: Lak
     DeltaTable(folder(lakehouse)).update(updates={"day": f"DATE '{D3}'"}, predicate="id = 0")
     result = lakehouse.hand_off()
     assert set(result.slices) == {D1.isoformat(), D3.isoformat()}
-    days: dict[Any, int] = dict(lakehouse.sql(f"SELECT DAY, COUNT(*) FROM {lakehouse.names.table(lakehouse.contract)} GROUP BY DAY"))
+    days: dict[Any, int] = dict(
+        lakehouse.sql(f"SELECT DAY, COUNT(*) FROM {lakehouse.names.table(lakehouse.contract)} GROUP BY DAY")
+    )
     assert days == {D1: 2, D2: 3, D3: 4}
     assert_equal(lakehouse)

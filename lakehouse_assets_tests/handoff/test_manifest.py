@@ -21,13 +21,24 @@ def on_stage(lakehouse: Lakehouse) -> dict[str, stage.StageEntry]:
 
 
 def test_the_manifest_stands_in_the_ledger_and_beside_the_files(lakehouse: Lakehouse, account_home: Path) -> None:
-    """Whoever finds files on the stage must be able to tell which rows of which snapshot they hold, without this application."""
+    """Whoever finds files on the stage must be able to tell which rows of which snapshot they hold, without this
+    application.
+    """
     lakehouse.add(D1, D2, None)
     result = lakehouse.hand_off(through=7)
     [[text]] = lakehouse.sql(f"SELECT MANIFEST FROM {lakehouse.names.sql['ops']}.HANDOFF_LEDGER")
     said = json.loads(text)
     assert set(said) == {
-        *("format", "handoff_id", "table", "delta_table_id", "since_version", "until_version", "through", "schema_fingerprint"),
+        *(
+            "format",
+            "handoff_id",
+            "table",
+            "delta_table_id",
+            "since_version",
+            "until_version",
+            "through",
+            "schema_fingerprint",
+        ),
         *("whole_table", "rows", "hash", "slice_count", "slices", "directory", "files"),
     }
     assert (said["format"], said["handoff_id"], said["table"]) == (1, result.handoff_id, "gold.things")
@@ -67,8 +78,12 @@ def test_export_and_upload_say_how_far_they_are(lakehouse_of: Any, caplog: pytes
     assert any(m.startswith("gold.things: sending 1 files of") for m in said)
 
 
-def test_a_hundredth_of_a_day_in_a_year_sends_that_day_and_next_to_nothing_else(lakehouse: Lakehouse, tmp_path: Path) -> None:
-    """What travels must follow what changed. Measured against the changed slice exported alone; all that reaches the stage counts, the manifest too."""
+def test_a_hundredth_of_a_day_in_a_year_sends_that_day_and_next_to_nothing_else(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    """What travels must follow what changed. Measured against the changed slice exported alone; all that reaches the
+    stage counts, the manifest too.
+    """
     days = [FIRST_DAY + timedelta(days=n) for n in range(365)]
     changed = days[200]
     lakehouse.add(*days, number=4)

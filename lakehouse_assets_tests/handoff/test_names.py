@@ -12,9 +12,26 @@ from lakehouse_assets.contracts.types import Whole
 from lakehouse_assets_tests.handoff.conftest import Lakehouse
 
 KEYWORDS = {
-    name for name, kind in duckdb.sql("SELECT keyword_name, keyword_category FROM duckdb_keywords()").fetchall() if kind != "unreserved"
+    name
+    for name, kind in duckdb.sql("SELECT keyword_name, keyword_category FROM duckdb_keywords()").fetchall()
+    if kind != "unreserved"
 }
-OTHERS = {"_", "_1", "x" * LONGEST, "s", "t", "source", "target", "metadata", "path", "slice", "hash", "id", "value", "rows_"}
+OTHERS = {
+    "_",
+    "_1",
+    "x" * LONGEST,
+    "s",
+    "t",
+    "source",
+    "target",
+    "metadata",
+    "path",
+    "slice",
+    "hash",
+    "id",
+    "value",
+    "rows_",
+}
 
 
 def test_keywords_that_are_not_reserved_are_columns_as_others_are(lakehouse_of: Callable[..., Lakehouse]) -> None:
@@ -24,7 +41,9 @@ def test_keywords_that_are_not_reserved_are_columns_as_others_are(lakehouse_of: 
     fields = {f"column_{n}": pa.Field(alias=name) for n, name in enumerate(names)}
     config = type("Config", (), {"metadata": {"key": ["id"], "handoff": {"kind": "hash", "buckets": 2}}})
     annotations = dict.fromkeys(fields, Whole)
-    lakehouse = lakehouse_of(type("Words", (pa.DataFrameModel,), {"__annotations__": annotations, **fields, "Config": config}))
+    lakehouse = lakehouse_of(
+        type("Words", (pa.DataFrameModel,), {"__annotations__": annotations, **fields, "Config": config})
+    )
     rows = [{name: n + row for n, name in enumerate(names)} for row in range(2)]
     write_deltalake(
         lakehouse.store.uri(lakehouse.contract.name),

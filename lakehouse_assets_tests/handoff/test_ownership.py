@@ -21,7 +21,9 @@ def owned(lakehouse: Lakehouse, lakehouse_id: str) -> Lakehouse:
     """The same with a hand-off that says whose tables they are."""
     return replace(
         lakehouse,
-        handoff=lakehouse.publisher(owner=Owner(lambda: lakehouse_id, lambda: [lakehouse.store.table_id(lakehouse.contract.name)])),
+        handoff=lakehouse.publisher(
+            owner=Owner(lambda: lakehouse_id, lambda: [lakehouse.store.table_id(lakehouse.contract.name)])
+        ),
     )
 
 
@@ -41,7 +43,10 @@ def test_another_lakehouse_is_refused_and_changes_nothing(two: tuple[Lakehouse, 
     """Two lakehouses on one database would overwrite each other in turn, without a word."""
     one, other = two
     state = one.handoff.read_state()
-    said = rf"database {one.names.database} serves another lakehouse \(one; this one is other\), so nothing was done; .*--take-over"
+    said = (
+        rf"database {one.names.database} serves another lakehouse \(one; this one is other\), so nothing was done;"
+        r" .*--take-over"
+    )
     for _ in range(2):
         with pytest.raises(LakehouseError, match=said):
             other.hand_off()

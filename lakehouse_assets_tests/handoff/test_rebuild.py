@@ -1,4 +1,6 @@
-"""A served table that is made anew of its own rows: readers see all of the old or all of the new, whoever dies or publishes meanwhile."""
+"""A served table that is made anew of its own rows: readers see all of the old or all of the new, whoever dies or
+publishes meanwhile.
+"""
 
 import multiprocessing
 import os
@@ -109,8 +111,12 @@ def test_a_reader_never_sees_an_empty_or_a_mixed_table(evolving: Lakehouse) -> N
     assert_equal(lakehouse)
 
 
-def test_a_hand_off_that_publishes_while_the_table_is_made_is_not_lost(evolving: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The new table is made of what was there when its statement began; rows published meanwhile would be gone and count as served."""
+def test_a_hand_off_that_publishes_while_the_table_is_made_is_not_lost(
+    evolving: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new table is made of what was there when its statement began; rows published meanwhile would be gone and
+    count as served.
+    """
     lakehouse, table = evolving, evolving.names.table(AFTER)
     lakehouse.sql(f"CREATE TABLE {table}_AS_IT_WAS AS SELECT * FROM {table}")
     publish(lakehouse, [{**row, "price": Decimal(row["id"])} for row in renewed()])
@@ -138,8 +144,12 @@ def as_a_run_does(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> Stat
     return HandoffResource.ready(run, lakehouse.handoff)  # type: ignore[arg-type]
 
 
-def test_a_run_finishes_a_deployment_that_died_although_the_schema_is_there(evolving: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hand-off published while the table was made, so that state and schema fit: only the missing fingerprint tells that its rows are gone."""
+def test_a_run_finishes_a_deployment_that_died_although_the_schema_is_there(
+    evolving: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hand-off published while the table was made, so that state and schema fit: only the missing fingerprint tells
+    that its rows are gone.
+    """
     lakehouse, table = evolving, evolving.names.table(AFTER)
     lakehouse.sql(f"CREATE TABLE {table}_AS_IT_WAS AS SELECT * FROM {table}")
     publish(lakehouse, [{**row, "price": Decimal(row["id"])} for row in renewed()])
@@ -162,8 +172,12 @@ def test_a_run_finishes_a_deployment_that_died_although_the_schema_is_there(evol
     assert_equal(lakehouse)
 
 
-def test_a_hand_off_amid_what_a_deployment_forgets_keeps_its_slices(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices that are forgotten behind a hand-off count as empty: a day that is deleted later would be served for ever."""
+def test_a_hand_off_amid_what_a_deployment_forgets_keeps_its_slices(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slices that are forgotten behind a hand-off count as empty: a day that is deleted later would be served for
+    ever.
+    """
     lakehouse.add(*DAYS)
     lakehouse.hand_off()
     lakehouse.sql(f"DELETE FROM {lakehouse.names.sql['ops']}.DEPLOYED_OBJECTS WHERE OBJECT_NAME LIKE '%THINGS'")
@@ -213,7 +227,9 @@ def test_a_run_deploys_what_the_schema_does_not_tell(lakehouse: Lakehouse, monke
     assert_equal(lakehouse)
 
 
-def test_a_record_of_an_earlier_version_gets_its_new_columns_by_a_run(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_of_an_earlier_version_gets_its_new_columns_by_a_run(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first run after an upgrade would otherwise end with the account's words for a column that is not there."""
     lakehouse.add(*DAYS)
     lakehouse.hand_off()
@@ -233,12 +249,16 @@ def deploy_until(point: str, arguments: dict[str, Any], tables: str, database: s
 
     os.environ["LAKEHOUSE_KILL_AT"] = point
     store = DeltaRsStore(tables, f"{tables}-scratch")
-    Handoff(lambda: snowflake.connector.connect(**arguments), store, TargetNames(database=database), staging).deploy([AFTER])
+    Handoff(lambda: snowflake.connector.connect(**arguments), store, TargetNames(database=database), staging).deploy(
+        [AFTER]
+    )
 
 
 @pytest.mark.parametrize("point", faults.DEPLOY_POINTS)
 @pytest.mark.parametrize("between", ["", "hand-off"])
-def test_death_at_any_point_of_a_deployment_is_finished_by_the_next(evolving: Lakehouse, point: str, between: str) -> None:
+def test_death_at_any_point_of_a_deployment_is_finished_by_the_next(
+    evolving: Lakehouse, point: str, between: str
+) -> None:
     """A killed deployment leaves a table without rows, without its comments, or with old rows that count as served."""
     lakehouse = evolving
     rows = sorted(map(str, lakehouse.sql(f"SELECT ID, DAY, PRICE + 0.0000 FROM {lakehouse.names.table(AFTER)}")))
@@ -252,7 +272,9 @@ def test_death_at_any_point_of_a_deployment_is_finished_by_the_next(evolving: La
     victim.start()
     victim.join(180)
     assert victim.exitcode == -signal.SIGKILL, f"nothing died at {point}: exit code {victim.exitcode}"
-    assert sorted(map(str, lakehouse.sql(f"SELECT ID, DAY, PRICE + 0.0000 FROM {lakehouse.names.table(AFTER)}"))) == rows
+    assert (
+        sorted(map(str, lakehouse.sql(f"SELECT ID, DAY, PRICE + 0.0000 FROM {lakehouse.names.table(AFTER)}"))) == rows
+    )
     assert not lakehouse.handoff.deployed([AFTER])
     if between and point != "forgotten":
         assert lakehouse.hand_off().outcome == "published"

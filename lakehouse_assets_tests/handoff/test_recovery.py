@@ -1,8 +1,8 @@
 """A process may die at any point of a hand-off: readers see the state before or after it, and the next run finishes it.
 
-The dying processes are real ones, killed with SIGKILL at the points of `handoff/faults.py`, and at three more inside the connector: between two files of
-one PUT, and with COMMIT on its way. They are forked from a server that has imported everything, for an import costs more than a hand-off. What
-readers see is asked meanwhile by a process of its own.
+The dying processes are real ones, killed with SIGKILL at the points of `handoff/faults.py`, and at three more inside
+the connector: between two files of one PUT, and with COMMIT on its way. They are forked from a server that has imported
+everything, for an import costs more than a hand-off. What readers see is asked meanwhile by a process of its own.
 """
 
 import http.client
@@ -97,7 +97,9 @@ def hand_off_until(
     store = DeltaRsStore(tables, f"{tables}-scratch")
     said = contract(Everything)
     spark = SparkSession.builder.remote(remote).getOrCreate()
-    handoff = Handoff(lambda: snowflake.connector.connect(**arguments), store, TargetNames(database=database), staging, file_bytes=1)
+    handoff = Handoff(
+        lambda: snowflake.connector.connect(**arguments), store, TargetNames(database=database), staging, file_bytes=1
+    )
     handoff.hand_off(spark, said, store.version(said.name))
 
 
@@ -128,7 +130,15 @@ class Victims:
     def die_at(self, point: str, row_group_rows: int = export.ROW_GROUP_ROWS) -> None:
         lakehouse = self.lakehouse
         tables = str(Path(lakehouse.store.uri("gold.things")).parent.parent)
-        arguments = (point, self.remote, lakehouse.arguments, tables, lakehouse.names.database, str(lakehouse.staging), row_group_rows)
+        arguments = (
+            point,
+            self.remote,
+            lakehouse.arguments,
+            tables,
+            lakehouse.names.database,
+            str(lakehouse.staging),
+            row_group_rows,
+        )
         victim = self.processes.Process(target=hand_off_until, args=arguments)
         victim.start()
         victim.join(120)
@@ -200,7 +210,9 @@ def die_and_recover(victims: Victims, point: str, rng: random.Random, reader: Re
     assert at == IN_DOUBT or result.outcome == ("unchanged" if at >= PUBLISHED else "published")
     if DEATHS.index("uploaded") <= at < IN_DOUBT:
         assert result.bytes_put == 0
-    ledger = f"SELECT COUNT(*) FROM {lakehouse.names.sql['ops']}.HANDOFF_LEDGER WHERE UNTIL_VERSION = {lakehouse.version}"
+    ledger = (
+        f"SELECT COUNT(*) FROM {lakehouse.names.sql['ops']}.HANDOFF_LEDGER WHERE UNTIL_VERSION = {lakehouse.version}"
+    )
     assert int(lakehouse.sql(ledger)[0][0]) == 1
     assert lakehouse.snowflake_rows() == after
     assert_tidy(lakehouse)
@@ -209,7 +221,9 @@ def die_and_recover(victims: Victims, point: str, rng: random.Random, reader: Re
         assert reader.seen == [after], "a reader saw something else than the rows before and after"
 
 
-def test_death_at_any_point_loses_and_doubles_nothing(lakehouse: Lakehouse, processes: ForkServerContext, remote: str) -> None:
+def test_death_at_any_point_loses_and_doubles_nothing(
+    lakehouse: Lakehouse, processes: ForkServerContext, remote: str
+) -> None:
     """A killed worker must not leave a table that readers see half changed, nor one that the next run cannot mend."""
     lakehouse.add(FIRST_DAY, FIRST_DAY + timedelta(days=1), None)
     lakehouse.hand_off()
@@ -222,7 +236,9 @@ def test_death_at_any_point_loses_and_doubles_nothing(lakehouse: Lakehouse, proc
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_death_at_any_point_in_any_order(lakehouse: Lakehouse, processes: ForkServerContext, remote: str, seed: int) -> None:
+def test_death_at_any_point_in_any_order(
+    lakehouse: Lakehouse, processes: ForkServerContext, remote: str, seed: int
+) -> None:
     """What one crash leaves must not trip the recovery of the next."""
     rng = random.Random(seed)
     lakehouse.add(FIRST_DAY, FIRST_DAY + timedelta(days=1), None)
@@ -238,7 +254,9 @@ def test_death_at_any_point_in_any_order(lakehouse: Lakehouse, processes: ForkSe
 
 
 @pytest.mark.parametrize("point", ["recorded", "uploaded", "compared", "committed"])
-def test_death_in_the_first_hand_off(lakehouse: Lakehouse, processes: ForkServerContext, remote: str, point: str) -> None:
+def test_death_in_the_first_hand_off(
+    lakehouse: Lakehouse, processes: ForkServerContext, remote: str, point: str
+) -> None:
     """There is no last good state to fall back on, so an empty table must stay empty until it is full."""
     lakehouse.add(FIRST_DAY, None)
     Victims(processes, remote, lakehouse).die_at(point)
@@ -264,7 +282,9 @@ def test_an_upload_that_dies_between_two_files_is_completed(
     assert_tidy(lakehouse)
 
 
-def test_a_file_that_was_half_written_is_not_taken_for_a_whole_one(lakehouse: Lakehouse, processes: ForkServerContext, remote: str) -> None:
+def test_a_file_that_was_half_written_is_not_taken_for_a_whole_one(
+    lakehouse: Lakehouse, processes: ForkServerContext, remote: str
+) -> None:
     """What a death leaves of a file on the local disk must never travel."""
     lakehouse.add(FIRST_DAY, number=10)
     Victims(processes, remote, lakehouse).die_at("writing:2", row_group_rows=4)
@@ -297,7 +317,9 @@ def test_an_upload_of_which_only_some_files_arrived_is_completed(lakehouse_of: A
     assert_equal(lakehouse)
 
 
-def test_files_that_vanish_before_they_are_read_are_sent_again(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_vanish_before_they_are_read_are_sent_again(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody clearing up the stage by hand must cost time, not rows."""
     from lakehouse_assets.handoff import handoff
 
@@ -315,7 +337,9 @@ def test_files_that_vanish_before_they_are_read_are_sent_again(lakehouse: Lakeho
 
 
 @pytest.mark.parametrize("hours", [0, -5, 5], ids=lambda h: f"clock set by {h} h meanwhile")
-def test_the_intent_of_a_living_process_is_left_alone(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
+def test_the_intent_of_a_living_process_is_left_alone(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, hours: float
+) -> None:
     """Clearing up after a hand-off that is under way would pull its files from under it."""
     from lakehouse_assets.handoff import handoff
 
@@ -342,7 +366,9 @@ def test_the_intent_of_a_living_process_is_left_alone(lakehouse: Lakehouse, monk
 def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    """Of another host only an age is known, and a clock that is set makes everything old: a hand-off that is cleared up after must begin again."""
+    """Of another host only an age is known, and a clock that is set makes everything old: a hand-off that is cleared up
+    after must begin again.
+    """
     from lakehouse_assets.handoff import handoff
 
     lakehouse.add(FIRST_DAY)
@@ -351,7 +377,8 @@ def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(
     def point(name: str) -> None:
         if name == at and not met:
             lakehouse.sql(
-                f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = 'host=elsewhere realm=other/pid pid=1 started=1'"
+                f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = 'host=elsewhere realm=other/pid pid=1"
+                " started=1'"
             )
             with lakehouse.publisher(abandoned_hours=-1) as other:
                 met.append(other.sweep())

@@ -54,7 +54,9 @@ def reference(text: str) -> int:
 def generated() -> list[dict[str, Any]]:
     rng = random.Random(11)
     days = [None, date(1, 1, 1), date(1500, 3, 1), date(9999, 12, 31), date(1969, 12, 31), FIRST_DAY]
-    rows = [any_row(rng, key, rng.choice([*days, FIRST_DAY + timedelta(days=rng.randrange(9000))])) for key in range(ROWS)]
+    rows = [
+        any_row(rng, key, rng.choice([*days, FIRST_DAY + timedelta(days=rng.randrange(9000))])) for key in range(ROWS)
+    ]
     for index, row in enumerate(rows[:200]):
         row["id"] = rng.choice([2**63 - 1 - index, -(2**63) + index])
     for row, label in zip(rows[200:], STRINGS, strict=False):
@@ -68,7 +70,9 @@ def test_engine_snowflake_and_definition_agree_on_every_row(lakehouse_of: Any, s
     said, rows = lakehouse.contract, generated()
     file = tmp_path / "rows.parquet"
     pq.write_table(arrow.Table.from_pylist(rows, schema=said.arrow_schema), file, store_schema=False)
-    expected = {r["id"]: (reference(canonical(said, r)), str(reference(canonical(said, r, said.key)) % 7)) for r in rows}
+    expected = {
+        r["id"]: (reference(canonical(said, r)), str(reference(canonical(said, r, said.key)) % 7)) for r in rows
+    }
 
     upper, lower = rowhash.spark_halves("digest")
     frame = spark.read.parquet(str(file)).selectExpr(
@@ -85,27 +89,44 @@ def test_engine_snowflake_and_definition_agree_on_every_row(lakehouse_of: Any, s
     lakehouse.sql(f"PUT 'file://{file}' {names.directory(said, 'here')} AUTO_COMPRESS=FALSE")
     columns = ", ".join(f"$1:{c.name}::{c.type.snowflake} AS {c.name.upper()}" for c in said.columns)
     lakehouse.sql(
-        f"CREATE VIEW {names.view('x')} AS SELECT {columns} FROM {names.directory(said, 'here')} (FILE_FORMAT => '{names.sql['file_format']}')"
+        f"CREATE VIEW {names.view('x')} AS SELECT {columns} FROM {names.directory(said, 'here')} (FILE_FORMAT =>"
+        f" '{names.sql['file_format']}')"
     )
     lakehouse.sql(f"INSERT INTO {names.table(said)} SELECT * FROM {names.view('x')}")
     name = slices.snowflake_name(said, slices.snowflake_value(said))
     for source in (names.view("x"), names.table(said)):
-        found = lakehouse.sql(f"SELECT ID, {rowhash.snowflake_hash(rowhash.snowflake_text(said))}, {name} FROM {source}")
+        found = lakehouse.sql(
+            f"SELECT ID, {rowhash.snowflake_hash(rowhash.snowflake_text(said))}, {name} FROM {source}"
+        )
         assert {int(key): (int(digest), bucket) for key, digest, bucket in found} == expected
     by_day = contract(Everything)
-    dates = lakehouse.sql(f"SELECT ID, {slices.snowflake_name(by_day, slices.snowflake_value(by_day))} FROM {names.table(said)}")
-    assert {int(k): n for k, n in dates} == {r["id"]: "null" if r["day"] is None else r["day"].isoformat() for r in rows}
+    dates = lakehouse.sql(
+        f"SELECT ID, {slices.snowflake_name(by_day, slices.snowflake_value(by_day))} FROM {names.table(said)}"
+    )
+    assert {int(k): n for k, n in dates} == {
+        r["id"]: "null" if r["day"] is None else r["day"].isoformat() for r in rows
+    }
 
 
 @pytest.mark.heavy
 def test_apache_spark_agrees_with_the_definition(tmp_path: Path) -> None:
     """On a cluster another engine computes the hash; it must be the same number."""
     said, rows = contract(Hashed), generated()
-    pq.write_table(arrow.Table.from_pylist(rows, schema=said.arrow_schema), tmp_path / "rows.parquet", store_schema=False)
-    arguments = [sys.executable, "-m", "lakehouse_assets_tests.handoff.jvm_digests", str(tmp_path / "rows.parquet"), str(tmp_path / "out")]
+    pq.write_table(
+        arrow.Table.from_pylist(rows, schema=said.arrow_schema), tmp_path / "rows.parquet", store_schema=False
+    )
+    arguments = [
+        sys.executable,
+        "-m",
+        "lakehouse_assets_tests.handoff.jvm_digests",
+        str(tmp_path / "rows.parquet"),
+        str(tmp_path / "out"),
+    ]
     subprocess.run(arguments, env=outside(), check=True, capture_output=True, timeout=300)
     found = pq.read_table(tmp_path / "out").to_pylist()
-    expected = {r["id"]: (reference(canonical(said, r)), str(reference(canonical(said, r, said.key)) % 7)) for r in rows}
+    expected = {
+        r["id"]: (reference(canonical(said, r)), str(reference(canonical(said, r, said.key)) % 7)) for r in rows
+    }
     assert {r["id"]: (rowhash.combine(r["upper"], r["lower"]), r["name"]) for r in found} == expected
 
 
@@ -116,7 +137,9 @@ def test_the_hash_does_not_depend_on_the_sessions_time_zone(spark: Any, tmp_path
     pq.write_table(arrow.Table.from_pylist(generated()[:500], schema=said.arrow_schema), file, store_schema=False)
 
     def digests() -> list[Any]:
-        return sorted(spark.read.parquet(str(file)).selectExpr(f"md5({rowhash.spark_text(said)}) AS d").toArrow()["d"].to_pylist())
+        return sorted(
+            spark.read.parquet(str(file)).selectExpr(f"md5({rowhash.spark_text(said)}) AS d").toArrow()["d"].to_pylist()
+        )
 
     utc = digests()
     before = spark.conf.get("spark.sql.session.timeZone")

@@ -97,7 +97,9 @@ def test_a_table_never_handed_off_is_equal_while_it_is_empty(lakehouse: Lakehous
     assert not lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract).equal
 
 
-def test_a_hand_off_that_publishes_meanwhile_is_no_difference(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hand_off_that_publishes_meanwhile_is_no_difference(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An alert at night that is gone in the morning teaches people to ignore alerts."""
     lakehouse.add(D1)
     lakehouse.hand_off()

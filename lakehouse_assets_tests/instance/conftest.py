@@ -26,7 +26,9 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 120) -
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The DAGSTER_HOME of a fresh local instance, in this process's environment too; `signal` beside it tells the toy location to misbehave."""
+    """The DAGSTER_HOME of a fresh local instance, in this process's environment too; `signal` beside it tells the toy
+    location to misbehave.
+    """
     folder = ensure_instance(tmp_path / "home")
     for name, value in environment(folder).items():
         monkeypatch.setenv(name, value)
@@ -42,17 +44,16 @@ def instance(home: Path) -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def in_other_process(home: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Start Python code in another process on the same instance: `instance`, `toy`, `execute_range` and `run_range` are at hand there."""
+    """Start Python code in another process on the same instance: `instance`, `toy`, `execute_range` and `run_range` are
+    at hand there.
+    """
     started: list[subprocess.Popen[str]] = []
     prelude = (
-        "import os, signal, sys, time, warnings\n"
-        "warnings.simplefilter('ignore')\n"
-        "from dagster import AssetKey, DagsterInstance\n"
-        "from lakehouse_assets.instance.runs import execute_range\n"
-        f"import {TOY} as toy\n"
-        "instance = DagsterInstance.from_config(os.environ['DAGSTER_HOME'])\n"
-        "def run_range(first, last):\n"
-        f"    return execute_range(instance, job_name='load_all', asset_keys=None, start_key=first, end_key=last, defs=toy.defs, module={TOY!r})\n"
+        "import os, signal, sys, time, warnings\nwarnings.simplefilter('ignore')\nfrom dagster import AssetKey,"
+        f" DagsterInstance\nfrom lakehouse_assets.instance.runs import execute_range\nimport {TOY} as toy\ninstance ="
+        " DagsterInstance.from_config(os.environ['DAGSTER_HOME'])\ndef run_range(first, last):\n    return"
+        " execute_range(instance, job_name='load_all', asset_keys=None, start_key=first, end_key=last, defs=toy.defs,"
+        f" module={TOY!r})\n"
     )
 
     def start(code: str) -> subprocess.Popen[str]:

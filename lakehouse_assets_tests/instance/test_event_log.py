@@ -1,4 +1,6 @@
-"""The event log of the local instance: what it holds is what the stock class would hold, whatever happens to the processes that write it."""
+"""The event log of the local instance: what it holds is what the stock class would hold, whatever happens to the
+processes that write it.
+"""
 
 import os
 import signal
@@ -26,7 +28,9 @@ ORDERS, LINES, TOTALS = (AssetKey(key) for key in (["bronze", "orders"], ["silve
 
 
 def run_range(instance: DagsterInstance, first: str = "2024-01-03", last: str = "2024-01-22") -> RunResult:
-    return execute_range(instance, job_name="load_all", asset_keys=None, start_key=first, end_key=last, defs=toy.defs, module=TOY)
+    return execute_range(
+        instance, job_name="load_all", asset_keys=None, start_key=first, end_key=last, defs=toy.defs, module=TOY
+    )
 
 
 def storage_of(instance: DagsterInstance) -> BatchingSqliteEventLogStorage:
@@ -36,7 +40,11 @@ def storage_of(instance: DagsterInstance) -> BatchingSqliteEventLogStorage:
 
 
 def replay(
-    instance: DagsterInstance, storage_class: type[SqliteEventLogStorage], folder: Path, events: list[EventLogEntry], size: int | None
+    instance: DagsterInstance,
+    storage_class: type[SqliteEventLogStorage],
+    folder: Path,
+    events: list[EventLogEntry],
+    size: int | None,
 ) -> Path:
     """Store events in a fresh log, in batches of `size`, or one by one where that is None."""
     storage = storage_class(str(folder))
@@ -56,10 +64,17 @@ def rows_of(folder: Path) -> dict[str, dict[str, list[dict[str, object]]]]:
     for file in folder.glob("*.db"):
         with sqlite3.connect(file) as connection:
             connection.row_factory = sqlite3.Row
-            tables = [row["name"] for row in connection.execute("select name from sqlite_master where type = 'table' order by name")]
+            tables = [
+                row["name"]
+                for row in connection.execute("select name from sqlite_master where type = 'table' order by name")
+            ]
             found[file.stem] = {
                 table: [
-                    {name: value for name, value in dict(row).items() if name not in ("create_timestamp", "migration_completed")}
+                    {
+                        name: value
+                        for name, value in dict(row).items()
+                        if name not in ("create_timestamp", "migration_completed")
+                    }
                     for row in connection.execute(f"select * from {table} order by 1")
                 ]
                 for table in tables
@@ -81,8 +96,12 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[EventLogEntry]]:
     return seen
 
 
-def test_holds_the_rows_that_the_stock_class_would_hold(instance: DagsterInstance, batches: list[list[EventLogEntry]], tmp_path: Path):
-    """Otherwise partitions, checks or the history in the UI would silently be wrong, and going back to the stock class would lose them."""
+def test_holds_the_rows_that_the_stock_class_would_hold(
+    instance: DagsterInstance, batches: list[list[EventLogEntry]], tmp_path: Path
+):
+    """Otherwise partitions, checks or the history in the UI would silently be wrong, and going back to the stock class
+    would lose them.
+    """
     first = run_range(instance)
     again = run_range(instance, "2024-01-20", "2024-01-25")
     assert first.success
@@ -107,12 +126,17 @@ def test_holds_the_rows_that_the_stock_class_would_hold(instance: DagsterInstanc
     assert rows_of(Path(storage_of(instance)._base_dir)) == expected
 
 
-def test_holds_the_same_rows_however_events_are_grouped(instance: DagsterInstance, batches: list[list[EventLogEntry]], tmp_path: Path):
+def test_holds_the_same_rows_however_events_are_grouped(
+    instance: DagsterInstance, batches: list[list[EventLogEntry]], tmp_path: Path
+):
     """Otherwise an upgrade of Dagster that hands over other batches would change what the UI shows."""
     run_range(instance, "2024-01-03", "2024-01-07")
     run_range(instance, "2024-01-06", "2024-01-09")
     events = [event for batch in batches for event in batch]
-    for name, chosen in {"all": events, "assets": [event for event in events if event.dagster_event_type in PLAIN_ASSET_EVENTS]}.items():
+    for name, chosen in {
+        "all": events,
+        "assets": [event for event in events if event.dagster_event_type in PLAIN_ASSET_EVENTS],
+    }.items():
         expected = rows_of(replay(instance, SqliteEventLogStorage, tmp_path / f"{name}-stock", chosen, size=None))
         for size in (7, len(chosen)):  # across kinds, assets and runs
             folder = replay(instance, BatchingSqliteEventLogStorage, tmp_path / f"{name}-{size}", chosen, size)
@@ -138,7 +162,9 @@ def test_is_read_alike_by_the_stock_class(instance: DagsterInstance):
 def test_a_range_arrives_as_one_batch_an_asset(
     instance: DagsterInstance, batches: list[list[EventLogEntry]], capfd: pytest.CaptureFixture[str]
 ):
-    """Fails when an upgrade of Dagster stops calling the hook, or calls it in vain and falls back: a load of a year would take ten times as long, without a sign."""
+    """Fails when an upgrade of Dagster stops calling the hook, or calls it in vain and falls back: a load of a year
+    would take ten times as long, without a sign.
+    """
     run_range(instance)
     sizes = [len(batch) for batch in batches if batch[0].dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION]
     assert sizes == [20, 20, 20]
@@ -146,7 +172,9 @@ def test_a_range_arrives_as_one_batch_an_asset(
 
 
 def test_a_run_opens_each_database_once(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch):
-    """Fails when an upgrade of Dagster connects past our override: every statement of every event would be compiled anew."""
+    """Fails when an upgrade of Dagster connects past our override: every statement of every event would be compiled
+    anew.
+    """
     opened: list[str] = []
     original = BatchingSqliteEventLogStorage._create_engine
     monkeypatch.setattr(
@@ -154,7 +182,9 @@ def test_a_run_opens_each_database_once(instance: DagsterInstance, monkeypatch: 
         "_create_engine",
         lambda self, shard, **pool: (opened.append(shard), original(self, shard, **pool))[1],
     )
-    monkeypatch.setattr(stock_module, "create_engine", lambda *_, **__: pytest.fail("the stock class has built an engine of its own"))
+    monkeypatch.setattr(
+        stock_module, "create_engine", lambda *_, **__: pytest.fail("the stock class has built an engine of its own")
+    )
     run_id = run_range(instance).run_id
     assert opened.count(run_id) <= 2  # one to create the tables, one to keep
     assert opened.count("index") <= 2
@@ -184,7 +214,9 @@ run_range('2024-01-03', '2024-01-22')
     assert killed.wait() == -signal.SIGKILL
 
     run = instance.get_runs()[0]
-    in_log = [e for e in instance.all_logs(run.run_id) if e.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION]
+    in_log = [
+        e for e in instance.all_logs(run.run_id) if e.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION
+    ]
     assert len(in_log) == (20 if moment == "between_commits" else 0)
     assert instance.get_materialized_partitions(ORDERS) == set()
     for database in ("index", run.run_id):
@@ -194,7 +226,9 @@ run_range('2024-01-03', '2024-01-22')
     assert len(instance.get_materialized_partitions(ORDERS)) == 20
 
 
-def test_processes_write_and_read_at_once(instance: DagsterInstance, in_other_process: Callable[[str], subprocess.Popen[str]]):
+def test_processes_write_and_read_at_once(
+    instance: DagsterInstance, in_other_process: Callable[[str], subprocess.Popen[str]]
+):
     """Otherwise a command beside the daemon and the UI would die of a locked database, or lose events."""
     ranges = [("2024-01-01", "2024-01-31"), ("2024-01-21", "2024-02-20")]
     writers = [in_other_process(f"assert run_range({first!r}, {last!r}).success") for first, last in ranges]
@@ -216,7 +250,8 @@ def test_a_run_is_followed_from_another_process_while_it_goes_on(
     instance.report_engine_event("before", job_name="load_all", run_id="followed")
     instance.watch_event_logs("followed", None, lambda event, _: seen.append(event.message))
     writer = in_other_process(
-        "for tick in range(5): instance.report_engine_event('tick', job_name='load_all', run_id='followed'); time.sleep(0.2)\ntime.sleep(600)"
+        "for tick in range(5): instance.report_engine_event('tick', job_name='load_all', run_id='followed');"
+        " time.sleep(0.2)\ntime.sleep(600)"
     )
     wait_for(lambda: seen.count("tick") == 5, "the events of the other process", seconds=60)
     assert writer.poll() is None
@@ -261,7 +296,9 @@ def test_a_forked_child_leaves_its_parents_connections_alone(instance: DagsterIn
 
 
 def test_checks_may_be_planned_over_any_number_of_partitions(instance: DagsterInstance, request: pytest.FixtureRequest):
-    """Otherwise a rebuild over more than eleven years would die before its first step, of a statement with more values than SQLite takes by default."""
+    """Otherwise a rebuild over more than eleven years would die before its first step, of a statement with more values
+    than SQLite takes by default.
+    """
 
     def limit(connection: sqlite3.Connection, _: object) -> None:
         connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
@@ -279,7 +316,9 @@ def test_checks_may_be_planned_over_any_number_of_partitions(instance: DagsterIn
     tags = {"dagster/asset_partition_range_start": "2009-11-01", "dagster/asset_partition_range_end": "2023-12-31"}
     run = instance.create_run_for_job(job, tags=tags)
     with storage_of(instance).index_connection() as connection:
-        planned = connection.exec_driver_sql("select count(*) from asset_check_executions where run_id = ?", (run.run_id,)).scalar()
+        planned = connection.exec_driver_sql(
+            "select count(*) from asset_check_executions where run_id = ?", (run.run_id,)
+        ).scalar()
     assert planned == len(many.get_partition_keys())
 
 
@@ -290,12 +329,17 @@ def test_checks_of_single_days_are_recorded_alike_in_batches_and_one_by_one(
     """Otherwise the days of a range would show checks as skipped that have been made."""
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", batch_size)
     days = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
-    specs = [dg.AssetCheckSpec("complete", asset="table", partitions_def=days), dg.AssetCheckSpec("unpartitioned", asset="table")]
+    specs = [
+        dg.AssetCheckSpec("complete", asset="table", partitions_def=days),
+        dg.AssetCheckSpec("unpartitioned", asset="table"),
+    ]
 
     @dg.asset(partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run(), check_specs=specs)
     def table(context: dg.AssetExecutionContext):
         evaluations = [
-            dg.AssetCheckEvaluation(asset_key=dg.AssetKey("table"), check_name="complete", passed=day != "2024-01-05", partition=day)
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey("table"), check_name="complete", passed=day != "2024-01-05", partition=day
+            )
             for day in context.partition_keys
         ]
         log_check_evaluations(context, evaluations)
@@ -305,12 +349,20 @@ def test_checks_of_single_days_are_recorded_alike_in_batches_and_one_by_one(
 
     defs = dg.Definitions(assets=[table], jobs=[dg.define_asset_job("load", selection="*")])
     result = execute_range(
-        instance, job_name="load", asset_keys=None, start_key="2024-01-01", end_key="2024-01-10", defs=defs, module=TOY, location_name="toy"
+        instance,
+        job_name="load",
+        asset_keys=None,
+        start_key="2024-01-01",
+        end_key="2024-01-10",
+        defs=defs,
+        module=TOY,
+        location_name="toy",
     )
     assert result.success
     with storage_of(instance).index_connection() as connection:
         rows = connection.exec_driver_sql(
-            "select partition, execution_status, evaluation_event_storage_id is not null from asset_check_executions where check_name = 'complete'"
+            "select partition, execution_status, evaluation_event_storage_id is not null from asset_check_executions"
+            " where check_name = 'complete'"
         ).fetchall()
     per_day = {partition: (status, stored) for partition, status, stored in rows if partition}
     assert per_day == {f"2024-01-{d:02}": ("FAILED" if d == 5 else "SUCCEEDED", 1) for d in range(1, 11)}

@@ -16,7 +16,17 @@ COMMAND = [sys.executable, "-c", "from lakehouse_assets.cli import main; main()"
 @pytest.mark.heavy
 def test_a_wheel_works_outside_a_checkout(tmp_path: Path) -> None:
     """SQL, settings of Dagster or the sample would be looked for where only a checkout has them."""
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path / "wheel")]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path / "wheel"),
+    ]
     subprocess.run([*build, str(PROJECT)], check=True, capture_output=True)
     (wheel,) = (tmp_path / "wheel").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "packages")
@@ -29,7 +39,11 @@ def test_a_wheel_works_outside_a_checkout(tmp_path: Path) -> None:
         return subprocess.run([*COMMAND, *words], cwd=work, env=environment, text=True, capture_output=True)
 
     place = subprocess.run(
-        [sys.executable, "-c", "import lakehouse_assets; print(lakehouse_assets.__file__)"], cwd=work, env=environment, text=True, capture_output=True
+        [sys.executable, "-c", "import lakehouse_assets; print(lakehouse_assets.__file__)"],
+        cwd=work,
+        env=environment,
+        text=True,
+        capture_output=True,
     )
     assert place.stdout.startswith(str(tmp_path / "packages"))
     refused = command("run")

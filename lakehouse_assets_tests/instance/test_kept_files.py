@@ -1,4 +1,6 @@
-"""Files that the product keeps beside the tables, broken in every way: healed where they can be made anew, else named with what to do."""
+"""Files that the product keeps beside the tables, broken in every way: healed where they can be made anew, else named
+with what to do.
+"""
 
 import json
 import sqlite3
@@ -50,7 +52,9 @@ def test_an_address_of_a_server_that_is_broken_is_none(tmp_path: Path, how: str)
 
 @pytest.mark.parametrize("wrong", [{"port": 99999999}, {"port": "4000"}, {"host": "example.org"}, {"pid": None}])
 def test_an_address_that_none_of_our_servers_can_have_is_none(tmp_path: Path, wrong: dict):
-    (tmp_path / "server.json").write_text(json.dumps({"host": "127.0.0.1", "port": 4000, "pid": 7, "started": 1.0, **wrong}))
+    (tmp_path / "server.json").write_text(
+        json.dumps({"host": "127.0.0.1", "port": 4000, "pid": 7, "started": 1.0, **wrong})
+    )
     assert read_address(tmp_path) is None
 
 

@@ -115,11 +115,13 @@ print(os.environ["DAGSTER_HOME"], os.environ["DAGSTER_EVENT_BATCH_SIZE"])
 """
 DAGSTER_DEV = """#!/bin/sh
 exec {python} -c 'import os; from dotenv import load_dotenv; load_dotenv(".env"); print(os.environ["DAGSTER_HOME"], os.environ["DAGSTER_EVENT_BATCH_SIZE"])'
-"""
+"""  # noqa: E501
 
 
 class Checkout:
-    """A folder with the Makefile of this project, whose environment has been installed: Python is this one, and `dagster` says which instance it would take."""
+    """A folder with the Makefile of this project, whose environment has been installed: Python is this one, and
+    `dagster` says which instance it would take.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -138,7 +140,9 @@ class Checkout:
 
     def ask(self, *command: str, **more: str) -> str:
         outside = {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_", "MAKE"))}
-        done = subprocess.run(command, cwd=self.folder, env={**outside, "PYTHONPATH": str(ROOT), **more}, text=True, capture_output=True)
+        done = subprocess.run(
+            command, cwd=self.folder, env={**outside, "PYTHONPATH": str(ROOT), **more}, text=True, capture_output=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip().splitlines()[-1].split()[0]
 
@@ -146,7 +150,9 @@ class Checkout:
         return self.ask("make", "ui", **more)
 
     def of_the_command(self, home: Path | None = None, **more: str) -> str:
-        return self.ask(sys.executable, "-c", COMMAND.replace("(HOME)", f"(home={str(home)!r})" if home else "()"), **more)
+        return self.ask(
+            sys.executable, "-c", COMMAND.replace("(HOME)", f"(home={str(home)!r})" if home else "()"), **more
+        )
 
 
 @pytest.fixture
@@ -158,7 +164,9 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 @pytest.mark.parametrize("said", ["nowhere", "in .env", "in the environment"])
-def test_make_ui_and_the_command_are_on_one_instance_wherever_the_home_is_said(said: str, checkout: Checkout, tmp_path: Path):
+def test_make_ui_and_the_command_are_on_one_instance_wherever_the_home_is_said(
+    said: str, checkout: Checkout, tmp_path: Path
+):
     """Otherwise the runs of the command would be missing from the UI, and the two would load different tables."""
     home = checkout.folder / ".lakehouse" if said == "nowhere" else tmp_path / "elsewhere"
     more: Mapping[str, str] = {"LAKEHOUSE_HOME": str(home)} if said == "in the environment" else {}
@@ -169,7 +177,9 @@ def test_make_ui_and_the_command_are_on_one_instance_wherever_the_home_is_said(s
     assert checkout.of_the_ui(**more) == checkout.of_the_command(**more) == str(home / "dagster")
 
 
-def test_an_instance_of_the_users_own_is_left_to_command_and_ui(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_instance_of_the_users_own_is_left_to_command_and_ui(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Otherwise the runs of the command would not be among those of the team."""
     own = tmp_path / "own"
     own.mkdir()
@@ -187,5 +197,8 @@ def test_another_home_given_to_the_command_has_an_instance_of_its_own(checkout: 
     """Otherwise runs over a trial's tables would be shown as loads of the real ones."""
     checkout.of_the_ui()
     (tmp_path / "trial").mkdir()
-    for asked in (checkout.of_the_command(tmp_path / "trial"), checkout.of_the_command(LAKEHOUSE_HOME=str(tmp_path / "trial"))):
+    for asked in (
+        checkout.of_the_command(tmp_path / "trial"),
+        checkout.of_the_command(LAKEHOUSE_HOME=str(tmp_path / "trial")),
+    ):
         assert asked == str(tmp_path / "trial" / "dagster")

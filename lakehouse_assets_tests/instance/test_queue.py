@@ -1,4 +1,6 @@
-"""The queue as either deployment sets it: Dagster's own daemon decides what goes next. No process is started; what it would launch stays as launched."""
+"""The queue as either deployment sets it: Dagster's own daemon decides what goes next. No process is started; what it
+would launch stays as launched.
+"""
 
 from collections.abc import Iterator
 from datetime import date
@@ -25,7 +27,9 @@ class Queue:
     """Runs by the names that a test gives them, and the daemon that takes them out of the queue."""
 
     def __init__(self, deployment: str, folder: Path):
-        said = yaml.safe_load((TEMPLATE if deployment == "local" else ROOT / "deploy" / f"dagster.{deployment}.yaml").read_text())
+        said = yaml.safe_load(
+            (TEMPLATE if deployment == "local" else ROOT / "deploy" / f"dagster.{deployment}.yaml").read_text()
+        )
         self.places = said["concurrency"]["runs"]["max_concurrent_runs"]
         launcher = {"module": "dagster._core.test_utils", "class": "MockedRunLauncher"}
         config = {"concurrency": said["concurrency"], "telemetry": said["telemetry"], "run_launcher": launcher}
@@ -37,10 +41,13 @@ class Queue:
 
     def put(self, name: str, tags: dict[str, str]) -> None:
         run = self.instance.create_run_for_job(
-            toy.defs.resolve_job_def("load_all"), tags=tags, remote_job_origin=job_origin(toy.defs, "load_all", "toy", TOY)
+            toy.defs.resolve_job_def("load_all"),
+            tags=tags,
+            remote_job_origin=job_origin(toy.defs, "load_all", "toy", TOY),
         )
         self.ids[name] = run.run_id
-        self.instance.report_dagster_event(DagsterEvent.job_enqueue(run), run.run_id)  # what launching and submitting come to
+        # what launching and submitting come to
+        self.instance.report_dagster_event(DagsterEvent.job_enqueue(run), run.run_id)
 
     def end(self, name: str) -> None:
         run = self.instance.get_run_by_id(self.ids[name])
@@ -64,7 +71,9 @@ def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Queue]:
 
 
 def test_no_more_runs_are_at_work_than_there_are_places(queue: Queue):
-    """Otherwise every run that is launched would bring a Spark engine of its own, until the machine has no memory left."""
+    """Otherwise every run that is launched would bring a Spark engine of its own, until the machine has no memory
+    left.
+    """
     names = [f"run {n}" for n in range(queue.places + 2)]
     for name in names:
         queue.put(name, {})

@@ -21,7 +21,9 @@ RANGE = dict(start_key="2024-01-03", end_key="2024-01-07", defs=toy.defs, module
 def test_a_run_covers_its_range_and_tells_of_its_steps(instance: DagsterInstance, capfd: pytest.CaptureFixture[str]):
     """Otherwise days would be missing, or the command would have nothing to show."""
     seen: list[StepProgress] = []
-    result = execute_range(instance, job_name="load_all", asset_keys=None, tags={"span": "5"}, observer=seen.append, **RANGE)
+    result = execute_range(
+        instance, job_name="load_all", asset_keys=None, tags={"span": "5"}, observer=seen.append, **RANGE
+    )
     assert result.success
     assert result.status == DagsterRunStatus.SUCCESS
     assert (result.failed_steps, result.error) == ((), None)
@@ -30,7 +32,11 @@ def test_a_run_covers_its_range_and_tells_of_its_steps(instance: DagsterInstance
     assert [(its.kind, its.asset_keys) for its in seen if its.asset_keys] == [
         (kind, (key,)) for key in (ORDERS, LINES, TOTALS) for kind in ("start", "success")
     ]
-    assert {check.check_name: check.passed for check in result.checks} == {"unique": True, "complete": False, "agrees": True}
+    assert {check.check_name: check.passed for check in result.checks} == {
+        "unique": True,
+        "complete": False,
+        "agrees": True,
+    }
     run = instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["span"] == "5"
@@ -70,7 +76,9 @@ def test_a_failed_step_is_returned_with_what_it_said(instance: DagsterInstance, 
     result = execute_range(instance, job_name="load_all", asset_keys=None, **RANGE)
     assert not result.success
     assert result.status == DagsterRunStatus.FAILURE
-    assert [(step.step_key, step.message) for step in result.failed_steps] == [("gold__totals", "ValueError: the toy was told to fail")]
+    assert [(step.step_key, step.message) for step in result.failed_steps] == [
+        ("gold__totals", "ValueError: the toy was told to fail")
+    ]
     assert "misbehave()" in result.failed_steps[0].detail
     assert instance.get_materialized_partitions(LINES)
 
@@ -86,7 +94,9 @@ def test_a_failure_outside_any_step_is_returned_too(instance: DagsterInstance):
     @dg.asset(required_resource_keys={"engine"}, **toy.common)
     def table(): ...
 
-    defs = dg.Definitions(assets=[table], jobs=[dg.define_asset_job("load_all", selection="*")], resources={"engine": broken})
+    defs = dg.Definitions(
+        assets=[table], jobs=[dg.define_asset_job("load_all", selection="*")], resources={"engine": broken}
+    )
     result = execute_range(instance, job_name="load_all", asset_keys=None, **{**RANGE, "defs": defs})
     assert not result.success
     assert result.failed_steps == ()
@@ -108,7 +118,9 @@ def test_an_observer_that_raises_ends_the_run_as_failed(instance: DagsterInstanc
 def test_an_interrupted_run_is_recorded_as_failed(
     instance: DagsterInstance, in_other_process: Callable[[str], subprocess.Popen[str]], tmp_path: Path
 ):
-    """Otherwise Ctrl-C would leave a run that is shown as running for ever, or the command would go on with the next one."""
+    """Otherwise Ctrl-C would leave a run that is shown as running for ever, or the command would go on with the next
+    one.
+    """
     (tmp_path / "signal").write_text("hang")
     command = in_other_process("try: run_range('2024-01-03', '2024-01-05')\nexcept KeyboardInterrupt: sys.exit(130)")
     wait_for((tmp_path / "signal.hanging").exists, "the step to hang")

@@ -34,8 +34,12 @@ def slots_taken(instance: DagsterInstance) -> int:
     return instance.event_log_storage.get_concurrency_info("totals").active_slot_count
 
 
-def test_a_killed_run_is_closed_and_the_next_one_gets_its_slot(instance: DagsterInstance, hanging: subprocess.Popen[str]):
-    """Otherwise the next run would wait for ever for a slot that nobody gives back, and the UI would show a run that never ends."""
+def test_a_killed_run_is_closed_and_the_next_one_gets_its_slot(
+    instance: DagsterInstance, hanging: subprocess.Popen[str]
+):
+    """Otherwise the next run would wait for ever for a slot that nobody gives back, and the UI would show a run that
+    never ends.
+    """
     assert slots_taken(instance) == 1
     hanging.kill()
     hanging.wait()
@@ -46,16 +50,25 @@ def test_a_killed_run_is_closed_and_the_next_one_gets_its_slot(instance: Dagster
     run = instance.get_run_by_id(run.run_id)
     assert run is not None
     assert run.status == DagsterRunStatus.FAILURE
-    assert run.tags["dagster/will_retry"] == "false"  # the user who killed a command does not want the daemon to take it up
+    # the user who killed a command does not want the daemon to take it up
+    assert run.tags["dagster/will_retry"] == "false"
     assert slots_taken(instance) == 0
     assert sweep_dead_runs(instance) == []
     result = execute_range(
-        instance, job_name="load_all", asset_keys=None, start_key="2024-01-03", end_key="2024-01-05", defs=toy.defs, module=TOY
+        instance,
+        job_name="load_all",
+        asset_keys=None,
+        start_key="2024-01-03",
+        end_key="2024-01-05",
+        defs=toy.defs,
+        module=TOY,
     )
     assert result.success
 
 
-def test_a_killed_process_that_nobody_has_waited_for_counts_as_gone(instance: DagsterInstance, hanging: subprocess.Popen[str]):
+def test_a_killed_process_that_nobody_has_waited_for_counts_as_gone(
+    instance: DagsterInstance, hanging: subprocess.Popen[str]
+):
     """Otherwise a run started from a shell or server that does not collect its children would never be closed."""
     os.kill(hanging.pid, signal.SIGKILL)
     wait_for(lambda: sweep_dead_runs(instance), "the zombie to be noticed", seconds=30)
@@ -93,13 +106,19 @@ def test_a_run_that_is_being_cancelled_ends_as_cancelled(instance: DagsterInstan
         "none",
     ],
 )
-def test_only_a_run_whose_own_process_is_known_to_be_gone_is_closed(whose: str, status: DagsterRunStatus, instance: DagsterInstance):
-    """Otherwise runs that wait in the queue, re-executions that carry the tags of their parent, or runs of other machines and containers would be killed on paper;
-    or a run that died before a restart, or before the machine was renamed, would be shown as running for ever."""
+def test_only_a_run_whose_own_process_is_known_to_be_gone_is_closed(
+    whose: str, status: DagsterRunStatus, instance: DagsterInstance
+):
+    """Otherwise runs that wait in the queue, re-executions that carry the tags of their parent, or runs of other
+    machines and containers would be killed on paper; or a run that died before a restart, or before the machine was
+    renamed, would be shown as running for ever.
+    """
     gone = subprocess.Popen(["true"])
     gone.wait()
     run = instance.create_run_for_job(
-        toy.defs.resolve_job_def("load_all"), status=status, remote_job_origin=job_origin(toy.defs, "load_all", "toy", TOY)
+        toy.defs.resolve_job_def("load_all"),
+        status=status,
+        remote_job_origin=job_origin(toy.defs, "load_all", "toy", TOY),
     )
     me = ProcessIdentity.current()
 

@@ -1,4 +1,6 @@
-"""The instance of a team, on a real PostgreSQL: what its event log holds is what the stock class would hold, whatever happens to the processes that write it."""
+"""The instance of a team, on a real PostgreSQL: what its event log holds is what the stock class would hold, whatever
+happens to the processes that write it.
+"""
 
 import os
 import shutil
@@ -29,15 +31,23 @@ Start = Callable[[str], subprocess.Popen[str]]
 
 @pytest.fixture
 def home(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The DAGSTER_HOME of a team's instance, in this process's environment too; takes the place of the local one, for `in_other_process` as well."""
+    """The DAGSTER_HOME of a team's instance, in this process's environment too; takes the place of the local one, for
+    `in_other_process` as well.
+    """
     shutil.copy(ROOT / "deploy" / "dagster.team.yaml", tmp_path / "dagster.yaml")
-    for name, value in {"DAGSTER_HOME": str(tmp_path), "DAGSTER_POSTGRES_URL": postgres, "DAGSTER_EVENT_BATCH_SIZE": "1000"}.items():
+    for name, value in {
+        "DAGSTER_HOME": str(tmp_path),
+        "DAGSTER_POSTGRES_URL": postgres,
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",
+    }.items():
         monkeypatch.setenv(name, value)
     return tmp_path
 
 
 def run_range(instance: DagsterInstance, first: str = "2024-01-03", last: str = "2024-01-22") -> RunResult:
-    return execute_range(instance, job_name="load_all", asset_keys=None, start_key=first, end_key=last, defs=toy.defs, module=TOY)
+    return execute_range(
+        instance, job_name="load_all", asset_keys=None, start_key=first, end_key=last, defs=toy.defs, module=TOY
+    )
 
 
 @pytest.fixture
@@ -57,19 +67,27 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[EventLogEntry]]:
 
 
 def rows_of(url: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """All rows of the tables of the event log in their order, without the moment of writing; where ids may have gaps, without those."""
+    """All rows of the tables of the event log in their order, without the moment of writing; where ids may have gaps,
+    without those.
+    """
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:
         return {
             table: [
-                {name: value for name, value in row.items() if name not in MOMENTS and (name != "id" or table == "event_logs")}
+                {
+                    name: value
+                    for name, value in row.items()
+                    if name not in MOMENTS and (name != "id" or table == "event_logs")
+                }
                 for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY id").mappings()
             ]
             for table in TABLES
         }
 
 
-def replay(instance: DagsterInstance, server: str, ours: bool, events: Sequence[EventLogEntry], size: int | None) -> Any:
+def replay(
+    instance: DagsterInstance, server: str, ours: bool, events: Sequence[EventLogEntry], size: int | None
+) -> Any:
     """The rows after storing events in a fresh log, in batches of `size`, or one by one where that is None."""
     from dagster_postgres import PostgresEventLogStorage
 
@@ -88,15 +106,23 @@ def replay(instance: DagsterInstance, server: str, ours: bool, events: Sequence[
 
 
 def test_holds_the_rows_that_the_stock_class_would_hold(
-    instance: DagsterInstance, postgres: str, postgres_url: str, batches: list[list[EventLogEntry]], capfd: pytest.CaptureFixture[str]
+    instance: DagsterInstance,
+    postgres: str,
+    postgres_url: str,
+    batches: list[list[EventLogEntry]],
+    capfd: pytest.CaptureFixture[str],
 ):
-    """Otherwise partitions, checks or the history in the UI would silently be wrong, and going back to the stock class would lose them;
-    or an upgrade of Dagster that hands over other batches, or none, would make a load of a year take ten times as long without a sign."""
+    """Otherwise partitions, checks or the history in the UI would silently be wrong, and going back to the stock class
+    would lose them; or an upgrade of Dagster that hands over other batches, or none, would make a load of a year take
+    ten times as long without a sign.
+    """
     assert run_range(instance).success
     assert run_range(instance, "2024-01-20", "2024-01-25").success
     sizes = [len(b) for b in batches if b[0].dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION]
     assert sizes == [20, 20, 20, 6, 6, 6]
-    days_of_checks = [len(b) for b in batches if b[0].dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION and len(b) > 1]
+    days_of_checks = [
+        len(b) for b in batches if b[0].dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION and len(b) > 1
+    ]
     assert days_of_checks == [21, 7]
     assert "Exception while storing event batch" not in capfd.readouterr().err
 
@@ -117,11 +143,16 @@ def test_what_was_stored_is_read_back(instance: DagsterInstance):
     assert latest is not None
     assert latest.asset_materialization is not None
     assert latest.asset_materialization.partition == "2024-01-22"
-    assert len([e for e in instance.all_logs(run_id) if e.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION]) == 60
+    assert (
+        len([e for e in instance.all_logs(run_id) if e.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION])
+        == 60
+    )
 
 
 @pytest.mark.parametrize("moment", ["while_writing", "before_commit"])
-def test_a_process_killed_within_a_batch_leaves_nothing_of_it(moment: str, instance: DagsterInstance, in_other_process: Start):
+def test_a_process_killed_within_a_batch_leaves_nothing_of_it(
+    moment: str, instance: DagsterInstance, in_other_process: Start
+):
     """Otherwise one power cut would leave days that their run shows and their asset does not."""
     code = """
 from lakehouse_assets.instance.event_log_postgres import BatchingPostgresEventLogStorage as Log
@@ -140,7 +171,9 @@ run_range('2024-01-03', '2024-01-22')
     assert killed.wait() == -signal.SIGKILL, killed.communicate()[1]
 
     (run,) = instance.get_runs()
-    assert not [e for e in instance.all_logs(run.run_id) if e.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION]
+    assert not [
+        e for e in instance.all_logs(run.run_id) if e.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION
+    ]
     assert instance.get_materialized_partitions(ORDERS) == set()
     assert instance.get_latest_materialization_event(ORDERS) is None
     assert run_range(instance).success
@@ -148,7 +181,9 @@ run_range('2024-01-03', '2024-01-22')
 
 
 def test_processes_write_at_once_and_a_run_is_followed_meanwhile(instance: DagsterInstance, in_other_process: Start):
-    """Otherwise runs on two machines would block each other, and the run page of the UI would stand still until the run has ended."""
+    """Otherwise runs on two machines would block each other, and the run page of the UI would stand still until the run
+    has ended.
+    """
     ranges = [("2024-01-01", "2024-01-31"), ("2024-01-21", "2024-02-20")]
     seen: list[str] = []
     instance.report_engine_event("before", job_name="load_all", run_id="followed")
@@ -172,7 +207,7 @@ def test_no_connection_is_kept_open(instance: DagsterInstance, postgres: str):
 
 
 LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename ... on LaunchRunSuccess { run { runId status } }
-    ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
+    ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""  # noqa: E501
 
 
 @pytest.mark.heavy
@@ -180,10 +215,19 @@ def test_web_server_and_daemon_run_what_is_launched_and_notice_what_dies(home: P
     """Otherwise what is documented for a team would have been tried by nobody."""
     (tmp_path / "servers").mkdir()
     names = ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL", "DAGSTER_EVENT_BATCH_SIZE")
-    servers = Ui(tmp_path / "servers", {name: os.environ[name] for name in names}, ["dagster_webserver"], ["dagster._daemon", "run"])
+    servers = Ui(
+        tmp_path / "servers",
+        {name: os.environ[name] for name in names},
+        ["dagster_webserver"],
+        ["dagster._daemon", "run"],
+    )
     try:
         tags = {"dagster/asset_partition_range_start": "2024-01-03", "dagster/asset_partition_range_end": "2024-01-22"}
-        selector = {"repositoryLocationName": "lakehouse_assets", "repositoryName": "__repository__", "jobName": "load_all"}
+        selector = {
+            "repositoryLocationName": "lakehouse_assets",
+            "repositoryName": "__repository__",
+            "jobName": "load_all",
+        }
         metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
 
         def launch() -> str:

@@ -1,4 +1,6 @@
-"""What the UI makes of runs that a command made: a real web server and daemon, asked by GraphQL, on the instance of the command."""
+"""What the UI makes of runs that a command made: a real web server and daemon, asked by GraphQL, on the instance of the
+command.
+"""
 
 import json
 import os
@@ -28,7 +30,8 @@ DAYS = {f"2024-01-0{day}" for day in range(3, 8)}
 class Ui:
     """Dagster's servers on an instance of its own, beside which this process executes runs.
 
-    instance: the environment that names it. commands: the servers, without workspace and port; the first of them is asked.
+    instance: the environment that names it. commands: the servers, without workspace and port; the first of them is
+    asked.
     """
 
     def __init__(self, folder: Path, instance: Mapping[str, str], *commands: Sequence[str]):
@@ -36,7 +39,8 @@ class Ui:
         self.instance = DagsterInstance.from_config(instance["DAGSTER_HOME"])
         workspace = folder / "workspace.yaml"
         workspace.write_text(
-            f"load_from:\n  - python_module:\n      module_name: {TOY}\n      location_name: lakehouse_assets\n      working_directory: {ROOT}\n"
+            f"load_from:\n  - python_module:\n      module_name: {TOY}\n      location_name: lakehouse_assets\n     "
+            f" working_directory: {ROOT}\n"
         )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -50,7 +54,9 @@ class Ui:
                 where = [] if first else ["-h", "127.0.0.1", "-p", str(port)]
                 words = [sys.executable, "-m", *command, "-w", str(workspace), *where]
                 self.servers.append(
-                    subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+                    subprocess.Popen(
+                        words, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                    )
                 )
         wait_for(self.is_up, "the web server")
 
@@ -82,7 +88,13 @@ class Ui:
 
     def command_runs(self) -> RunResult:
         return execute_range(
-            self.instance, job_name="load_all", asset_keys=None, start_key="2024-01-03", end_key="2024-01-07", defs=toy.defs, module=TOY
+            self.instance,
+            job_name="load_all",
+            asset_keys=None,
+            start_key="2024-01-03",
+            end_key="2024-01-07",
+            defs=toy.defs,
+            module=TOY,
         )
 
     def kill(self) -> None:
@@ -111,7 +123,9 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
 
 
 def test_a_commands_run_is_reexecuted_over_its_range(ui: Ui):
-    """Otherwise a load that failed overnight could not be taken up where everybody looks, or would be repeated for other days."""
+    """Otherwise a load that failed overnight could not be taken up where everybody looks, or would be repeated for
+    other days.
+    """
     ui.signal.write_text("fail")
     failed = ui.command_runs()
     assert not failed.success

@@ -1,7 +1,8 @@
-"""A code location in small, shaped like the real one: layers of assets over the same daily partitions, single-run ranges, checks, one job.
+"""A code location in small, shaped like the real one: layers of assets over the same daily partitions, single-run
+ranges, checks, one job.
 
-Loaded as a module by the tests and by the servers they start. A file named by LAKEHOUSE_TOY_SIGNAL makes `gold/totals` misbehave: "fail" in it makes the step
-fail, "hang" makes it wait for ever.
+Loaded as a module by the tests and by the servers they start. A file named by LAKEHOUSE_TOY_SIGNAL makes `gold/totals`
+misbehave: "fail" in it makes the step fail, "hang" makes it wait for ever.
 """
 
 import os
@@ -42,7 +43,9 @@ def orders(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 @dg.asset(
     key=["silver", "lines"],
     deps=[["bronze", "orders"]],
-    check_specs=[dg.AssetCheckSpec(name, asset=["silver", "lines"], partitions_def=partitions) for name in ("unique", "complete")],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset=["silver", "lines"], partitions_def=partitions) for name in ("unique", "complete")
+    ],
     **common,
 )
 def lines(context: dg.AssetExecutionContext):
@@ -50,7 +53,11 @@ def lines(context: dg.AssetExecutionContext):
     found = {
         name: [
             dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(["silver", "lines"]), check_name=name, passed=number != 1, partition=key, metadata={"number": number}
+                asset_key=dg.AssetKey(["silver", "lines"]),
+                check_name=name,
+                passed=number != 1,
+                partition=key,
+                metadata={"number": number},
             )
             for number, key in enumerate(context.partition_keys)
         ]

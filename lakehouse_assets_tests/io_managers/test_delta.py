@@ -1,4 +1,6 @@
-"""A table that others publish meanwhile: the run begins again from Stage, gates included, and gives up by a sentence."""
+"""A table that others publish meanwhile: the run begins again from Stage, gates included, and gives up by a
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ OURS, THEIRS, BAD = ({"id": 1, "mark": 1}, {"id": 2, "mark": 2}, {"id": 3, "mark
 
 
 class Desk:
-    """One table with its asset, and others who publish to it just before each of the first `busy` commits of the run."""
+    """One table with its asset, and others who publish to it just before each of the first `busy` commits of the
+    run.
+    """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
         self.busy, self.stagings = 0, 0
@@ -54,7 +58,9 @@ class Desk:
         self.asset = table(MARKS.name, upstreams=())(self.marks).build(daily(settings))
         really = DeltaRsStore.commit
 
-        def commit(store: DeltaRsStore, contract: Contract, slice_uri: str | None, *, base_version: int, **options: Any) -> int:
+        def commit(
+            store: DeltaRsStore, contract: Contract, slice_uri: str | None, *, base_version: int, **options: Any
+        ) -> int:
             if self.busy:
                 self.busy -= 1
                 really(store, contract, None, base_version=base_version, consumed=Consumed({"somebody": base_version}))
@@ -66,7 +72,9 @@ class Desk:
         """The rows that are said for this staging, the last ones for all that follow."""
         rows = self.computed[min(self.stagings, len(self.computed) - 1)]
         self.stagings += 1
-        return Recomputed(from_arrow(self.lakehouse.spark, arrow.Table.from_pylist(rows, schema=MARKS.arrow_schema)), inputs.target)
+        return Recomputed(
+            from_arrow(self.lakehouse.spark, arrow.Table.from_pylist(rows, schema=MARKS.arrow_schema)), inputs.target
+        )
 
     def run(self) -> dg.ExecuteInProcessResult:
         resources = {"lakehouse": self.resource, "delta_io": DeltaIOManager(lakehouse=self.resource)}
@@ -93,7 +101,9 @@ def why(result: dg.ExecuteInProcessResult) -> str:
 
 @pytest.mark.parametrize("busy", [1, ATTEMPTS - 1])
 def test_a_run_that_is_overtaken_computes_anew_and_publishes(desk: Desk, busy: int):
-    """Else a slice that was computed from what is no longer true is published, or a run fails because another one was faster."""
+    """Else a slice that was computed from what is no longer true is published, or a run fails because another one was
+    faster.
+    """
     desk.busy = busy
     desk.computed = [[OURS]] * busy + [[OURS, THEIRS]]
     assert desk.run().success
@@ -107,7 +117,9 @@ def test_a_run_that_is_overtaken_every_time_says_so_and_publishes_nothing(desk: 
     desk.busy = ATTEMPTS
     result = desk.run()
     assert not result.success
-    assert re.search(rf"gold\.marks was published by others {ATTEMPTS} times while it was computed; see which runs", why(result))
+    assert re.search(
+        rf"gold\.marks was published by others {ATTEMPTS} times while it was computed; see which runs", why(result)
+    )
     assert StaleSliceError.__name__ in why(result)
     assert desk.stagings == ATTEMPTS
     assert desk.rows() == []
@@ -120,6 +132,8 @@ def test_a_slice_that_was_staged_again_passes_the_gates_again(desk: Desk):
     desk.computed = [[OURS], [OURS, BAD]]
     result = desk.run()
     assert not result.success
-    assert "gold.marks, staged again, breaks its contract; materialise it once more to see by which rows." in why(result)
+    assert "gold.marks, staged again, breaks its contract; materialise it once more to see by which rows." in why(
+        result
+    )
     assert desk.rows() == []
     assert not desk.left()

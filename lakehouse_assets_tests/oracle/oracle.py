@@ -71,7 +71,11 @@ class Oracle:
     """
 
     def __init__(
-        self, landing: Path, *, exclude: Set[tuple[str, int]] = frozenset(), live: Mapping[str, Path | None] | None = None
+        self,
+        landing: Path,
+        *,
+        exclude: Set[tuple[str, int]] = frozenset(),
+        live: Mapping[str, Path | None] | None = None,
     ) -> None:
         drops: dict[str, Path | None] = {
             file.relative_to(landing).as_posix(): file

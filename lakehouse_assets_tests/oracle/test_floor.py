@@ -1,7 +1,7 @@
 """The floor of the benchmarks against the oracle: a floor that computes something else measures nothing.
 
-Belongs here: equality of what the floor leaves behind with what the oracle expects, after a whole load and after one more day.
-Does not belong here: how long it takes.
+Belongs here: equality of what the floor leaves behind with what the oracle expects, after a whole load and after one
+more day. Does not belong here: how long it takes.
 """
 
 import json
@@ -17,7 +17,15 @@ from lakehouse_assets_tests.oracle.oracle import KEYS, Oracle
 from lakehouse_assets_tests.oracle.test_oracle import FIRST_HEADER, LATER_HEADER, landing_zone
 
 FLOOR = Path(__file__).parents[2] / "benchmarks" / "floor.py"
-SERVED = ("sales_lines", "daily_sales", "product_sales", "customer_value", "cohort_retention", "dim_products", "dim_customers")
+SERVED = (
+    "sales_lines",
+    "daily_sales",
+    "product_sales",
+    "customer_value",
+    "cohort_retention",
+    "dim_products",
+    "dim_customers",
+)
 
 DROPS = {
     "orders/orders_2011-01-03.csv": f"""{FIRST_HEADER}
@@ -77,7 +85,14 @@ def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_floor_holds_what_the_oracle_expects(landing: Path, tmp_path: Path, one_more_day: bool) -> None:
     """The benchmark would compare the application with a script that does less, or something wrong."""
     first = run_floor(
-        "--landing", landing, "--out", tmp_path, "--start", "2011-01-01", "--end", "2011-02-01" if one_more_day else "2011-02-02"
+        "--landing",
+        landing,
+        "--out",
+        tmp_path,
+        "--start",
+        "2011-01-01",
+        "--end",
+        "2011-02-01" if one_more_day else "2011-02-02",
     )
     if one_more_day:
         day = run_floor("--landing", landing, "--out", tmp_path, "--one-more-day", "2011-02-02")
@@ -85,4 +100,6 @@ def test_the_floor_holds_what_the_oracle_expects(landing: Path, tmp_path: Path, 
     with Oracle(landing) as oracle, duckdb.connect(tmp_path / "warehouse.duckdb", read_only=True) as warehouse:
         found = {name: DeltaTable(tmp_path / name.replace(".", "/")).to_pyarrow_table() for name in KEYS}
         assert [oracle.difference(name, table) for name, table in found.items()] == [None] * len(KEYS)
-        assert [oracle.difference(f"gold.{name}", warehouse.table(name).to_arrow_table()) for name in SERVED] == [None] * len(SERVED)
+        assert [oracle.difference(f"gold.{name}", warehouse.table(name).to_arrow_table()) for name in SERVED] == [
+            None
+        ] * len(SERVED)

@@ -68,25 +68,46 @@ FIGURES = {
     "the same by month": ("SELECT sum(gross_sales) FROM gold.customer_months", "8887208.894"),
     "best customer": ("SELECT arg_max(customer_id, gross_sales) FROM gold.customer_value", "14646"),
     "best customer's revenue": ("SELECT max(gross_sales) FROM gold.customer_value", "280206.020"),
-    "gross, December 2010": ("SELECT sum(gross_sales) FROM gold.daily_sales WHERE invoice_date < '2011-01-01'", "821452.730"),
-    "returns, December 2010": ("SELECT sum(returns) FROM gold.daily_sales WHERE invoice_date < '2011-01-01'", "-74729.120"),
+    "gross, December 2010": (
+        "SELECT sum(gross_sales) FROM gold.daily_sales WHERE invoice_date < '2011-01-01'",
+        "821452.730",
+    ),
+    "returns, December 2010": (
+        "SELECT sum(returns) FROM gold.daily_sales WHERE invoice_date < '2011-01-01'",
+        "-74729.120",
+    ),
     "orders, December 2010": ("SELECT sum(orders) FROM gold.daily_sales WHERE invoice_date < '2011-01-01'", "1559"),
-    "customers, December 2010": ("SELECT count(*) FROM gold.customer_months WHERE month = '2010-12-01' AND orders > 0", "885"),
+    "customers, December 2010": (
+        "SELECT count(*) FROM gold.customer_months WHERE month = '2010-12-01' AND orders > 0",
+        "885",
+    ),
     "gross in EUR, December 2010": (
         "SELECT round(sum(gross_sales_eur), 2) FROM gold.daily_sales WHERE invoice_date < '2011-01-01'",
         "972112.77",
     ),
     "gross in EUR, January 2011": (
-        "SELECT round(sum(gross_sales_eur), 2) FROM gold.daily_sales WHERE invoice_date BETWEEN '2011-01-01' AND '2011-01-31'",
+        (
+            "SELECT round(sum(gross_sales_eur), 2) FROM gold.daily_sales WHERE invoice_date BETWEEN '2011-01-01' AND"
+            " '2011-01-31'"
+        ),
         "817607.00",
     ),
     "best product": (
-        "SELECT arg_max(product_code, gross) FROM (SELECT product_code, sum(gross_sales) AS gross FROM gold.product_sales WHERE is_product GROUP BY 1)",
+        (
+            "SELECT arg_max(product_code, gross) FROM (SELECT product_code, sum(gross_sales) AS gross FROM"
+            " gold.product_sales WHERE is_product GROUP BY 1)"
+        ),
         "22423",
     ),
     "best product's units": ("SELECT sum(units) FROM gold.product_sales WHERE product_code = '22423'", "13851"),
-    "best product's revenue": ("SELECT sum(gross_sales) FROM gold.product_sales WHERE product_code = '22423'", "174156.540"),
-    "cohort 2010-12": ("SELECT DISTINCT cohort_size FROM gold.cohort_retention WHERE cohort_month = '2010-12-01'", "885"),
+    "best product's revenue": (
+        "SELECT sum(gross_sales) FROM gold.product_sales WHERE product_code = '22423'",
+        "174156.540",
+    ),
+    "cohort 2010-12": (
+        "SELECT DISTINCT cohort_size FROM gold.cohort_retention WHERE cohort_month = '2010-12-01'",
+        "885",
+    ),
     "cohort 2010-12, month 1": (
         "SELECT active_customers FROM gold.cohort_retention WHERE cohort_month = '2010-12-01' AND months_since = 1",
         "324",
@@ -106,8 +127,12 @@ def test_it_gives_the_published_figures_of_the_real_orders(real: Oracle, figure:
 
 
 def test_every_amount_in_euro_is_the_quotient_that_python_rounds_half_up(real: Oracle) -> None:
-    """Integer arithmetic in SQL is easily off by a factor or a sign; a hundred thousand real quotients would show it."""
-    rates = {row["rate_date"]: row["rate"] for row in real.table("silver.fx_rates").to_pylist() if row["currency"] == "GBP"}
+    """Integer arithmetic in SQL is easily off by a factor or a sign; a hundred thousand real quotients would show
+    it.
+    """
+    rates = {
+        row["rate_date"]: row["rate"] for row in real.table("silver.fx_rates").to_pylist() if row["currency"] == "GBP"
+    }
     lines = real.sql.sql("SELECT DISTINCT amount, amount_eur, fx_rate_date FROM gold.sales_lines").fetchall()
     assert len(lines) > 90_000
     for amount, amount_eur, rated_on in lines:
@@ -125,8 +150,12 @@ def test_a_line_counts_once_and_names_the_least_drop_that_supports_it(tmp_path: 
         tmp_path,
         {
             "orders/b/orders_2011-01-04.csv": orders(CUP),
-            "orders/a/orders_2011-01-04.csv": orders("1002,10001A,RED CUP,1,2011-01-03 10:00:00,1.25,,France", CUP, CUP),
-            "orders/orders_2011-01-05.csv": orders("1001,10001A,RED CUP,2,2011-01-03 10:00:00,1.25,17850,France", header=LATER_HEADER),
+            "orders/a/orders_2011-01-04.csv": orders(
+                "1002,10001A,RED CUP,1,2011-01-03 10:00:00,1.25,,France", CUP, CUP
+            ),
+            "orders/orders_2011-01-05.csv": orders(
+                "1001,10001A,RED CUP,2,2011-01-03 10:00:00,1.25,17850,France", header=LATER_HEADER
+            ),
         },
     )
     with Oracle(landing) as oracle:
@@ -139,7 +168,12 @@ def test_a_line_counts_once_and_names_the_least_drop_that_supports_it(tmp_path: 
 def test_lines_that_differ_by_a_blank_or_a_second_are_two(tmp_path: Path) -> None:
     """Identity is all eight values, untrimmed: merging near-equals loses revenue."""
     landing = landing_zone(
-        tmp_path, {"orders/orders_2011-01-04.csv": orders(CUP, CUP.replace("RED CUP", "RED CUP "), CUP.replace("10:00:00", "10:00:01"))}
+        tmp_path,
+        {
+            "orders/orders_2011-01-04.csv": orders(
+                CUP, CUP.replace("RED CUP", "RED CUP "), CUP.replace("10:00:00", "10:00:01")
+            )
+        },
     )
     with Oracle(landing) as oracle:
         assert oracle.table("silver.order_lines").num_rows == 3
@@ -159,7 +193,14 @@ def test_withdrawn_corrected_and_excluded_rows_are_left_out(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "dirt", [CUP.replace("1.25", "1.2345"), CUP.replace(",2,", ",two,"), CUP.replace("10:00:00", "soon"), CUP + ",more", "1001,10001A"]
+    "dirt",
+    [
+        CUP.replace("1.25", "1.2345"),
+        CUP.replace(",2,", ",two,"),
+        CUP.replace("10:00:00", "soon"),
+        CUP + ",more",
+        "1001,10001A",
+    ],
 )
 def test_dirt_that_nobody_excluded_is_an_error(tmp_path: Path, dirt: str) -> None:
     """A guessed value would make the oracle agree with a pipeline that guesses alike."""
@@ -201,10 +242,15 @@ def test_kinds_of_lines_and_a_day_of_sales(tmp_path: Path) -> None:
         assert france == {
             "invoice_date": date(2011, 1, 4), "country": "France",
             "gross_sales": Decimal("2.505"), "returns": Decimal("-0.250"), "net_sales": Decimal("2.255"),
-            "gross_sales_eur": Decimal("3.131250"), "returns_eur": Decimal("-0.312500"), "net_sales_eur": Decimal("2.818750"),
+            "gross_sales_eur": Decimal("3.131250"), "returns_eur": Decimal("-0.312500"), "net_sales_eur": Decimal("2.818750"),  # noqa: E501
             "orders": 2, "return_invoices": 1, "units": 5, "customers": 1, "average_order_value": Decimal("1.253"),
         }  # fmt: skip
-        assert (spain["gross_sales"], spain["gross_sales_eur"], spain["orders"], spain["average_order_value"]) == (0, 0, 0, None)
+        assert (spain["gross_sales"], spain["gross_sales_eur"], spain["orders"], spain["average_order_value"]) == (
+            0,
+            0,
+            0,
+            None,
+        )
         assert rows(oracle, "gold.product_sales", "product_code", "units", "gross_sales", "returns") == [
             ("10001A", 4, Decimal("1.505"), Decimal("-0.250")),
             ("B", 0, 0, 0),
@@ -224,9 +270,13 @@ def test_kinds_of_lines_and_a_day_of_sales(tmp_path: Path) -> None:
 )
 def test_euro_amounts_are_rounded_half_away_from_zero(tmp_path: Path, amount: str, rate: str, euro: str) -> None:
     """A double, or banker's rounding, is off by a millionth that no reconciliation would forgive."""
-    line = f"{'C' if amount.startswith('-') else ''}1,10001,CUP,{'-1' if amount.startswith('-') else '1'},2011-01-04 10:00:00,{amount.lstrip('-')},,France"
+    line = (
+        f"{'C' if amount.startswith('-') else ''}1,10001,CUP,{'-1' if amount.startswith('-') else '1'},2011-01-04"
+        f" 10:00:00,{amount.lstrip('-')},,France"
+    )
     landing = landing_zone(
-        tmp_path, {"orders/orders_2011-01-04.csv": orders(line), "fx/fx_2011-01-04.csv": f"Date,GBP\n2011-01-04,{rate}\n"}
+        tmp_path,
+        {"orders/orders_2011-01-04.csv": orders(line), "fx/fx_2011-01-04.csv": f"Date,GBP\n2011-01-04,{rate}\n"},
     )
     with Oracle(landing) as oracle:
         assert rows(oracle, "gold.sales_lines", "amount_eur") == [Decimal(euro)]
@@ -237,7 +287,9 @@ def test_the_last_rate_on_or_before_the_day_applies_and_none_makes_euro_sums_nul
     landing = landing_zone(
         tmp_path,
         {
-            "orders/orders_2011-01-09.csv": orders(*(f"{day},10001,CUP,1,2011-01-0{day} 10:00:00,1,,France" for day in range(1, 6))),
+            "orders/orders_2011-01-09.csv": orders(
+                *(f"{day},10001,CUP,1,2011-01-0{day} 10:00:00,1,,France" for day in range(1, 6))
+            ),
             "fx/fx_2011-01-02.csv": "Date,USD,GBP\n2011-01-02,1,0.5\n",
             "fx/fx_2011-01-03.csv": "Date,USD,GBP\n2011-01-03,1,N/A\n2011-01-04,1,0.9\n",
             "fx/fx_2011-01-05.csv": "Date,USD,GBP\n2011-01-04,1,0.25\n",
@@ -263,13 +315,16 @@ def test_a_product_changes_its_name_when_the_word_of_the_day_does(tmp_path: Path
                 sale(1, "RED CUP", 1, 1), sale(1, " RED CUP ", 2, 2), sale(1, "A CUP", 3, 3),  # two votes against one
                 sale(2, "ZINC CUP", -5, 4), sale(2, "", 1, 5),  # no sale, no word
                 sale(3, "RED CUP", 1, 6),
-                *(sale(4, f"{colour} CUP", 1, 7) for colour in ("TIN", "PINK", "GREY", "OAK", "WHITE")), sale(4, "BLUE CUP", 1, 8),  # a tie: the least text
+                # a tie: the least text
+                *(sale(4, f"{colour} CUP", 1, 7) for colour in ("TIN", "PINK", "GREY", "OAK", "WHITE")), sale(4, "BLUE CUP", 1, 8),  # noqa: E501
                 sale(5, "RED CUP", 1, 9),
             )
         },
     )  # fmt: skip
     with Oracle(landing) as oracle:
-        assert rows(oracle, "gold.dim_products", "description", "valid_from", "valid_to", "first_seen_on", "is_current") == [
+        assert rows(
+            oracle, "gold.dim_products", "description", "valid_from", "valid_to", "first_seen_on", "is_current"
+        ) == [
             ("RED CUP", date(1900, 1, 1), date(2011, 1, 3), date(2011, 1, 1), False),
             ("BLUE CUP", date(2011, 1, 4), date(2011, 1, 4), date(2011, 1, 4), False),
             ("RED CUP", date(2011, 1, 5), date(9999, 12, 31), date(2011, 1, 5), True),
@@ -355,7 +410,15 @@ def test_customers_and_their_cohorts(tmp_path: Path) -> None:
             (9, None, None, 0, 0, 0, 0, 0),
         ]
         assert rows(
-            oracle, "gold.customer_months", "customer_id", "month", "first_sale_date", "orders", "net_sales", "sale_lines", "return_lines"
+            oracle,
+            "gold.customer_months",
+            "customer_id",
+            "month",
+            "first_sale_date",
+            "orders",
+            "net_sales",
+            "sale_lines",
+            "return_lines",
         ) == [
             (7, date(2010, 12, 1), None, 0, -9, 0, 1),
             (7, date(2011, 1, 1), date(2011, 1, 31), 1, 3, 1, 1),
@@ -364,7 +427,15 @@ def test_customers_and_their_cohorts(tmp_path: Path) -> None:
             (8, date(2011, 3, 1), None, 0, -1, 0, 1),
             (9, date(2011, 1, 1), None, 0, 0, 0, 0),
         ]
-        assert rows(oracle, "gold.cohort_retention", "cohort_month", "months_since", "cohort_size", "active_customers", "net_sales") == [
+        assert rows(
+            oracle,
+            "gold.cohort_retention",
+            "cohort_month",
+            "months_since",
+            "cohort_size",
+            "active_customers",
+            "net_sales",
+        ) == [
             (date(2011, 1, 1), 0, 2, 2, 7),
             (date(2011, 1, 1), 1, 2, 1, 5),
             (date(2011, 1, 1), 2, 2, 0, -1),
@@ -390,6 +461,8 @@ def test_difference_sees_missing_doubled_and_altered_rows_and_no_others(tmp_path
             "doubled": pa.concat_tables([right, right.slice(1)]),
             "altered": right.set_column(right.column_names.index("country"), "country", pa.array(["France", None])),
             "a column short": right.drop_columns(["amount"]),
-            "floating": right.set_column(right.column_names.index("amount"), "amount", right["amount"].cast(pa.float64())),
+            "floating": right.set_column(
+                right.column_names.index("amount"), "amount", right["amount"].cast(pa.float64())
+            ),
         }
         assert [name for name, table in wrong.items() if oracle.difference("gold.sales_lines", table) is None] == []

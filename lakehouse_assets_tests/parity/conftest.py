@@ -31,12 +31,17 @@ REAL = Path(os.environ.get("LAKEHOUSE_TEST_DATA", PROJECT.parent / "shared" / "d
 
 TWO_MONTHS = ("2010-12", "2011-01")
 
-HAND_OFFS = "SELECT TABLE_NAME, UNTIL_VERSION, SLICES, ROW_COUNT, ROW_HASH, FILES, BYTES, STAGE_DIRECTORY FROM {db}.OPS.HANDOFF_LEDGER"
+HAND_OFFS = (
+    "SELECT TABLE_NAME, UNTIL_VERSION, SLICES, ROW_COUNT, ROW_HASH, FILES, BYTES, STAGE_DIRECTORY FROM"
+    " {db}.OPS.HANDOFF_LEDGER"
+)
 
 
 @cache
 def sample() -> Path:
-    """The landing zone of the sample with every kind of dirt; made when a test first asks for it, and removed at the end."""
+    """The landing zone of the sample with every kind of dirt; made when a test first asks for it, and removed at the
+    end.
+    """
     folder = tempfile.TemporaryDirectory(prefix="lakehouse-parity-")
     atexit.register(folder.cleanup)
     generate(Path(folder.name, "landing"), date(2026, 9, 1), 30, 400, 7)
@@ -79,12 +84,16 @@ def loaded(engine: str, landing: Path, root: Path) -> tuple[State, dict[str, int
     assert done.returncode == 0, done.stderr
     print(engine, done.stdout)
     tables = {name: DeltaTable(str(root / "tables" / name.replace(".", "/"))) for name in CONTRACTS}
-    return {name: bag(pa.table(table.to_pyarrow_table())) for name, table in tables.items()}, {n: t.version() for n, t in tables.items()}
+    return {name: bag(pa.table(table.to_pyarrow_table())) for name, table in tables.items()}, {
+        n: t.version() for n, t in tables.items()
+    }
 
 
 @pytest.fixture(scope="session")
 def two_months(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[State, dict[str, int]]]:
-    """Two months of real orders and rates, without them the sample; and what the embedded engine makes of them, computed once."""
+    """Two months of real orders and rates, without them the sample; and what the embedded engine makes of them,
+    computed once.
+    """
     landing = tmp_path_factory.mktemp("two_months")
     of, paths = (REAL, real(TWO_MONTHS)) if REAL.is_dir() else (sample(), drops_of(sample()))
     for path in paths:
@@ -100,7 +109,11 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(reason)
     folder: Path = tmp_path_factory.mktemp("cluster")
     with spark_servers.cluster(folder) as master:
-        settings = {"spark.executor.memory": "1500m", "spark.cores.max": "2", "spark.executor.extraJavaOptions": spark_servers.FEW_SECONDS}
+        settings = {
+            "spark.executor.memory": "1500m",
+            "spark.cores.max": "2",
+            "spark.executor.extraJavaOptions": spark_servers.FEW_SECONDS,
+        }
         try:
             with spark_servers.connect_server(folder / "connect.log", master=master, settings=settings) as url:
                 yield url

@@ -1,10 +1,12 @@
-"""The lakehouse's tables, loaded from all drops without Dagster and without the hand-off: what an engine computes and commits, and no more.
+"""The lakehouse's tables, loaded from all drops without Dagster and without the hand-off: what an engine computes and
+commits, and no more.
 
-    LAKEHOUSE_ENGINE=… LAKEHOUSE_LANDING=… LAKEHOUSE_TABLES=… LAKEHOUSE_STAGING=… python -m lakehouse_assets_tests.parity.loading
+    LAKEHOUSE_ENGINE=… LAKEHOUSE_LANDING=… LAKEHOUSE_TABLES=… LAKEHOUSE_STAGING=… python -m
+    lakehouse_assets_tests.parity.loading
 
-Prints a line of JSON: seconds until the engine answered, seconds of the load, and what all of it took of this process and its children, a JVM
-among them: CPU seconds and the peak memory. An engine has a process of its own, for a session of Spark Connect and one of Apache Spark itself do not
-live side by side.
+Prints a line of JSON: seconds until the engine answered, seconds of the load, and what all of it took of this process
+and its children, a JVM among them: CPU seconds and the peak memory. An engine has a process of its own, for a session
+of Spark Connect and one of Apache Spark itself do not live side by side.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def load(settings: Settings, resource: LakehouseResource) -> None:
 
     def staged(table: Table) -> StagedSlice | None:
         if table.transform:
-            return lakehouse.stage(contract(table.name), table.transform, table.upstreams, fingerprint=table.fingerprint)
+            return lakehouse.stage(
+                contract(table.name), table.transform, table.upstreams, fingerprint=table.fingerprint
+            )
         if table.name in sources:
             cleansed = cleanse(lakehouse, sources[table.name], fingerprint=table.fingerprint)
             return cleansed.slice if cleansed else None

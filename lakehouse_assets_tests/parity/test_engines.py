@@ -1,4 +1,6 @@
-"""The same drops give the same rows on every engine, in every table: one asset code, nothing but configuration differs."""
+"""The same drops give the same rows on every engine, in every table: one asset code, nothing but configuration
+differs.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_two_months_come_out_the_same_on_local_spark(two_months: tuple[Path, Tab
 
 @pytest.mark.heavy
 @pytest.mark.timeout(1800)
-def test_two_months_come_out_the_same_on_spark_connect(two_months: tuple[Path, Tables], connect_url: str, tmp_path: Path):
+def test_two_months_come_out_the_same_on_spark_connect(
+    two_months: tuple[Path, Tables], connect_url: str, tmp_path: Path
+):
     """Else moving to a cluster or Databricks changes figures."""
     _same_tables(connect_url, two_months, tmp_path)
 
@@ -65,10 +69,14 @@ def test_settings_of_ones_own_reach_an_endpoint_and_what_it_does_not_take_is_tol
     assert connect_spark.conf.get("spark.sql.shuffle.partitions") == "7"
     connect_spark.conf.unset("spark.sql.shuffle.partitions")
     monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", "spark.serializer=org.apache.spark.serializer.KryoSerializer")
-    with pytest.raises(LakehouseError, match=r"sets spark\.serializer, which sc://.* does not take \(CANNOT_MODIFY.*; set it where"):
+    with pytest.raises(
+        LakehouseError, match=r"sets spark\.serializer, which sc://.* does not take \(CANNOT_MODIFY.*; set it where"
+    ):
         set_own(connect_spark, connect_url)
     monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", "spark.sql.shuffle.partitions=s3cret")
-    with pytest.raises(LakehouseError, match=r"sets spark\.sql\.shuffle\.partitions, which sc://.*; mend its value") as refused:
+    with pytest.raises(
+        LakehouseError, match=r"sets spark\.sql\.shuffle\.partitions, which sc://.*; mend its value"
+    ) as refused:
         set_own(connect_spark, connect_url)
     assert "s3cret" not in str(refused.value)
 
@@ -76,7 +84,9 @@ def test_settings_of_ones_own_reach_an_endpoint_and_what_it_does_not_take_is_tol
 @pytest.mark.heavy
 @pytest.mark.timeout(1800)
 def test_spark_connect_gives_every_table_as_the_embedded_engine_does(connect_url: str, make_world: NewWorld):
-    """Else moving to a cluster changes figures. Real orders, the sample with all its dirt, a correction and a withdrawal."""
+    """Else moving to a cluster changes figures. Real orders, the sample with all its dirt, a correction and a
+    withdrawal.
+    """
     embedded, spark = make_world(), make_world()
     both = {"embedded": embedded, connect_url: spark}
     for engine, world in both.items():
@@ -109,7 +119,9 @@ def test_spark_connect_gives_every_table_as_the_embedded_engine_does(connect_url
 @pytest.mark.heavy
 @pytest.mark.timeout(1800)
 def test_local_spark_continues_what_the_embedded_engine_began_and_back(make_world: NewWorld):
-    """Else `LAKEHOUSE_ENGINE=local` finds everything to be done again, or what it adds is not what the embedded engine would have added."""
+    """Else `LAKEHOUSE_ENGINE=local` finds everything to be done again, or what it adds is not what the embedded engine
+    would have added.
+    """
     if reason := spark_servers.missing():
         pytest.skip(reason)
     began, stayed = make_world(), make_world()
@@ -141,7 +153,9 @@ def test_local_spark_gives_the_whole_year_and_the_sample_as_the_embedded_engine_
 
 @pytest.mark.heavy
 @pytest.mark.timeout(7200)
-def test_spark_connect_gives_the_whole_year_and_the_sample_as_the_embedded_engine_does(connect_url: str, make_world: NewWorld):
+def test_spark_connect_gives_the_whole_year_and_the_sample_as_the_embedded_engine_does(
+    connect_url: str, make_world: NewWorld
+):
     """The same over Connect."""
     _same(make_world, connect_url, [(sample(), drops_of(sample())), (REAL, drops_of(REAL) if REAL.is_dir() else [])])
 

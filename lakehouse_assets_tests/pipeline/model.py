@@ -1,6 +1,8 @@
-"""What must be published, refused and counted, from nothing but what has landed: the documented rules in plain Python, and the oracle for the rows.
+"""What must be published, refused and counted, from nothing but what has landed: the documented rules in plain Python,
+and the oracle for the rows.
 
-Belongs here: what a landing zone says once its drops are in the journal. Does not belong here: anything of `lakehouse_assets`.
+Belongs here: what a landing zone says once its drops are in the journal. Does not belong here: anything of
+`lakehouse_assets`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Custome
 class Content:
     """The bytes of a drop, and what is known of them because they were made so.
 
-    landed: its rows. bad: those that break a rule, by row number; excluded: the same by line, as the oracle counts. readable: whether it is a drop of its source at all.
+    landed: its rows. bad: those that break a rule, by row number; excluded: the same by line, as the oracle counts.
+    readable: whether it is a drop of its source at all.
     """
 
     source: str
@@ -41,7 +44,10 @@ class Content:
         return hashlib.sha256(self.data).hexdigest()
 
     def __repr__(self) -> str:
-        return f"<{self.source} {self.hash[:6]}: {len(self.bad)} of {self.landed} bad{'' if self.readable else ', unreadable'}>"
+        return (
+            f"<{self.source} {self.hash[:6]}: {len(self.bad)} of {self.landed}"
+            f" bad{'' if self.readable else ', unreadable'}>"
+        )
 
     def verdict(self, correction: bool) -> str:
         """The documented allowance. correction: whether good rows of the same path landed before it."""
@@ -76,7 +82,9 @@ def rates(values: Sequence[tuple[str, str]], bad: Sequence[int]) -> Content:
 
 @dataclass
 class Said:
-    """What one path says. first: the verdict on each content, from the first time it landed; before: what it said when it was withdrawn, None where it is not."""
+    """What one path says. first: the verdict on each content, from the first time it landed; before: what it said when
+    it was withdrawn, None where it is not.
+    """
 
     first: dict[str, str] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
@@ -94,7 +102,7 @@ class Model:
         self.contents: dict[str, Content] = {}
         self.paths: dict[str, Said] = {}
 
-    # -- what happens -------------------------------------------------------------------------------------------------------------
+    # -- what happens ------------------------------------------------------------------------------------------------
 
     def landed(self, path: str, content: Content) -> None:
         self.contents[content.hash] = content
@@ -119,11 +127,15 @@ class Model:
     def acknowledged(self, path: str) -> None:
         self.paths[path].known.add(self.paths[path].last)
 
-    # -- what follows -------------------------------------------------------------------------------------------------------------
+    # -- what follows ------------------------------------------------------------------------------------------------
 
     def open(self, verdict: str) -> list[str]:
         """The paths whose newest content waits for somebody."""
-        return sorted(p for p, s in self.paths.items() if s.rejected and s.first[s.rejected] == verdict and s.rejected not in s.known)
+        return sorted(
+            p
+            for p, s in self.paths.items()
+            if s.rejected and s.first[s.rejected] == verdict and s.rejected not in s.known
+        )
 
     def quarantine(self) -> dict[tuple[str, str, int], bool]:
         """(path, content hash, row) → whether the whole drop is refused."""

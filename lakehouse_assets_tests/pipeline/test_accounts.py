@@ -1,4 +1,6 @@
-"""landed = published + quarantined + duplicates for every source and batch, counted apart from the application; quarantine says why."""
+"""landed = published + quarantined + duplicates for every source and batch, counted apart from the application;
+quarantine says why.
+"""
 
 from datetime import date
 from pathlib import Path
@@ -12,9 +14,15 @@ from lakehouse_assets_tests.pipeline.world import State, World, against_oracle
 
 
 def assert_accounts(world: World, ledger: SampleLedger) -> None:
-    """Counts and reasons as the ledger of the generator has them; what is published, counted in the tables themselves."""
+    """Counts and reasons as the ledger of the generator has them; what is published, counted in the tables
+    themselves.
+    """
     published: dict[tuple[date, str], int] = {}
-    for source, table in (("orders", "silver.order_lines"), ("customers", "silver.customers"), ("fx", "silver.fx_rates")):
+    for source, table in (
+        ("orders", "silver.order_lines"),
+        ("customers", "silver.customers"),
+        ("fx", "silver.fx_rates"),
+    ):
         for row in world.delta(table).group_by("batch_date").aggregate([([], "count_all")]).to_pylist():
             published[row["batch_date"], source] = row["count_all"]
     quarantined: dict[tuple[date, str], int] = {}
@@ -29,7 +37,9 @@ def assert_accounts(world: World, ledger: SampleLedger) -> None:
     assert world.quarantined() == {(row.path, row.row_number): list(row.rules) for row in ledger.dirty}
 
 
-def test_every_row_of_a_dirty_sample_is_accounted_for_with_its_reasons(loaded: tuple[World, State], sample: Sample) -> None:
+def test_every_row_of_a_dirty_sample_is_accounted_for_with_its_reasons(
+    loaded: tuple[World, State], sample: Sample
+) -> None:
     """A user cannot say to finance where a landed row has gone, or why it was rejected."""
     assert_accounts(loaded[0], sample.ledger)
 

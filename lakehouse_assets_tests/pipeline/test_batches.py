@@ -1,4 +1,6 @@
-"""A green partition says that the table includes the batch: a step that cannot keep that promise fails, and names the batch."""
+"""A green partition says that the table includes the batch: a step that cannot keep that promise fails, and names the
+batch.
+"""
 
 from datetime import date
 
@@ -50,8 +52,8 @@ def test_on_an_empty_home_the_batch_is_named(make_world: NewWorld):
     empty.drop(f"orders/orders_{DAYS[3]}.csv", orders(DAYS[3]))
     result = materialise(empty, "gold.daily_sales", first=DAYS[3])
     assert said(result) == [
-        f"Batch {DAYS[3]} is not in gold.sales_lines yet (the table does not exist); materialise gold.sales_lines and what lies upstream of it "
-        "for it first, or run `lakehouse run`."
+        f"Batch {DAYS[3]} is not in gold.sales_lines yet (the table does not exist); materialise gold.sales_lines and"
+        " what lies upstream of it for it first, or run `lakehouse run`."
     ]
     assert empty.materialized("gold.daily_sales") == set()
 
@@ -78,7 +80,9 @@ def test_a_batch_is_followed_from_the_landing_zone_to_the_table(world: World):
 
     bronze = [f"bronze.{table}" for table in ("orders", "customers", "fx_rates", "landings")]
     assert materialise(world, *bronze, first=day).success
-    further = f"Batch {day} is not in gold.sales_lines yet ({path} has not come so far); {first.format('gold.sales_lines')}"
+    further = (
+        f"Batch {day} is not in gold.sales_lines yet ({path} has not come so far); {first.format('gold.sales_lines')}"
+    )
     assert said(materialise(world, "gold.daily_sales", first=day)) == [further]
     assert said(materialise(world, *bronze, "gold.daily_sales", first=day)) == [further]
     assert materialise(world, "silver.order_lines", first=day).success  # bronze has the batch
@@ -93,7 +97,9 @@ def test_a_redelivery_that_changes_no_row_is_included(world: World):
     """A user is sent in a circle, for a table of which no row changes records nothing."""
     world.drop(f"orders/again_{DAYS[2]}.csv", orders(DAYS[0]))
     world.run()
-    assert materialise(world, "gold.daily_sales", "gold.cohort_retention", "snowflake.sales_lines", first=DAYS[2]).success
+    assert materialise(
+        world, "gold.daily_sales", "gold.cohort_retention", "snowflake.sales_lines", first=DAYS[2]
+    ).success
 
 
 def test_days_without_drops_are_green_and_of_many_only_some_are_named(world: World):
@@ -103,9 +109,11 @@ def test_days_without_drops_are_green_and_of_many_only_some_are_named(world: Wor
         world.drop(f"orders/orders_{day}.csv", orders(day))
     (told,) = said(materialise(world, "gold.daily_sales", first=DAYS[3], last=DAYS[9]))
     assert told.startswith(
-        f"Batches {DAYS[5]}, {DAYS[6]}, {DAYS[7]} and 2 more are not in gold.sales_lines yet (orders/orders_{DAYS[5]}.csv waits"
+        f"Batches {DAYS[5]}, {DAYS[6]}, {DAYS[7]} and 2 more are not in gold.sales_lines yet"
+        f" (orders/orders_{DAYS[5]}.csv waits"
     )
-    assert materialise(world, "gold.daily_sales", first=DAYS[3], last=DAYS[4]).success  # what waits elsewhere is no matter
+    # what waits elsewhere is no matter
+    assert materialise(world, "gold.daily_sales", first=DAYS[3], last=DAYS[4]).success
 
 
 def test_a_rebuild_is_not_held_up_by_drops_that_wait(world: World):
@@ -134,7 +142,9 @@ def test_a_refused_batch_is_in_no_table_until_it_is_corrected(world: World):
     assert DAYS[10] not in world.materialized("silver.order_lines")
     world.run()  # what lies downstream of the good days
     (told,) = said(materialise(world, "gold.sales_lines", first=DAYS[10]))
-    assert told.startswith(f"Batch {DAYS[10]} is not in silver.order_lines yet ({path} is refused); let the correction land")
+    assert told.startswith(
+        f"Batch {DAYS[10]} is not in silver.order_lines yet ({path} is refused); let the correction land"
+    )
     assert not materialise(world, "snowflake.sales_lines", first=DAYS[10]).success
     assert materialise(world, "snowflake.dim_customers", first=DAYS[10]).success
     assert world.run(select=["gold.daily_sales"], force=["gold.daily_sales"]).runs

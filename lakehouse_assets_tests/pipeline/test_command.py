@@ -67,14 +67,20 @@ def test_every_command_has_help_with_an_example() -> None:
         (["sql", "SELECT 1", "--format", "yaml"], 1, "table, csv or json"),
         (["sql", " "], 1, "query is empty"),
         (["rebuild", "gold.nonsense"], 1, "gold.nonsense"),
-        (["rebuild", "gold.daily_sales"], 1, "is computed from gold.sales_lines, which has never been; run `lakehouse run`"),
+        (
+            ["rebuild", "gold.daily_sales"],
+            1,
+            "is computed from gold.sales_lines, which has never been; run `lakehouse run`",
+        ),
         (["verify", "--tables", "nonsense"], 1, "nonsense"),
         (["quarantine", "list", "--table", "nonsense"], 1, "nonsense"),
         (["quarantine", "list", "--drop", "nonsense"], 1, "below the landing zone"),
         (["land", "nonsense"], 1, "below the landing zone"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_sentence(arguments: list[str], code: int, words: str, said: Said, make_world: NewWorld) -> None:
+def test_what_cannot_be_done_is_told_in_one_sentence(
+    arguments: list[str], code: int, words: str, said: Said, make_world: NewWorld
+) -> None:
     """A script goes on after a typing error, or a person reads a traceback."""
     world = make_world()
     found, _, error = said(world, *arguments)
@@ -87,7 +93,10 @@ def test_what_cannot_be_done_is_told_in_one_sentence(arguments: list[str], code:
 def test_a_selection_is_taken_with_a_dot_and_with_a_slash() -> None:
     """A user learns two ways to write the name of a table, and mixes them up."""
     settings = cli._settings()
-    assert cli._chosen(settings, "gold/daily_sales, snowflake.daily_sales") == ["gold.daily_sales", "snowflake.daily_sales"]
+    assert cli._chosen(settings, "gold/daily_sales, snowflake.daily_sales") == [
+        "gold.daily_sales",
+        "snowflake.daily_sales",
+    ]
 
 
 def test_verbose_may_stand_after_the_command(said: Said, make_world: NewWorld) -> None:
@@ -98,7 +107,9 @@ def test_verbose_may_stand_after_the_command(said: Said, make_world: NewWorld) -
     assert "Traceback" not in said(None, "land", "nonsense")[2]
 
 
-def test_a_slip_in_a_file_of_the_project_is_told_with_its_place(said: Said, make_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slip_in_a_file_of_the_project_is_told_with_its_place(
+    said: Said, make_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever writes a contract reads a traceback through Dagster, or a message without the file."""
 
     def broken(*_: object) -> None:
@@ -128,7 +139,9 @@ threading.Thread(target=parquet.read, daemon=True).start()
 from lakehouse_assets.cli import main
 main()
 """
-"""A thread of Arrow that calls Python again and again, as one of a read that delta-rs has begun may do when the process ends."""
+"""A thread of Arrow that calls Python again and again, as one of a read that delta-rs has begun may do when the process
+ends.
+"""
 
 
 def test_a_failing_command_ends_with_its_own_exit_code_though_a_read_is_under_way(make_world: NewWorld) -> None:
@@ -145,7 +158,9 @@ def test_a_failing_command_ends_with_its_own_exit_code_though_a_read_is_under_wa
 
 def test_decimals_keep_all_their_digits_in_json(said: Said, loaded: tuple[World, State]) -> None:
     """A finance user's sum loses its last digits on the way through a float."""
-    query = "SELECT 123456789012345678.120::NUMBER(38,3) AS Exact, NULL AS None_, DATE '2012-03-01' AS A_Day, 'ü' AS Word"
+    query = (
+        "SELECT 123456789012345678.120::NUMBER(38,3) AS Exact, NULL AS None_, DATE '2012-03-01' AS A_Day, 'ü' AS Word"
+    )
     code, output, _ = said(loaded[0], "sql", query, "--format", "json")
     assert code == 0
     (row,) = json.loads(output, parse_float=str)
@@ -232,7 +247,9 @@ def test_a_second_sample_does_not_overwrite_the_ledger_of_the_first(said: Said, 
     assert not (tmp_path / "two").exists()
 
 
-def test_reset_deletes_local_state_when_told_so_and_nothing_else(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reset_deletes_local_state_when_told_so_and_nothing_else(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A user loses a folder that was named by mistake, or keeps state that was to go."""
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)

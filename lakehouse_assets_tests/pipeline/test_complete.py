@@ -1,4 +1,6 @@
-"""`complete through`: the batch date up to which a served table includes everything that landed, for readers in the account and for `status`."""
+"""`complete through`: the batch date up to which a served table includes everything that landed, for readers in the
+account and for `status`.
+"""
 
 import json
 from datetime import date
@@ -41,7 +43,9 @@ def test_a_day_that_changes_no_row_of_a_table_counts_for_it_too(world: World) ->
 
 
 def test_what_is_in_the_lakehouse_only_holds_the_date_back(world: World) -> None:
-    """The date is about the served table, not about what some run has read; a late drop for an old day opens that day again."""
+    """The date is about the served table, not about what some run has read; a late drop for an old day opens that day
+    again.
+    """
     world.drop(f"orders/orders_{DAYS[2]}.csv", order_csv([line(500_101, DAYS[2])]))
     world.drop(f"orders/orders_{DAYS[1]}.csv", order_csv([line(500_102, DAYS[1])]))
     behind = ["bronze.orders", "bronze.landings", "silver.order_lines", "silver.products"]

@@ -1,4 +1,6 @@
-"""A table whose contract or transform has changed is stale; recomputed, it is what a fresh load under the new contract gives."""
+"""A table whose contract or transform has changed is stale; recomputed, it is what a fresh load under the new contract
+gives.
+"""
 
 from collections.abc import Iterator
 
@@ -36,7 +38,10 @@ def test_a_stricter_contract_takes_published_rows_out_again(stricter: pytest.Mon
     stricter.undo()
     world = make_world()
     for day in ("2012-03-01", "2012-03-02"):
-        world.drop(f"orders/orders_{day}.csv", order_csv([line(500000 + int(day[-1]) * 100 + i, day, 1 + i) for i in range(20)]))
+        world.drop(
+            f"orders/orders_{day}.csv",
+            order_csv([line(500000 + int(day[-1]) * 100 + i, day, 1 + i) for i in range(20)]),
+        )
     world.run()
     stricter.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
     world.load()
@@ -56,7 +61,10 @@ def test_rows_return_when_a_contract_is_mended(stricter: pytest.MonkeyPatch, mak
     world = make_world()
     days = ("2012-03-01", "2012-03-02")
     for day, least in zip(days, (1, 15), strict=True):
-        world.drop(f"orders/orders_{day}.csv", order_csv([line(500000 + int(day[-1]) * 100 + i, day, least + i) for i in range(20)]))
+        world.drop(
+            f"orders/orders_{day}.csv",
+            order_csv([line(500000 + int(day[-1]) * 100 + i, day, least + i) for i in range(20)]),
+        )
     world.run()
     assert world.runner().found.refused
     stricter.undo()

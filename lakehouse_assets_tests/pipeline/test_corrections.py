@@ -1,4 +1,6 @@
-"""Corrections, re-deliveries, late lines and rates, withdrawals and their undoing: the tables are those of one run over the final journal."""
+"""Corrections, re-deliveries, late lines and rates, withdrawals and their undoing: the tables are those of one run over
+the final journal.
+"""
 
 import json
 import random
@@ -24,7 +26,9 @@ PATHS = [
 
 
 def contents(rng: random.Random) -> dict[str, list[bytes]]:
-    """A small pool of contents a source, so that the same one stands under several paths, and the same line in several contents."""
+    """A small pool of contents a source, so that the same one stands under several paths, and the same line in several
+    contents.
+    """
     lines = [
         line(
             f"{'C' if i % 5 == 4 else ''}{500000 + i // 3}",
@@ -44,7 +48,11 @@ def contents(rng: random.Random) -> dict[str, list[bytes]]:
     ]
     customers = ["".join(json.dumps(r) + "\n" for r in rng.sample(records, 5)) for _ in range(3)]
     fx = [rates_csv({day: f"0.8{rng.randint(1, 9)}" for day in rng.sample(["2012-02-24", *DAYS], 2)}) for _ in range(3)]
-    return {"orders": [c.encode() for c in orders], "customers": [c.encode() for c in customers], "fx": [c.encode() for c in fx]}
+    return {
+        "orders": [c.encode() for c in orders],
+        "customers": [c.encode() for c in customers],
+        "fx": [c.encode() for c in fx],
+    }
 
 
 class Story:
@@ -90,7 +98,9 @@ class Story:
         world.run()
 
 
-@pytest.mark.parametrize(("seed", "chapters"), [(1, 2), *(pytest.param(seed, 8, marks=pytest.mark.heavy) for seed in range(2, 6))])
+@pytest.mark.parametrize(
+    ("seed", "chapters"), [(1, 2), *(pytest.param(seed, 8, marks=pytest.mark.heavy) for seed in range(2, 6))]
+)
 @pytest.mark.timeout(3600)
 def test_any_history_of_drops_ends_where_one_run_over_the_journal_ends(
     seed: int, chapters: int, make_world: NewWorld, tmp_path: Path
@@ -107,8 +117,12 @@ def test_any_history_of_drops_ends_where_one_run_over_the_journal_ends(
     assert not step_by_step.run().runs
 
 
-def test_a_content_that_returns_and_stands_elsewhere_is_followed_through_every_turn(make_world: NewWorld, tmp_path: Path) -> None:
-    """A user who corrects a correction back to the first version sees the second one, or loses the lines the first shares with another drop."""
+def test_a_content_that_returns_and_stands_elsewhere_is_followed_through_every_turn(
+    make_world: NewWorld, tmp_path: Path
+) -> None:
+    """A user who corrects a correction back to the first version sees the second one, or loses the lines the first
+    shares with another drop.
+    """
     world = make_world()
     first, second = (
         order_csv([line(500001, DAYS[0], 1), line(500002, DAYS[0], 2)]),

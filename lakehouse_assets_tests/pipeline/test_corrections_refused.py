@@ -13,7 +13,10 @@ ORDERS, CUSTOMERS = f"orders/orders_{DAY}.csv", f"customers/customers_{DAY}.json
 
 
 def records(number: int) -> str:
-    return "".join(json.dumps({"customer_id": n + 1, "name": "Ada", "updated_at": f"{DAY}T10:00:00Z"}) + "\n" for n in range(number))
+    return "".join(
+        json.dumps({"customer_id": n + 1, "name": "Ada", "updated_at": f"{DAY}T10:00:00Z"}) + "\n"
+        for n in range(number)
+    )
 
 
 def invoices(world: World) -> set[str]:
@@ -27,7 +30,9 @@ def aggregate(world: World, table: str) -> list[str]:
 
 
 def test_what_replaces_good_rows_must_be_good(make_world: NewWorld) -> None:
-    """An error page under the name of the customers' file would end every customer, and a header alone every line of a day."""
+    """An error page under the name of the customers' file would end every customer, and a header alone every line of a
+    day.
+    """
     world = make_world()
     world.drop(ORDERS, order_csv([line(500000 + n, DAY) for n in range(3)]))
     world.drop(CUSTOMERS, records(12))
@@ -75,7 +80,12 @@ def test_what_is_open_is_said_everywhere_until_it_is_acknowledged(make_world: Ne
     assert not found.refused
     assert date.fromisoformat(DAY) not in found.red
     assert DAY in world.materialized("silver.order_lines")
-    assert world.accounts()[date.fromisoformat(DAY), "orders"] == {"landed": 40, "published": 0, "quarantined": 40, "duplicates": 0}
+    assert world.accounts()[date.fromisoformat(DAY), "orders"] == {
+        "landed": 40,
+        "published": 0,
+        "quarantined": 40,
+        "duplicates": 0,
+    }
     assert world.command("run").returncode == 1
     ingest.acknowledge(world.lakehouse, CUSTOMERS)
     done = world.command("run")
@@ -99,6 +109,8 @@ def test_a_verdict_follows_from_the_journal_and_not_from_the_runs(make_world: Ne
         worlds[1].run()
     worlds[0].run()
     assert [invoices(world) for world in worlds] == [{"500000"}] * 2
-    verdicts = [{r["content_hash"]: r["verdict"] for r in w.delta("silver.order_lines_verdicts").to_pylist()} for w in worlds]
+    verdicts = [
+        {r["content_hash"]: r["verdict"] for r in w.delta("silver.order_lines_verdicts").to_pylist()} for w in worlds
+    ]
     assert verdicts[0] == verdicts[1]
     assert sorted(verdicts[0].values()) == ["accepted", "accepted", "refused"]

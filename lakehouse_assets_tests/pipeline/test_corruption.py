@@ -1,4 +1,6 @@
-"""What is kept is damaged: it is named with its remedy, nothing of it is published, the rest goes on, and the remedy makes everything equal again."""
+"""What is kept is damaged: it is named with its remedy, nothing of it is published, the rest goes on, and the remedy
+makes everything equal again.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,11 @@ class Kept:
 
     def files(self, table: str) -> list[Path]:
         """The data files of a table, largest first."""
-        found = [p for p in self.folder(table).rglob("*.parquet") if not p.relative_to(self.folder(table)).parts[0].startswith("_")]
+        found = [
+            p
+            for p in self.folder(table).rglob("*.parquet")
+            if not p.relative_to(self.folder(table)).parts[0].startswith("_")
+        ]
         return sorted(found, key=lambda p: -p.stat().st_size)
 
     def entries(self, table: str) -> list[Path]:
@@ -72,7 +78,9 @@ class Kept:
         assert all(word in said for word in words), said
 
     def assert_served_unchanged(self) -> None:
-        assert not differences({k: v for k, v in self.state.items() if k.startswith("snowflake")}, self.world.state(("snowflake",)))
+        assert not differences(
+            {k: v for k, v in self.state.items() if k.startswith("snowflake")}, self.world.state(("snowflake",))
+        )
 
     def assert_whole(self) -> None:
         """Everything is as it was, and nothing is wrong."""
@@ -231,7 +239,9 @@ def test_yesterdays_copy_is_noticed_by_what_others_have_recorded(kept: Kept, tab
 @pytest.mark.heavy
 @pytest.mark.parametrize("table", ["bronze.orders", "bronze.landings"])
 def test_bronze_that_somebody_put_back_is_named_and_made_whole(kept: Kept, table: str):
-    """A RESTORE makes the version greater and the table smaller: the only raw copy would be short, and everything be equal to it."""
+    """A RESTORE makes the version greater and the table smaller: the only raw copy would be short, and everything be
+    equal to it.
+    """
     DeltaTable(str(kept.folder(table))).restore(0)
     kept.world.load()
     done = kept.world.command("run")
@@ -277,7 +287,7 @@ def test_the_journal_and_bronze_of_yesterday_are_made_whole_one_after_the_other(
     kept.assert_whole()
 
 
-# -- at random ------------------------------------------------------------------------------------------------------------------------
+# -- at random -------------------------------------------------------------------------------------------------------
 
 
 def random_damage(kept: Kept, rng: random.Random) -> str:

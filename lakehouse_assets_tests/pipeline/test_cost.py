@@ -1,4 +1,6 @@
-"""What a run costs grows with what changed, not with the history: it never looks into the files of days that are of no concern to it."""
+"""What a run costs grows with what changed, not with the history: it never looks into the files of days that are of no
+concern to it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +49,9 @@ def test_a_new_day_reads_nothing_of_what_landed_or_was_sold_in_months_before(mak
 
 
 def test_a_drop_without_a_date_is_found_in_bronze_on_whatever_day_it_was_seen_first(make_world: NewWorld) -> None:
-    """A run dies between bronze and journal, the next one starts after midnight, and every row of the drop stands in bronze twice."""
+    """A run dies between bronze and journal, the next one starts after midnight, and every row of the drop stands in
+    bronze twice.
+    """
     world = make_world()
     world.drop("orders/export.csv", orders(DAYS[0]))
     world.run(select=["bronze.orders", "bronze.customers", "bronze.fx_rates"])

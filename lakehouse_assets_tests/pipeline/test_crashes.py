@@ -16,10 +16,16 @@ SECONDS = 300
 
 
 def run_until(world: World, table: str | None, **environment: str) -> None:
-    """`lakehouse run` in a process of its own, killed when the table gets its first rows, or by itself where the environment says so."""
+    """`lakehouse run` in a process of its own, killed when the table gets its first rows, or by itself where the
+    environment says so.
+    """
     with (world.root / "run.log").open("w") as log:
         process = subprocess.Popen(
-            world.command_line("run"), env=world.process_environment(**environment), cwd=world.root, stdout=log, stderr=log
+            world.command_line("run"),
+            env=world.process_environment(**environment),
+            cwd=world.root,
+            stdout=log,
+            stderr=log,
         )
         try:
             deadline = time.monotonic() + SECONDS
@@ -38,7 +44,9 @@ def run_until(world: World, table: str | None, **environment: str) -> None:
 def test_runs_killed_one_after_the_other_are_finished_by_the_next(
     loaded: tuple[World, State], sample: Sample, make_world: NewWorld
 ) -> None:
-    """A user whose machine goes down finds rows missing or doubled, or a command that has nothing to do with half of the tables behind."""
+    """A user whose machine goes down finds rows missing or doubled, or a command that has nothing to do with half of
+    the tables behind.
+    """
     world = make_world()
     world.take(sample.landing)
     for table in ("bronze.orders", "silver.order_lines", "gold.daily_sales"):
@@ -84,7 +92,9 @@ def test_a_run_killed_after_any_commit_is_finished_by_the_next(
 
 
 def interrupt_at(world: World, sign: str, number: signal.Signals) -> str:
-    """`lakehouse run` in a process of its own, sent a signal as soon as a path below the world matches; returns what it said."""
+    """`lakehouse run` in a process of its own, sent a signal as soon as a path below the world matches; returns what it
+    said.
+    """
     process = subprocess.Popen(
         world.command_line("run"), env=world.process_environment(), cwd=world.root, text=True, stderr=subprocess.PIPE
     )
@@ -104,7 +114,8 @@ def interrupt_at(world: World, sign: str, number: signal.Signals) -> str:
 
 
 def finished_by_the_next(world: World, expected: State) -> None:
-    with dg.DagsterInstance.from_config(str(world.settings.home / "dagster")) as instance:  # where the command keeps its runs
+    # where the command keeps its runs
+    with dg.DagsterInstance.from_config(str(world.settings.home / "dagster")) as instance:
         assert instance.get_runs(limit=1)[0].status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
     world.run()
     assert not world.runner().found
@@ -114,7 +125,9 @@ def finished_by_the_next(world: World, expected: State) -> None:
 SILVER_STAGING = "staging/silver.order_lines-candidates/*"
 
 
-def test_an_interrupted_run_says_so_and_is_finished_by_the_next(loaded: tuple[World, State], sample: Sample, make_world: NewWorld) -> None:
+def test_an_interrupted_run_says_so_and_is_finished_by_the_next(
+    loaded: tuple[World, State], sample: Sample, make_world: NewWorld
+) -> None:
     """A user who presses Ctrl-C is told nothing, or finds a state that no later run can finish."""
     world = make_world()
     world.take(sample.landing)

@@ -20,7 +20,9 @@ from lakehouse_assets_tests.pipeline.world import State, World, differences, lin
     ],
     ids=lambda v: " ".join(v[0].split()[:2]) if isinstance(v, list) else None,
 )
-def test_what_was_done_by_hand_is_noticed_and_undone(done: list[str], noticed: set[str], loaded: tuple[World, State]) -> None:
+def test_what_was_done_by_hand_is_noticed_and_undone(
+    done: list[str], noticed: set[str], loaded: tuple[World, State]
+) -> None:
     """A no-op run said that nothing is to be done, and every later run failed on the table that was gone."""
     world, state = loaded
     served_state = {k: v for k, v in state.items() if k.startswith("snowflake")}
@@ -71,6 +73,7 @@ def test_a_first_run_that_fails_leaves_no_empty_table(make_world: NewWorld, monk
     tables = {row[1] for row in world.cursor_do("SHOW TABLES IN SCHEMA {db}.ANALYTICS")}
     counts = {t: world.cursor_do(f"SELECT COUNT(*) FROM {{db}}.ANALYTICS.{t}")[0][0] for t in tables}
     assert "SALES_LINES" in counts
-    assert {t for t, rows in counts.items() if not rows} <= {"DAILY_SALES", "DIM_CUSTOMERS"}  # the one that failed; no customer has landed
+    # the one that failed; no customer has landed
+    assert {t for t, rows in counts.items() if not rows} <= {"DAILY_SALES", "DIM_CUSTOMERS"}
     world.run()
     assert not world.run().runs

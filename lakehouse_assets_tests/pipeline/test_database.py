@@ -36,7 +36,9 @@ def answers(world: World) -> list[bool]:
 
 
 def test_customers_reach_snowflake_and_the_sensor_sees_every_change(make_world: NewWorld, crm: Crm):
-    """Otherwise a change in the CRM would wait for somebody to type a command, or a tick would start a run for nothing."""
+    """Otherwise a change in the CRM would wait for somebody to type a command, or a tick would start a run for
+    nothing.
+    """
     world = make_world()
     crm.put(1, NOON)
     crm.put(2, NOON, "Bea")
@@ -69,7 +71,10 @@ def test_a_run_that_died_before_the_journal_is_pending_on_its_day(make_world: Ne
     world.run(select=["bronze.customers"])
     crm.delete(1)  # so that the pull which is half done is not the only one
     found = world.runner().found
-    assert [d.path.rpartition("_")[0] for d in found.drops] == ["customers/_database/00000001", "customers/_database/00000002"]
+    assert [d.path.rpartition("_")[0] for d in found.drops] == [
+        "customers/_database/00000001",
+        "customers/_database/00000002",
+    ]
     world.run()
     assert not world.runner().found
     assert served(world) == {}
@@ -84,20 +89,27 @@ def test_a_run_that_died_before_the_journal_is_pending_on_its_day(make_world: Ne
 def test_a_database_that_cannot_be_reached_holds_no_file_up_and_is_told(
     make_world: NewWorld, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    """Otherwise sales would wait for the CRM, or nobody would know that customers stand still, or all would know the password."""
+    """Otherwise sales would wait for the CRM, or nobody would know that customers stand still, or all would know the
+    password.
+    """
     world = make_world()
     world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
     done = world.command("run", LAKEHOUSE_CUSTOMERS_DB=UNREACHABLE)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("Customers cannot be read from the table customers of postgresql://127.0.0.1:1/crm (connection to server")
+    assert last.startswith(
+        "Customers cannot be read from the table customers of postgresql://127.0.0.1:1/crm (connection to server"
+    )
     assert world.delta("gold.sales_lines").num_rows == 6
     shown = world.command("status", "--format", "json", LAKEHOUSE_CUSTOMERS_DB=UNREACHABLE)
     assert json.loads(shown.stdout)["pending"]["unavailable"] == last
 
     monkeypatch.setenv("LAKEHOUSE_CUSTOMERS_DB", UNREACHABLE)
     world.drop(f"orders/orders_{DAYS[1]}.csv", orders(DAYS[1]))
-    landing, watch = Ticker(world, "landing_sensor"), Ticker(world, "watch", {"alert_sink": WebhookSink(url=receiver.url)})
+    landing, watch = (
+        Ticker(world, "landing_sensor"),
+        Ticker(world, "watch", {"alert_sink": WebhookSink(url=receiver.url)}),
+    )
     assert landing.execute(landing.request()).success
     assert world.delta("gold.sales_lines").num_rows == 12
     assert landing.says() == last
@@ -120,7 +132,9 @@ def test_a_database_that_fails_in_the_middle_of_a_run_does_not_fail_it(make_worl
     """Otherwise a restart of the CRM would cost the files of customers their run."""
     world = make_world()
     crm.put(1, NOON)
-    world.drop("customers/crm_2026-09-01.jsonl", '{"customer_id": 9, "name": "Ida", "updated_at": "2026-09-01T00:00:00Z"}\n')
+    world.drop(
+        "customers/crm_2026-09-01.jsonl", '{"customer_id": 9, "name": "Ida", "updated_at": "2026-09-01T00:00:00Z"}\n'
+    )
     runner = world.runner()
     assert len(runner.found.drops) == 2
     (tmp_path / "crm.sqlite").rename(tmp_path / "moved.sqlite")

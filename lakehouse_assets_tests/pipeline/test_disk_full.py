@@ -1,4 +1,6 @@
-"""A disk that fills up in the middle of a run: one sentence, nothing lost, and the next run, once there is room, ends where an undisturbed one ends."""
+"""A disk that fills up in the middle of a run: one sentence, nothing lost, and the next run, once there is room, ends
+where an undisturbed one ends.
+"""
 
 import subprocess
 import sys
@@ -53,7 +55,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 200 MB."""
     if (
         sys.platform != "linux"
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", tmp_path], capture_output=True).returncode
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", tmp_path], capture_output=True
+        ).returncode
     ):
         pytest.skip("only root on Linux may mount a small disk")
     yield tmp_path
@@ -63,7 +67,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def run_until_full(world: World, place: str, ballast: Path) -> subprocess.CompletedProcess[str]:
     environment = world.process_environment(FILL_AT=place, BALLAST=str(ballast))
-    return subprocess.run([sys.executable, "-c", FILLING, "run"], env=environment, cwd=world.root, text=True, capture_output=True)
+    return subprocess.run(
+        [sys.executable, "-c", FILLING, "run"], env=environment, cwd=world.root, text=True, capture_output=True
+    )
 
 
 def assert_says_so(ended: subprocess.CompletedProcess[str], disk: Path) -> None:
@@ -92,7 +98,9 @@ PHASES = {
 def test_a_run_whose_disk_fills_up_says_so_and_is_finished_by_the_next(
     phase: str, disk: Path, sample: Sample, loaded: tuple[World, State]
 ) -> None:
-    """A user reads of SQLite and `os error 28`, loses rows, or has an account, a journal or an event log that no later run can use."""
+    """A user reads of SQLite and `os error 28`, loses rows, or has an account, a journal or an event log that no later
+    run can use.
+    """
     with closing(World(disk, disk / "home", "LAKEHOUSE")) as world:
         world.take(sample.landing)
         ballast = disk / "ballast"
@@ -140,8 +148,12 @@ def test_a_database_that_could_not_be_made_on_a_full_disk_is_made_later(disk: Pa
     ],
 )
 def test_every_way_to_say_it_is_understood(said: str, tmp_path: Path) -> None:
-    """Five libraries write, each with words of its own; some clear up what they had begun, so that there is room when the error arrives."""
-    assert (full_disk(RuntimeError(said), [tmp_path / "not" / "there"]) or "").startswith(f"The disk of {tmp_path}/not/there is full (")
+    """Five libraries write, each with words of its own; some clear up what they had begun, so that there is room when
+    the error arrives.
+    """
+    assert (full_disk(RuntimeError(said), [tmp_path / "not" / "there"]) or "").startswith(
+        f"The disk of {tmp_path}/not/there is full ("
+    )
 
 
 def test_another_error_is_left_as_it_is(tmp_path: Path) -> None:

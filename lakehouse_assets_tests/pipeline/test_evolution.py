@@ -1,4 +1,6 @@
-"""A contract that promises more reaches both sides by `plan`, `deploy` and `run`; one that promises less is refused before anything is done."""
+"""A contract that promises more reaches both sides by `plan`, `deploy` and `run`; one that promises less is refused
+before anything is done.
+"""
 
 import re
 import shutil
@@ -18,8 +20,13 @@ from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import ROOT, State, World, line, order_csv, rates_csv
 
 NAME = "gold.daily_sales"
-READER = "SELECT invoice_date, country, gross_sales, net_sales + 0.0000 AS net_sales, orders FROM ANALYTICS.DAILY_SALES ORDER BY 1, 2"
-"""What somebody reads who knows nothing of the new column; the sum makes the digits behind the point no matter of the type."""
+READER = (
+    "SELECT invoice_date, country, gross_sales, net_sales + 0.0000 AS net_sales, orders FROM ANALYTICS.DAILY_SALES"
+    " ORDER BY 1, 2"
+)
+"""What somebody reads who knows nothing of the new column; the sum makes the digits behind the point no matter of the
+type.
+"""
 
 
 def edited(folder: Path, *changes: tuple[str, str, str]) -> dict[str, str]:
@@ -35,15 +42,15 @@ def edited(folder: Path, *changes: tuple[str, str, str]) -> dict[str, str]:
 
 CONTRACT, TRANSFORM = "lakehouse_assets/contracts/gold.py", "lakehouse_assets/transforms/sales.py"
 WIDER = (
-    (CONTRACT, "import pandera.polars as pa\n", "from typing import Annotated\nimport pandera.engines.polars_engine as pe\nimport pandera.polars as pa\n"),
+    (CONTRACT, "import pandera.polars as pa\n", "from typing import Annotated\nimport pandera.engines.polars_engine as pe\nimport pandera.polars as pa\n"),  # noqa: E501
     (
         CONTRACT,
         'net_sales: Money = pa.Field(description="GBP: gross_sales plus returns")\n    gross_sales_eur',
         'net_sales: Annotated[pe.Decimal, 20, 4] = pa.Field(description="GBP: gross_sales plus returns")\n'
         '    products: Whole = pa.Field(ge=0, description="distinct product codes")\n    gross_sales_eur',
     ),
-    (TRANSFORM, '"CAST(_gross + _returns AS DECIMAL(18,3)) AS net_sales",', '"CAST(_gross + _returns AS DECIMAL(20,4)) AS net_sales", "products",'),
-    (TRANSFORM, 'F.expr(euro(_SALE)).alias("gross_sales_eur"),', 'F.expr(euro(_SALE)).alias("gross_sales_eur"), F.expr("count(DISTINCT product_code) AS products"),'),
+    (TRANSFORM, '"CAST(_gross + _returns AS DECIMAL(18,3)) AS net_sales",', '"CAST(_gross + _returns AS DECIMAL(20,4)) AS net_sales", "products",'),  # noqa: E501
+    (TRANSFORM, 'F.expr(euro(_SALE)).alias("gross_sales_eur"),', 'F.expr(euro(_SALE)).alias("gross_sales_eur"), F.expr("count(DISTINCT product_code) AS products"),'),  # noqa: E501
 )  # fmt: skip
 
 
@@ -54,7 +61,9 @@ def said(command: Callable[..., Any], *arguments: str, exit_code: int = 0, **env
 
 
 @pytest.mark.heavy
-def test_a_gained_column_and_a_wider_number_reach_both_sides_and_readers_go_on(make_world: NewWorld, tmp_path: Path) -> None:
+def test_a_gained_column_and_a_wider_number_reach_both_sides_and_readers_go_on(
+    make_world: NewWorld, tmp_path: Path
+) -> None:
     """A user edits a contract, and readers find an empty table, other rows, or a column that nobody fills."""
     world = make_world()
     for day in ("2012-03-01", "2012-03-02"):
@@ -71,8 +80,15 @@ def test_a_gained_column_and_a_wider_number_reach_both_sides_and_readers_go_on(m
     assert marked == [
         "-- Delta tables: 1 pending",
         "-- rebuild: gold.daily_sales: widens net_sales decimal(18,3) → decimal(20,4), adds products",
-        next(text for text in marked if re.fullmatch(rf"-- Snowflake database {world.settings.database}: \d+ pending", text)),
-        f"-- rebuild: {world.settings.database}.ANALYTICS.DAILY_SALES: changes NET_SALES from NUMBER(18,3) to NUMBER(20,4), adds PRODUCTS",
+        next(
+            text
+            for text in marked
+            if re.fullmatch(rf"-- Snowflake database {world.settings.database}: \d+ pending", text)
+        ),
+        (
+            f"-- rebuild: {world.settings.database}.ANALYTICS.DAILY_SALES: changes NET_SALES from NUMBER(18,3) to"
+            " NUMBER(20,4), adds PRODUCTS"
+        ),
     ]
     assert plan.splitlines()[-1].startswith("Nothing is breaking.")
     assert said(world.command, "sql", READER, "--format", "csv") == before
@@ -96,7 +112,10 @@ class Fewer(pa.DataFrameModel):
 
     class Config:
         strict = True
-        metadata = {"key": ["invoice_date", "country"], "handoff": {"kind": "column", "column": "invoice_date"}}  # noqa: RUF012
+        metadata = {  # noqa: RUF012
+            "key": ["invoice_date", "country"],
+            "handoff": {"kind": "column", "column": "invoice_date"},
+        }
 
 
 class More(gold.SalesLines):
@@ -115,13 +134,18 @@ def test_what_breaks_on_either_side_is_refused_before_anything_is_done(
     world, _ = loaded
     versions, handoff = world.versions(), world.resources["handoff"]
     monkeypatch.setitem(CONTRACTS, NAME, Contract(NAME, Fewer))
-    monkeypatch.setitem(CONTRACTS, "gold.sales_lines", Contract("gold.sales_lines", More))  # harmless, and first in line
+    # harmless, and first in line
+    monkeypatch.setitem(CONTRACTS, "gold.sales_lines", Contract("gold.sales_lines", More))
     with handoff.open() as opened:
         planned = handoff.plan(opened)
         assert {p.object for p in planned.delta if p.kind == "breaking"} == {NAME}
-        assert {p.object for p in planned.snowflake if p.kind == "breaking"} == {f"{world.settings.database}.ANALYTICS.DAILY_SALES"}
+        assert {p.object for p in planned.snowflake if p.kind == "breaking"} == {
+            f"{world.settings.database}.ANALYTICS.DAILY_SALES"
+        }
         for allowed in (False, True):
-            with pytest.raises(LakehouseError, match=r"The contract of gold.daily_sales now drops gross_sales.*move .* away"):
+            with pytest.raises(
+                LakehouseError, match=r"The contract of gold.daily_sales now drops gross_sales.*move .* away"
+            ):
                 handoff.deploy(opened, allow_breaking=allowed)
         assert handoff.plan(opened) == planned
     assert world.versions() == versions
@@ -157,7 +181,9 @@ def test_a_run_against_deployed_objects_creates_nothing_but_the_view_of_its_hand
     def least_privilege(self: Session, statement: str, *rest: Any) -> Any:
         sent.append(statement)
         own = re.match(r"(CREATE OR REPLACE VIEW|DROP VIEW IF EXISTS) \w+\.STAGING\.HANDOFF_", statement)
-        if not own and not re.match(r"(SELECT|INSERT|UPDATE|DELETE|BEGIN|COMMIT|ROLLBACK|PUT|LIST|REMOVE)\b", statement):
+        if not own and not re.match(
+            r"(SELECT|INSERT|UPDATE|DELETE|BEGIN|COMMIT|ROLLBACK|PUT|LIST|REMOVE)\b", statement
+        ):
             raise ProgrammingError(msg=f"Insufficient privileges to do: {statement}", errno=3001)
         return execute(self, statement, *rest)
 

@@ -1,4 +1,6 @@
-"""A hundred texts that are code somewhere, as names and as values: each is data wherever it goes, and what it is aimed at is still there afterwards."""
+"""A hundred texts that are code somewhere, as names and as values: each is data wherever it goes, and what it is aimed
+at is still there afterwards.
+"""
 
 from __future__ import annotations
 
@@ -28,26 +30,29 @@ OUT = "LAKEHOUSE_INJECTED"
 
 INJECTIONS = {
     "sql": [
-        "'", '"', "''", "';--", "' OR '1'='1", "\" OR \"\"=\"", "x; DROP TABLE CANARY.T; --", "x'; DROP TABLE CANARY.T; --", '"; DROP TABLE CANARY.T; --',
-        "x); DROP TABLE CANARY.T; --", "' UNION SELECT * FROM read_text('/etc/passwd') --", f"x; COPY (SELECT 1) TO '/tmp/{OUT}'; --",
-        f"'; COPY (SELECT 1) TO '/tmp/{OUT}'; --", "/* x", "*/", "-- x", "$$", "$1", "?", ":1", "%s", "%(x)s", "IDENTIFIER('x')", "x' || (SELECT 1) || '",
+        "'", '"', "''", "';--", "' OR '1'='1", "\" OR \"\"=\"", "x; DROP TABLE CANARY.T; --", "x'; DROP TABLE CANARY.T; --", '"; DROP TABLE CANARY.T; --',  # noqa: E501
+        "x); DROP TABLE CANARY.T; --", "' UNION SELECT * FROM read_text('/etc/passwd') --", f"x; COPY (SELECT 1) TO '/tmp/{OUT}'; --",  # noqa: E501
+        f"'; COPY (SELECT 1) TO '/tmp/{OUT}'; --", "/* x", "*/", "-- x", "$$", "$1", "?", ":1", "%s", "%(x)s", "IDENTIFIER('x')", "x' || (SELECT 1) || '",  # noqa: E501
         "SELECT 1", "NULL", "PUBLIC; USE ROLE ACCOUNTADMIN", "x\\' OR 1=1 --", "0x27", "';SELECT pg_sleep(9);--",
     ],
     "path": [
-        "..", ".", "../../x", "..\\..\\x", "/etc/passwd", "//etc/passwd", "file:///etc/passwd", "%2e%2e%2f", "%252e%252e%252f", "..%00", "~", "~root/x",
+        "..", ".", "../../x", "..\\..\\x", "/etc/passwd", "//etc/passwd", "file:///etc/passwd", "%2e%2e%2f",
+        "%252e%252e%252f", "..%00", "~", "~root/x",
         "C:\\x", "\\\\server\\share", "a/../../b", "*", "?[a-z]", "{a,b}", "x" * 200, "-rf",
     ],
     "markup": [
-        "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))", "![x](http://evil.example/x.png)", "[red]x[/red]", "[/]",
-        "[link=http://evil.example]x[/link]", "**x**", "__x__", "_x_", "`x`", "```", "# x", "| a | b |", "a|b", "&lt;b&gt;", "&amp;", "<b>", "~~x~~",
+        "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))",
+        "![x](http://evil.example/x.png)", "[red]x[/red]", "[/]",
+        "[link=http://evil.example]x[/link]", "**x**", "__x__", "_x_", "`x`", "```", "# x", "| a | b |", "a|b",
+        "&lt;b&gt;", "&amp;", "<b>", "~~x~~",
         "[x]: http://evil.example", "<!-- x -->", "\\", "$x$", "<svg/onload=alert(1)>", "http://evil.example/",
     ],
     "json and templates": [
-        '{"a": 1}', "}", '","x":"', "\\u0000", "{{ 7 * 7 }}", "{% raw %}", "${7*7}", "#{7*7}", "{0}", "{self.__class__}", "<%= 7 %>", "%d%n",
+        '{"a": 1}', "}", '","x":"', "\\u0000", "{{ 7 * 7 }}", "{% raw %}", "${7*7}", "#{7*7}", "{0}", "{self.__class__}", "<%= 7 %>", "%d%n",  # noqa: E501
     ],
-    "shell": [f"$(touch /tmp/{OUT})", f"`touch /tmp/{OUT}`", f"; touch /tmp/{OUT}", f"| touch /tmp/{OUT}", "&& id", "$HOME", "!!", "x\ny"],
+    "shell": [f"$(touch /tmp/{OUT})", f"`touch /tmp/{OUT}`", f"; touch /tmp/{OUT}", f"| touch /tmp/{OUT}", "&& id", "$HOME", "!!", "x\ny"],  # noqa: E501
     "formula": ["=1+1", "+1+1", "@SUM(1)", "=HYPERLINK(\"http://evil.example\")", "=cmd|'/c calc'!A1"],
-    "control": ["\x1b[31mred\x1b[0m", "\x1b]8;;http://evil.example\x07x", "a\x07b", "a\rb", "a\x08b", "\u202eabc", "\u200b", "\ufeffx", "\x7f", "é\u0301"],
+    "control": ["\x1b[31mred\x1b[0m", "\x1b]8;;http://evil.example\x07x", "a\x07b", "a\rb", "a\x08b", "\u202eabc", "\u200b", "\ufeffx", "\x7f", "é\u0301"],  # noqa: E501
 }  # fmt: skip
 ALL = [text for texts in INJECTIONS.values() for text in texts]
 
@@ -72,7 +77,10 @@ def no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 def account(shared: Path) -> Iterator[AccountAddress]:
     """The account, with a table that is there afterwards as before, and no database or schema more."""
     address = ensure_running(shared)
-    with snowflake.connector.connect(**connection_arguments(address, "INJECTED", "CANARY")) as connection, connection.cursor() as cursor:
+    with (
+        snowflake.connector.connect(**connection_arguments(address, "INJECTED", "CANARY")) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("CREATE OR REPLACE TABLE T AS SELECT 7 AS a")
         cursor.execute("CREATE OR REPLACE STAGE ST")
         before = sorted((r[1], r[4]) for r in cursor.execute("SHOW SCHEMAS").fetchall())  # type: ignore[union-attr]
@@ -95,7 +103,9 @@ def answer(address: AccountAddress, method: str, path: str, content: Any = None,
 
 
 @pytest.mark.usefixtures("no_file")
-@pytest.mark.parametrize("where", ["databaseName", "schemaName", "roleName", "warehouse", "requestId", "LOGIN_NAME", "session parameter"])
+@pytest.mark.parametrize(
+    "where", ["databaseName", "schemaName", "roleName", "warehouse", "requestId", "LOGIN_NAME", "session parameter"]
+)
 def test_as_a_name_in_a_login(account: AccountAddress, where: str) -> None:
     """Without it a name that a client sends before its first statement runs as SQL."""
     for text in ALL:
@@ -135,7 +145,10 @@ STATEMENTS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("kind", STATEMENTS)
 def test_as_a_statement_and_as_a_name_in_one(account: AccountAddress, kind: str) -> None:
     """Without it a name in a statement becomes another statement. Whatever is answered, it is an answer."""
-    with snowflake.connector.connect(**connection_arguments(account, "INJECTED", "CANARY")) as connection, connection.cursor() as cursor:
+    with (
+        snowflake.connector.connect(**connection_arguments(account, "INJECTED", "CANARY")) as connection,
+        connection.cursor() as cursor,
+    ):
         for text in ALL:
             with suppress(Error):
                 cursor.execute(STATEMENTS[kind](text))
@@ -145,7 +158,10 @@ def test_as_a_statement_and_as_a_name_in_one(account: AccountAddress, kind: str)
 @pytest.mark.usefixtures("no_file")
 def test_as_the_name_of_an_upload(account: AccountAddress, shared: Path) -> None:
     """Without it a file is written elsewhere than on its stage."""
-    with snowflake.connector.connect(**connection_arguments(account, "INJECTED", "CANARY")) as connection, connection.cursor() as cursor:
+    with (
+        snowflake.connector.connect(**connection_arguments(account, "INJECTED", "CANARY")) as connection,
+        connection.cursor() as cursor,
+    ):
         token = connection.rest.token  # type: ignore[union-attr]
         stage = shared / "account" / "stages" / "INJECTED" / "CANARY" / "ST"
 
@@ -155,7 +171,7 @@ def test_as_the_name_of_an_upload(account: AccountAddress, shared: Path) -> None
         before = elsewhere()
         for text in ALL:
             ticket = answer(
-                account, "POST", f"/queries/v1/query-request?requestId={os.urandom(8).hex()}", {"sqlText": "PUT file:///tmp/x @ST/d/"}, str(token)
+                account, "POST", f"/queries/v1/query-request?requestId={os.urandom(8).hex()}", {"sqlText": "PUT file:///tmp/x @ST/d/"}, str(token)  # noqa: E501
             )[1]["data"]["stageInfo"]["presignedUrl"].split("/")[4]  # fmt: skip
             assert answer(account, "PUT", f"/uploads/{ticket}/{quote(text, safe='')}", b"x")[0] in (200, 403)
         assert elsewhere() == before
@@ -166,7 +182,10 @@ def test_as_the_name_of_an_upload(account: AccountAddress, shared: Path) -> None
 @pytest.mark.usefixtures("no_file")
 def test_as_a_bound_value(account: AccountAddress) -> None:
     """Without it a value is changed on its way, or does something."""
-    with snowflake.connector.connect(**connection_arguments(account, "INJECTED", "CANARY")) as connection, connection.cursor() as cursor:
+    with (
+        snowflake.connector.connect(**connection_arguments(account, "INJECTED", "CANARY")) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("CREATE OR REPLACE TEMPORARY TABLE VALUES_ (n INT, v VARCHAR)")
         cursor.executemany("INSERT INTO VALUES_ VALUES (%s, %s)", list(enumerate(ALL)))
         assert cursor.execute("SELECT v FROM VALUES_ ORDER BY n").fetchall() == [(text,) for text in ALL]  # type: ignore[union-attr]
@@ -189,7 +208,9 @@ def test_as_text_in_the_ui() -> None:
 
 @pytest.mark.usefixtures("no_file")
 def test_as_values_and_as_names_of_drops(make_world: Callable[..., World]) -> None:
-    """Without it a drop does what a sender likes on the machine that reads it. Every value arrives in Snowflake as it was sent, or is in quarantine."""
+    """Without it a drop does what a sender likes on the machine that reads it. Every value arrives in Snowflake as it
+    was sent, or is in quarantine.
+    """
     world = make_world()
     head = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
 
@@ -201,12 +222,18 @@ def test_as_values_and_as_names_of_drops(make_world: Callable[..., World]) -> No
     texts = [text for text in ALL if text.strip()]
     drop(
         "orders/orders_2026-09-01.csv",
-        [[str(500000 + n), f"{10000 + n}", text, "1", "2026-09-01 10:00:00", "1.00", "13901", "France"] for n, text in enumerate(texts)],
+        [
+            [str(500000 + n), f"{10000 + n}", text, "1", "2026-09-01 10:00:00", "1.00", "13901", "France"]
+            for n, text in enumerate(texts)
+        ],
     )
     drop(
         "orders/orders_2026-09-02.csv",
         [[str(600000 + n), text, "x", "1", "2026-09-02 10:00:00", "1.00", text, text] for n, text in enumerate(texts)]
-        + [[str(700000 + n), "20000", "x", text, "2026-09-02 10:00:00", text, "1", "France"] for n, text in enumerate(texts[:5])],
+        + [
+            [str(700000 + n), "20000", "x", text, "2026-09-02 10:00:00", text, "1", "France"]
+            for n, text in enumerate(texts[:5])
+        ],
     )
     named = set()
     for n, text in enumerate(ALL):
@@ -224,6 +251,10 @@ def test_as_values_and_as_names_of_drops(make_world: Callable[..., World]) -> No
         assert (line and line["description"] == text) or any(str(500000 + n) in raw for raw in rejected), (text, line)
     named_rows = sum(1 for invoice in found if invoice.startswith("8"))
     assert named_rows == len(named)
-    assert {p for p in world.root.iterdir()} - around <= {world.root / "tables", world.root / "staging", world.root / "instance"}
+    assert {p for p in world.root.iterdir()} - around <= {
+        world.root / "tables",
+        world.root / "staging",
+        world.root / "instance",
+    }
     done = world.command("verify")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -51,7 +51,9 @@ def test_drops_of_any_name_are_taken_in_taken_back_and_landed_again(make_world: 
 
 
 def test_empty_undated_and_partial_files_are_each_treated_by_their_rule(make_world: NewWorld) -> None:
-    """A user's half-written file is loaded, an empty one stays pending for ever, or a wrong date vanishes without a word."""
+    """A user's half-written file is loaded, an empty one stays pending for ever, or a wrong date vanishes without a
+    word.
+    """
     world = make_world()
     tomorrow = date.today() + timedelta(days=2)
     world.drop("orders/orders_2012-03-01.csv", order_csv([]))
@@ -60,9 +62,19 @@ def test_empty_undated_and_partial_files_are_each_treated_by_their_rule(make_wor
     world.drop("customers/customers_2012-03-03.jsonl", "")
     world.drop("fx/eurofxref_2012-03-03.csv", "Date,GBP\n")
     world.drop("orders/undated.csv", order_csv([line(500000, "2012-03-01")]))
-    future = world.drop(f"orders/orders_{tomorrow}.csv", order_csv([line(500001, "2012-03-01")])).relative_to(world.landing).as_posix()
+    future = (
+        world.drop(f"orders/orders_{tomorrow}.csv", order_csv([line(500001, "2012-03-01")]))
+        .relative_to(world.landing)
+        .as_posix()
+    )
     world.drop("orders/orders_2001-01-01.csv", order_csv([line(500002, "2012-03-01")]))
-    partial = [".hidden_2012-03-01.csv", "x_2012-03-01.csv.part", "x_2012-03-01.tmp", "_x_2012-03-01.csv", ".git/x_2012-03-01.csv"]
+    partial = [
+        ".hidden_2012-03-01.csv",
+        "x_2012-03-01.csv.part",
+        "x_2012-03-01.tmp",
+        "_x_2012-03-01.csv",
+        ".git/x_2012-03-01.csv",
+    ]
     for number, name in enumerate([*partial, "_temporary/x_2012-03-01.csv"]):
         world.drop(f"orders/{name}", order_csv([line(500010 + number, "2012-03-01")]))
     not_utf8 = os.fsencode(world.landing) + b"/orders/orders_2012-03-04_\xff.csv"
@@ -74,18 +86,27 @@ def test_empty_undated_and_partial_files_are_each_treated_by_their_rule(make_wor
     assert "future" in refused[future]
     assert "before the first partition" in refused["orders/orders_2001-01-01.csv"]
     assert {r["invoice"] for r in world.delta("silver.order_lines").to_pylist()} == {"500000"}
-    unreadable = ["orders/orders_2012-03-02.csv", "orders/orders_2012-03-03.csv", "customers/customers_2012-03-03.jsonl"]
+    unreadable = [
+        "orders/orders_2012-03-02.csv",
+        "orders/orders_2012-03-03.csv",
+        "customers/customers_2012-03-03.jsonl",
+    ]
     assert world.quarantined() == {(path, 0): ["drop.unreadable"] for path in unreadable}
     assert {r["batch_date"] for r in world.delta("bronze.orders").to_pylist() if r["path"] == "orders/undated.csv"} <= {
         before,
         date.today(),
     }
     rows = {r["path"]: r for r in world.delta("silver.intake").to_pylist()}
-    assert (rows["orders/orders_2012-03-01.csv"]["standing"], rows["orders/orders_2012-03-01.csv"]["landed"]) == ("live", 0)
+    assert (rows["orders/orders_2012-03-01.csv"]["standing"], rows["orders/orders_2012-03-01.csv"]["landed"]) == (
+        "live",
+        0,
+    )
     assert not world.run().runs
 
 
-def test_what_cannot_be_read_is_told_and_holds_nothing_up(make_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read_is_told_and_holds_nothing_up(
+    make_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One bad file on a share stops every load, `lakehouse status` and the alerts."""
     world = make_world()
     orders = world.landing / "orders"
@@ -120,8 +141,12 @@ def test_what_cannot_be_read_is_told_and_holds_nothing_up(make_world: NewWorld, 
     assert [drop.path for drop in drops] == ["orders/orders_2012-03-01.csv"]
     mend, link = "fix that, or remove it.", "fix the link, or remove it."
     assert told == {
-        "orders/loop_2012-03-05.csv": f"orders/loop_2012-03-05.csv is a link to {orders}/loop_2012-03-05.csv, which is not there; {link}",
-        "orders/nowhere_2012-03-04.csv": f"orders/nowhere_2012-03-04.csv is a link to {world.root}/gone.csv, which is not there; {link}",
+        "orders/loop_2012-03-05.csv": (
+            f"orders/loop_2012-03-05.csv is a link to {orders}/loop_2012-03-05.csv, which is not there; {link}"
+        ),
+        "orders/nowhere_2012-03-04.csv": (
+            f"orders/nowhere_2012-03-04.csv is a link to {world.root}/gone.csv, which is not there; {link}"
+        ),
         "orders/orders_2012-03-02.csv": f"orders/orders_2012-03-02.csv cannot be read (Permission denied); {mend}",
         "orders/shut": f"orders/shut cannot be read (Permission denied); {mend}",
     }

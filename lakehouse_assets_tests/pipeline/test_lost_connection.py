@@ -33,7 +33,11 @@ def world(make_world: NewWorld) -> World:
 def retries(world: World) -> list[str]:
     """The steps that were tried again, one entry a time."""
     kind = dg.DagsterEventType.STEP_UP_FOR_RETRY
-    events = [entry.dagster_event for run in world.instance.get_runs() for entry in world.instance.all_logs(run.run_id, of_type=kind)]
+    events = [
+        entry.dagster_event
+        for run in world.instance.get_runs()
+        for entry in world.instance.all_logs(run.run_id, of_type=kind)
+    ]
     return [event.step_key or "" for event in events if event]
 
 
@@ -67,8 +71,13 @@ def test_an_account_that_stays_away_fails_the_step_by_what_it_said(world: World,
 
 
 def test_what_would_fail_again_is_not_tried_again(world: World, monkeypatch: pytest.MonkeyPatch):
-    """Otherwise rows that break a contract, or did not arrive as they were sent, would be computed and sent four times, and the alert would come late."""
-    world.drop("orders/orders_2026-09-02.csv", order_csv([line(600_000 + n, "2026-09-02", "many", code=f"{85000 + n}A") for n in range(6)]))
+    """Otherwise rows that break a contract, or did not arrive as they were sent, would be computed and sent four times,
+    and the alert would come late.
+    """
+    world.drop(
+        "orders/orders_2026-09-02.csv",
+        order_csv([line(600_000 + n, "2026-09-02", "many", code=f"{85000 + n}A") for n in range(6)]),
+    )
 
     def mismatch() -> None:
         raise LakehouseError("what arrived is not what was sent")
@@ -78,7 +87,9 @@ def test_what_would_fail_again_is_not_tried_again(world: World, monkeypatch: pyt
         world.run()
     (run,) = world.instance.get_runs(limit=1)
     failed = {
-        e.dagster_event.step_key for e in world.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE) if e.dagster_event
+        e.dagster_event.step_key
+        for e in world.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        if e.dagster_event
     }
     assert len([step for step in failed if step and step.startswith("snowflake__")]) == 1
     assert retries(world) == []

@@ -1,4 +1,6 @@
-"""What a materialisation says in the UI: every number is true of the partition, the run or the table on which it stands."""
+"""What a materialisation says in the UI: every number is true of the partition, the run or the table on which it
+stands.
+"""
 
 import json
 import re
@@ -30,13 +32,21 @@ def lines(day: str, n: int = 20, bad: int = 0) -> list[list[Any]]:
 
 
 def customer(number: int) -> str:
-    record = {"customer_id": number, "name": f"Name {number}", "email": f"n{number}@example.org", "city": "Leeds", "country": "UK"}
+    record = {
+        "customer_id": number,
+        "name": f"Name {number}",
+        "email": f"n{number}@example.org",
+        "city": "Leeds",
+        "country": "UK",
+    }
     return json.dumps({**record, "segment": "a", "updated_at": "2012-05-01T10:00:00Z", "deleted": False}) + "\n"
 
 
 @pytest.fixture(scope="module")
 def world(make_world: NewWorld) -> World:
-    """Four days of orders in one go: rejected rows, lines said twice, one drop of two refused; and customers with a name."""
+    """Four days of orders in one go: rejected rows, lines said twice, one drop of two refused; and customers with a
+    name.
+    """
     world = make_world()
     world.drop("fx/rates_2012-05-01.csv", rates_csv({"2012-05-01": "0.85"}))
     world.drop("customers/customers_2012-05-01.jsonl", "".join(customer(n) for n in (17850, 17851)))
@@ -75,7 +85,9 @@ def numbers_agree(world: World) -> None:
         for (day, of), account in accounts.items():
             total.setdefault(str(day), Counter()).update(account if of == source else {})
     for day, said in newest(world, "silver.intake").items():
-        assert {name: said[name] for name in ACCOUNT} == {name: total.get(day, Counter())[name] for name in ACCOUNT}, day
+        assert {name: said[name] for name in ACCOUNT} == {name: total.get(day, Counter())[name] for name in ACCOUNT}, (
+            day
+        )
     landed = Counter(str(r["batch_date"]) for r in world.delta("bronze.orders").to_pylist())
     assert {day: said["dagster/partition_row_count"] for day, said in newest(world, "bronze.orders").items()} == {
         d: landed[d] for d in DAYS
@@ -110,7 +122,11 @@ def test_what_a_run_did_stands_once(world: World) -> None:
     first = materialisations(world, "gold.daily_sales")[-1]
     of_run = next(m for m in reversed(materialisations(world, "gold.daily_sales")) if "run/rows_inserted" in m.metadata)
     assert "run/rows_inserted" not in first.metadata
-    assert [of_run.metadata[f"run/{n}"].value for n in ("dates_touched", "first_date", "last_date")] == [3, DAYS[0], DAYS[3]]
+    assert [of_run.metadata[f"run/{n}"].value for n in ("dates_touched", "first_date", "last_date")] == [
+        3,
+        DAYS[0],
+        DAYS[3],
+    ]
 
 
 def test_every_table_says_its_rows_its_version_and_what_it_consumed(world: World) -> None:
@@ -139,7 +155,8 @@ def test_every_table_says_its_rows_its_version_and_what_it_consumed(world: World
         if m.metadata.get("run/outcome", dg.MetadataValue.text("")).value == "published"
     ]
     assert all(
-        isinstance(sent[0].metadata[f"run/{n}"].value, (int, float)) for n in ("slices", "rows", "files", "bytes", "statements", "seconds")
+        isinstance(sent[0].metadata[f"run/{n}"].value, (int, float))
+        for n in ("slices", "rows", "files", "bytes", "statements", "seconds")
     )
 
 
@@ -148,7 +165,8 @@ def test_previews_show_the_newest_rows_and_no_personal_data(world: World) -> Non
     previews = {}
     for name in ("gold.daily_sales", "gold.sales_lines", "gold.dim_customers"):
         told = [m for m in materialisations(world, name) if "run/preview" in m.metadata]
-        previews[name] = [r.strip("| ").split(" | ") for r in told[-1].metadata["run/preview"].value.splitlines()]  # the first run's
+        # the first run's
+        previews[name] = [r.strip("| ").split(" | ") for r in told[-1].metadata["run/preview"].value.splitlines()]
     assert [row[0] for row in previews["gold.daily_sales"][2:]] == [DAYS[3], DAYS[1], DAYS[0]]
     assert len(previews["gold.sales_lines"]) == 2 + 10
     header, _, *rows = previews["gold.dim_customers"]
@@ -162,7 +180,10 @@ def test_lineage_says_what_contracts_prove_and_no_more(world: World) -> None:
 
     def deps(name: str) -> dict[str, set[str]]:
         lineage: Any = materialisations(world, name)[0].metadata["dagster/column_lineage"].value
-        return {c: {f"{'.'.join(d.asset_key.path)}.{d.column_name}" for d in found} for c, found in lineage.deps_by_column.items()}
+        return {
+            c: {f"{'.'.join(d.asset_key.path)}.{d.column_name}" for d in found}
+            for c, found in lineage.deps_by_column.items()
+        }
 
     for model in served().values():
         assert deps(f"snowflake.{model.table}") == {c: {f"{model.name}.{c}"} for c in model.names}
@@ -176,7 +197,9 @@ def test_lineage_says_what_contracts_prove_and_no_more(world: World) -> None:
         if model.layer == "gold" and "dagster/column_lineage" in materialisations(world, model.name)[0].metadata:
             for column, sources in deps(model.name).items():
                 assert column in model.names
-                assert all(source.rpartition(".")[2] in CONTRACTS[source.rpartition(".")[0]].names for source in sources)
+                assert all(
+                    source.rpartition(".")[2] in CONTRACTS[source.rpartition(".")[0]].names for source in sources
+                )
 
 
 def test_the_definition_shows_where_columns_come_from(world: World) -> None:
@@ -210,7 +233,9 @@ def test_assets_link_to_their_code_and_contract(world: World) -> None:
         assert Path(found["code"].file_path).is_file()
     assert line_of(links(world.definitions, "gold.daily_sales")["code"]).startswith("def daily_sales(")
     url = "https://git.example.org/lakehouse/blob/main"
-    hosted = links(build_definitions(world.settings.model_copy(update={"code_url": url}), **world.resources), "gold.daily_sales")
+    hosted = links(
+        build_definitions(world.settings.model_copy(update={"code_url": url}), **world.resources), "gold.daily_sales"
+    )
     assert hosted["docs"].url == f"{url}/docs/contracts.md#golddaily_sales"
     assert re.fullmatch(rf"{url}/lakehouse_assets/transforms/sales.py#L\d+", hosted["code"].url)
     assert (PROJECT / "lakehouse_assets" / "transforms" / "sales.py").is_file()

@@ -1,4 +1,6 @@
-"""Anything may happen in any order: after a run, everything is what follows from what has landed, and from nothing else."""
+"""Anything may happen in any order: after a run, everything is what follows from what has landed, and from nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,14 @@ PATHS = {
     "fx": [f"fx/eurofxref_{day}.csv" for day in DAYS],
 }
 
-# -- what drops say: few values, so that they say the same, contradict each other and meet ---------------------------------------------
+# -- what drops say: few values, so that they say the same, contradict each other and meet ---------------------------
 
 LINES = [
     f"{invoice},{code},{words},{quantity},{day} {clock},{price},{customer},{country}"
     for invoice, code, words, quantity, day, clock, price, customer, country in (
         ("536365", "85123A", "WHITE HEART", 6, "2011-01-30", "08:26:00", "2.55", "17850", "France"),
-        ("536365", "85123A", "WHITE HEART", 6, "2011-01-30", "08:26:00", "2.550", "17850.0", "France"),  # the same, written otherwise
+        # the same, written otherwise
+        ("536365", "85123A", "WHITE HEART", 6, "2011-01-30", "08:26:00", "2.550", "17850.0", "France"),
         ("536366", "85123A", "RED HEART", 1, "2011-01-31", "09:00:00", "2.55", "17850", "France"),
         ("536367", "85123a", " RED HEART", 2, "2011-02-01", "09:00:00", "1.005", "", "Spain"),
         ("536368", "22423", "CAKESTAND", 3, "2011-02-01", "10:00:00", "10.95", "13047", "Spain"),
@@ -64,7 +67,15 @@ BAD_LINES = [
     "536365,85123A",
 ]
 RECORDS: list[Any] = [
-    {"customer_id": customer, "name": name, "city": "Paris", "country": "France", "segment": "shop", "updated_at": moment, **more}
+    {
+        "customer_id": customer,
+        "name": name,
+        "city": "Paris",
+        "country": "France",
+        "segment": "shop",
+        "updated_at": moment,
+        **more,
+    }
     for customer, name, moment, more in (
         (17850, "Ada", "2011-01-30T10:00:00Z", {}),
         ("17850", "Ada Lovelace", "2011-01-30T10:00:00Z", {}),  # as late as the one before
@@ -87,7 +98,9 @@ RUBBISH = (b"", b"<html>\n<body>Unavailable</body></html>\n", b"\xff\xfe\x00\x01
 
 
 def rows(good: list[Any], bad: list[Any], empty: bool) -> st.SearchStrategy[tuple[list[Any], list[int]]]:
-    """Rows of a drop, and which of them (from 1) are bad: none mostly, else few or many. empty: whether there may be none."""
+    """Rows of a drop, and which of them (from 1) are bad: none mostly, else few or many. empty: whether there may be
+    none.
+    """
     some = st.lists(st.sampled_from(good), min_size=1, max_size=4)
     few = st.lists(st.sampled_from(bad), min_size=1, max_size=2)
     many = st.lists(st.sampled_from(bad), min_size=6, max_size=7)
@@ -121,7 +134,9 @@ def contents(source: str) -> st.SearchStrategy[Content]:
     return st.one_of(made, made, made, made, st.sampled_from(RUBBISH).map(lambda data: model.unreadable(source, data)))
 
 
-drops = st.sampled_from(["orders", "orders", "customers", "fx"]).flatmap(lambda s: st.tuples(st.sampled_from(PATHS[s]), contents(s)))
+drops = st.sampled_from(["orders", "orders", "customers", "fx"]).flatmap(
+    lambda s: st.tuples(st.sampled_from(PATHS[s]), contents(s))
+)
 
 BRONZE = ["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"]
 PARTS = [
@@ -137,7 +152,11 @@ PARTS = [
     ["gold.customer_months", "gold.customer_value", "gold.cohort_retention"],
     ["snowflake.sales_lines", "snowflake.daily_sales"],
 ]
-COMPUTED = [name for name in kept_tables() if not name.startswith("bronze.") and "_quarantine" not in name and "_verdicts" not in name]
+COMPUTED = [
+    name
+    for name in kept_tables()
+    if not name.startswith("bronze.") and "_quarantine" not in name and "_verdicts" not in name
+]
 
 
 SOURCES = {"orders": "silver.order_lines", "customers": "silver.customers", "fx": "silver.fx_rates"}
@@ -151,7 +170,9 @@ class Lakehouse(RuleBasedStateMachine):
     """One lakehouse, and beside it the model of what it must hold."""
 
     def __init__(self, make_world: NewWorld, kills: int = 0) -> None:
-        """kills: how many runs may be killed; each is a process of its own, which takes as long as all the other steps."""
+        """kills: how many runs may be killed; each is a process of its own, which takes as long as all the other
+        steps.
+        """
         super().__init__()
         self.world: World = make_world()
         self.model = Model()
@@ -177,7 +198,7 @@ class Lakehouse(RuleBasedStateMachine):
             self.world.close()
             shutil.rmtree(self.world.root, ignore_errors=True)
 
-    # -- what lands and what people say of it -------------------------------------------------------------------------------------
+    # -- what lands and what people say of it ------------------------------------------------------------------------
 
     def lay(self, path: str, content: Content) -> None:
         self.made[content.hash] = content
@@ -247,7 +268,7 @@ class Lakehouse(RuleBasedStateMachine):
         self.journaled[path] += 1
         self.clean = False
 
-    # -- runs -----------------------------------------------------------------------------------------------------------------------
+    # -- runs --------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: not self.clean)
     @rule()
@@ -261,7 +282,8 @@ class Lakehouse(RuleBasedStateMachine):
         try:
             self.world.run(select=part)
         except LakehouseError as error:
-            if "materialise" not in str(error):  # a table further up that has never been made, or lacks a batch, is said
+            # a table further up that has never been made, or lacks a batch, is said
+            if "materialise" not in str(error):
                 raise
         self.look()
 
@@ -269,11 +291,18 @@ class Lakehouse(RuleBasedStateMachine):
     def run_a_day(self, day: str) -> None:
         """What a backfill of a day does in the UI."""
         result = execute_range(
-            self.world.instance, job_name=LOAD_ALL, asset_keys=None, start_key=day, end_key=day, defs=self.world.definitions
+            self.world.instance,
+            job_name=LOAD_ALL,
+            asset_keys=None,
+            start_key=day,
+            end_key=day,
+            defs=self.world.definitions,
         )
         self.look()
         refused = any(str(day_of(path)) == day for path in self.model.open("refused"))
-        assert result.success or (refused and all("AssetCheckFailedError" in s.message for s in result.failed_steps)), result
+        assert result.success or (refused and all("AssetCheckFailedError" in s.message for s in result.failed_steps)), (
+            result
+        )
 
     @rule(commit=st.integers(0, 21), done=st.booleans())
     def break_off_at_a_commit(self, commit: int, done: bool) -> None:
@@ -322,11 +351,21 @@ class Lakehouse(RuleBasedStateMachine):
         self.kills -= 1
         log = None
         if "." in where:
-            log = Path(self.world.root, "tables", *where.split("."), "_delta_log", f"{self.world.versions().get(where, 0) + 1:020}.json")
+            log = Path(
+                self.world.root,
+                "tables",
+                *where.split("."),
+                "_delta_log",
+                f"{self.world.versions().get(where, 0) + 1:020}.json",
+            )
         with (self.world.root / "run.log").open("w") as said:
             more = {} if log else {"LAKEHOUSE_KILL_AT": where}
             process = subprocess.Popen(
-                self.world.command_line("run"), env=self.world.process_environment(**more), cwd=self.world.root, stdout=said, stderr=said
+                self.world.command_line("run"),
+                env=self.world.process_environment(**more),
+                cwd=self.world.root,
+                stdout=said,
+                stderr=said,
             )
             deadline = time.monotonic() + 300
             while process.poll() is None and not (log and log.exists()):
@@ -338,7 +377,7 @@ class Lakehouse(RuleBasedStateMachine):
         self.world.load()
         self.look()
 
-    # -- keeping house ----------------------------------------------------------------------------------------------------------------
+    # -- keeping house -----------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.journaled)
     @rule()
@@ -377,10 +416,12 @@ class Lakehouse(RuleBasedStateMachine):
             self.world.run(select=[name], force=[name])
             self.look()
 
-    # -- what must hold ---------------------------------------------------------------------------------------------------------------
+    # -- what must hold ----------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Let the model know what has been taken in. Only content that lies there, and is new to its path, may have been."""
+        """Let the model know what has been taken in. Only content that lies there, and is new to its path, may have
+        been.
+        """
         entries = sorted(ingest.entries(self.world.lakehouse), key=lambda e: (e.path, e.sequence))
         seen: dict[str, int] = {}
         for entry in entries:
@@ -414,12 +455,19 @@ class Lakehouse(RuleBasedStateMachine):
         said = []
         with self.model.oracle(world.root / "contents") as oracle:
             said += [f"Delta: {wrong}" for name in KEYS if (wrong := oracle.difference(name, world.delta(name)))]
-            said += [f"Snowflake: {wrong}" for name, table in world.snowflake().items() if (wrong := oracle.difference(name, table))]
+            said += [
+                f"Snowflake: {wrong}"
+                for name, table in world.snowflake().items()
+                if (wrong := oracle.difference(name, table))
+            ]
             published = model.published(oracle)
         assert not said, "\n".join(said)
 
         counted = ("standing", "landed", "published", "quarantined", "duplicates")
-        accounts = {(r["path"], r["content_hash"]): tuple(r[c] for c in counted) for r in world.delta("silver.intake").to_pylist()}
+        accounts = {
+            (r["path"], r["content_hash"]): tuple(r[c] for c in counted)
+            for r in world.delta("silver.intake").to_pylist()
+        }
         assert accounts == self.model.intake(published)
         assert all(landed == out + bad + double for _, landed, out, bad, double in accounts.values())
         sides = [row for name in SOURCES.values() for row in world.delta(f"{name}_quarantine").to_pylist()]
@@ -437,7 +485,9 @@ class Lakehouse(RuleBasedStateMachine):
 
 
 def play(make_world: NewWorld, number: int, examples: int, steps: int, kills: int) -> None:
-    """Let hypothesis play with lakehouses. number: of the seed; examples: how many of them, of which the first is the simplest one; steps: of each."""
+    """Let hypothesis play with lakehouses. number: of the seed; examples: how many of them, of which the first is the
+    simplest one; steps: of each.
+    """
 
     @seed(number)
     class Played(Lakehouse):
@@ -472,11 +522,13 @@ def test_after_many_other_steps_a_run_gives_what_has_landed(make_world: NewWorld
             play(make_world, number, examples=5, steps=12, kills=1)
 
 
-# -- found so, and pinned -------------------------------------------------------------------------------------------------------------
+# -- found so, and pinned --------------------------------------------------------------------------------------------
 
 
 def test_tables_that_somebody_put_back_are_brought_up_to_date_again(make_world: NewWorld) -> None:
-    """A table that was put back to its beginning would say that it is up to date, and its rows would be gone from Snowflake for good."""
+    """A table that was put back to its beginning would say that it is up to date, and its rows would be gone from
+    Snowflake for good.
+    """
     world = make_world()
     world.drop(PATHS["orders"][0], model.orders(LINES, []).data)
     world.run()
@@ -489,8 +541,12 @@ def test_tables_that_somebody_put_back_are_brought_up_to_date_again(make_world: 
     assert not differences(state, world.state())
 
 
-def test_what_a_dead_run_left_in_bronze_and_was_replaced_before_the_next_one_is_not_published(make_world: NewWorld) -> None:
-    """A drop that nobody has ever taken in, for its file was mended meanwhile, would be published beside what replaced it."""
+def test_what_a_dead_run_left_in_bronze_and_was_replaced_before_the_next_one_is_not_published(
+    make_world: NewWorld,
+) -> None:
+    """A drop that nobody has ever taken in, for its file was mended meanwhile, would be published beside what replaced
+    it.
+    """
     played = Lakehouse(make_world)
     path = PATHS["orders"][0]
     played.lay(path, model.orders(LINES[:4], []))

@@ -23,18 +23,29 @@ FIRST = date(2011, 1, 1)
 GZIP = b"\x1f\x8b"
 TABLES = {"orders": "orders", "customers": "customers", "fx": "fx_rates"}
 VALUES = [
-    "1e309", "-1e309", "NaN", "inf", "1,5", '"1,5"', "0x1F", "٣", "1_000", "--1", "+", ".", "1.", ".5", "-0", "1.2345", "2.50000000000000000001",
-    "999999999.999", "1000000000", "99999999999999999999999999999999999999", "999999999999999999", "1000000000000000000", "9223372036854775808",
-    "2011-02-29 10:00:00", "29/02/2012 10:00", "12/1/2010 8:26", "1 Dec 2010 08:26", "20101201T082600", "2011-01-01 24:00:00", "2011-01-01 23:59:60",
-    "0000-01-01 00:00:00", "0001-01-01 00:00:00", "9999-12-31 23:59:59", "10000-01-01 00:00:00", "2011-01-01 08:26:00+01:00", "1293840000",
-    "", " ", "\t", "\u00a0", "\u2028", "\ufeff", "null", "NULL", "N/A", "C", "A536365", "C536365", "😀" * 50, "x" * 200_000, '"', '""', "'", "\\", "\\N",
+    "1e309", "-1e309", "NaN", "inf", "1,5", '"1,5"', "0x1F", "٣", "1_000", "--1", "+", ".", "1.", ".5", "-0", "1.2345", "2.50000000000000000001",  # noqa: E501
+    "999999999.999", "1000000000", "99999999999999999999999999999999999999", "999999999999999999",
+    "1000000000000000000", "9223372036854775808",
+    "2011-02-29 10:00:00", "29/02/2012 10:00", "12/1/2010 8:26", "1 Dec 2010 08:26", "20101201T082600",
+    "2011-01-01 24:00:00", "2011-01-01 23:59:60",
+    "0000-01-01 00:00:00", "0001-01-01 00:00:00", "9999-12-31 23:59:59", "10000-01-01 00:00:00",
+    "2011-01-01 08:26:00+01:00", "1293840000",
+    "", " ", "\t", "\u00a0", "\u2028", "\ufeff", "null", "NULL", "N/A", "C", "A536365", "C536365", "😀" * 50, "x" * 200_000, '"', '""', "'", "\\", "\\N",  # noqa: E501
     "=1+1", "'; DROP TABLE x; --", "${user}", "%s", "{}",
 ]  # fmt: skip
-MOMENTS = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00Z", "2011-01-01T00:00:00+99:99", "2011-01-01"]
+MOMENTS = [
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-01:00",
+    "0000-01-01T00:00:00Z",
+    "2011-01-01T00:00:00+99:99",
+    "2011-01-01",
+]
 
 
 class Originals:
-    """Good drops, cut to a few lines: of real orders and rates where they are at hand, else of a sample without dirt; the CRM's are made up, for nobody publishes his."""
+    """Good drops, cut to a few lines: of real orders and rates where they are at hand, else of a sample without dirt;
+    the CRM's are made up, for nobody publishes his.
+    """
 
     def __init__(self, landing: Path):
         self.files = {s: sorted(f for f in (landing / s).rglob("*.csv*") if f.is_file()) for s in ("orders", "fx")}
@@ -42,8 +53,8 @@ class Originals:
 
     def draw(self, rng: random.Random, source: str) -> bytes:
         if source == "customers":
-            rows = ({"customer_id": rng.randint(1, 50), "name": "Ü", "email": "a@example.com", "city": "York", "country": "UK", "segment": None}
-                    | {"updated_at": f"2011-01-{rng.randint(1, 31):02}T10:00:00Z", "deleted": rng.random() < 0.2} for _ in range(12))  # fmt: skip
+            rows = ({"customer_id": rng.randint(1, 50), "name": "Ü", "email": "a@example.com", "city": "York", "country": "UK", "segment": None}  # noqa: E501
+                    | {"updated_at": f"2011-01-{rng.randint(1, 31):02}T10:00:00Z", "deleted": rng.random() < 0.2} for _ in range(12))  # fmt: skip  # noqa: E501
             return "".join(json.dumps(row) + "\n" for row in rows).encode()
         content = rng.choice(self.files[source]).read_bytes()
         header, *lines = plain(content).splitlines(keepends=True)
@@ -60,7 +71,9 @@ def plain(content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Expected:
-    """What bronze must hold of a mutated drop, told without the parser: the rows of its untouched lines, and how many rows there may be in all."""
+    """What bronze must hold of a mutated drop, told without the parser: the rows of its untouched lines, and how many
+    rows there may be in all.
+    """
 
     rows: Counter[tuple[str | None, ...]]
     least: int
@@ -68,21 +81,27 @@ class Expected:
 
 
 def expected(source: str, original: bytes, content: bytes) -> Expected:
-    """A line is untouched that stands in the original too, and holds no quote, which might bind it to another. Under another header, and of damaged gzip,
-    nothing is expected."""
+    """A line is untouched that stands in the original too, and holds no quote, which might bind it to another. Under
+    another header, and of damaged gzip, nothing is expected.
+    """
     lines, before = plain(content).splitlines(), original.splitlines()
     if plain(content).startswith(GZIP):
         return Expected(Counter(), 0, math.inf)
     if source == "customers":
         records = [json.loads(line) for line in lines if line in before]
-        rows = Counter(tuple(v if v is None or isinstance(v, str) else json.dumps(v) for v in record.values()) for record in records)
+        rows = Counter(
+            tuple(v if v is None or isinstance(v, str) else json.dumps(v) for v in record.values())
+            for record in records
+        )
         return Expected(rows, rows.total(), max(1, sum(bool(line.strip()) for line in lines)))
     if not lines or lines[0] != before[0]:
         return Expected(Counter(), 0, math.inf)
     while not lines[-1].strip():
         lines.pop()
     header, *lines = lines
-    rows = Counter(row for line in lines if line in before[1:] and b'"' not in line for row in landed_rows(source, header, line))
+    rows = Counter(
+        row for line in lines if line in before[1:] and b'"' not in line for row in landed_rows(source, header, line)
+    )
     if source == "fx":
         return Expected(rows, rows.total(), math.inf)
     # With a quote in the drop, a line that has not the commas of a record can be the end of one that began above it.
@@ -112,7 +131,9 @@ def _value(rng: random.Random, content: bytes, source: str) -> bytes:
     if source == "customers":
         try:
             row = json.loads(lines[at])
-            row[rng.choice([*row, "extra"])] = rng.choice([*VALUES, *MOMENTS, None, 1, -1, 1.5, 10**30, 1e300, True, [], {"a": [1]}, ["x"]])
+            row[rng.choice([*row, "extra"])] = rng.choice(
+                [*VALUES, *MOMENTS, None, 1, -1, 1.5, 10**30, 1e300, True, [], {"a": [1]}, ["x"]]
+            )
             lines[at] = json.dumps(row).encode()
         except (ValueError, TypeError, IndexError):
             lines[at] = rng.choice(VALUES).encode()
@@ -135,7 +156,9 @@ def _insert(rng: random.Random, content: bytes, source: str) -> bytes:
     at = rng.randrange(len(content) + 1)
     return (
         content[:at]
-        + rng.choice([b"\0", b'"', b'""', b"\r", b"\r\n", b"\n", b"\xff", b"\xe9", b",", b",,,,", b"\xef\xbb\xbf", b"{", b"\x1a"])
+        + rng.choice(
+            [b"\0", b'"', b'""', b"\r", b"\r\n", b"\n", b"\xff", b"\xe9", b",", b",,,,", b"\xef\xbb\xbf", b"{", b"\x1a"]
+        )
         + content[at:]
     )
 
@@ -176,7 +199,9 @@ MUTATIONS = [_value, _value, _value, _flip, _insert, _columns, _whole]
 
 
 def fill(world: World, originals: Originals, seed: int, drops: int) -> dict[str, tuple[str, Expected]]:
-    """Drops over some days, a dozen a day; each is a mutation of its own. Returns what is expected of each, and its source, by path."""
+    """Drops over some days, a dozen a day; each is a mutation of its own. Returns what is expected of each, and its
+    source, by path.
+    """
     rng = random.Random(seed)
     said = {}
     for number in range(drops):
@@ -230,7 +255,9 @@ def originals(request: pytest.FixtureRequest) -> Originals:
 
 @pytest.mark.parametrize("seed", [3, *(pytest.param(s, marks=pytest.mark.heavy) for s in (4, 5))])
 @pytest.mark.timeout(1800)
-def test_500_broken_drops_stop_no_run_and_every_line_is_accounted_for(seed: int, originals: Originals, make_world: NewWorld) -> None:
+def test_500_broken_drops_stop_no_run_and_every_line_is_accounted_for(
+    seed: int, originals: Originals, make_world: NewWorld
+) -> None:
     """One broken file stops the whole pipeline, takes good lines down with it, or loses rows without a word."""
     world = make_world()
     said = fill(world, originals, seed, 500)

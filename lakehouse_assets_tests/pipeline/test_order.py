@@ -1,4 +1,6 @@
-"""The state of every table is a function of the journal and the contracts alone, never of the order, grouping or number of runs."""
+"""The state of every table is a function of the journal and the contracts alone, never of the order, grouping or number
+of runs.
+"""
 
 import random
 from datetime import date, timedelta
@@ -21,7 +23,9 @@ def test_one_run_gives_what_the_oracle_gives(loaded: tuple[World, State], sample
 def test_days_in_any_order_with_runs_repeated_between_give_the_same_state(
     loaded: tuple[World, State], sample: Sample, make_world: NewWorld
 ) -> None:
-    """A user loses the right to load days as they come: late days would leave other tables behind than punctual ones."""
+    """A user loses the right to load days as they come: late days would leave other tables behind than punctual
+    ones.
+    """
     world = make_world()
     for group in in_groups(sample.landing, random.Random(5), 3):
         world.take(sample.landing, group)
@@ -34,7 +38,9 @@ def test_days_in_any_order_with_runs_repeated_between_give_the_same_state(
 def test_the_later_half_first_in_parts_of_the_graph_gives_the_same_state(
     loaded: tuple[World, State], sample: Sample, make_world: NewWorld
 ) -> None:
-    """A user loses the freedom to materialise parts of the graph: what a partial run consumed would be passed over by the next one."""
+    """A user loses the freedom to materialise parts of the graph: what a partial run consumed would be passed over by
+    the next one.
+    """
     world = make_world()
     world.take(sample.landing)
     middle = FIRST_DAY + timedelta(days=3)
@@ -70,7 +76,9 @@ def test_a_second_run_makes_no_run_no_commit_and_asks_snowflake_for_its_state_on
 
 
 def test_a_forced_run_recomputes_everything_and_commits_nothing(loaded: tuple[World, State]) -> None:
-    """A user who forces a recomputation to be sure gets new versions of unchanged tables, and everything downstream runs again."""
+    """A user who forces a recomputation to be sure gets new versions of unchanged tables, and everything downstream
+    runs again.
+    """
     world, state = loaded
     versions = world.versions()
     ledger = world.cursor_do("SELECT COUNT(*) FROM {db}.OPS.HANDOFF_LEDGER")
@@ -80,7 +88,7 @@ def test_a_forced_run_recomputes_everything_and_commits_nothing(loaded: tuple[Wo
     assert not differences(state, world.state(EVERYTHING))
 
 
-# -- the year of real orders --------------------------------------------------------------------------------------------------------------
+# -- the year of real orders -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +109,9 @@ PARTS = (
 @pytest.mark.heavy
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("way", ["random chunks", "a month day by day", "later half first", "parts of the graph"])
-def test_a_real_year_in_pieces_equals_the_year_in_one_run(way: str, year: tuple[World, State], make_world: NewWorld) -> None:
+def test_a_real_year_in_pieces_equals_the_year_in_one_run(
+    way: str, year: tuple[World, State], make_world: NewWorld
+) -> None:
     """A user loses at scale what the small samples promise."""
     landing = year[0].landing
     paths = drops_of(landing)
@@ -114,7 +124,10 @@ def test_a_real_year_in_pieces_equals_the_year_in_one_run(way: str, year: tuple[
     elif way == "parts of the graph":
         groups = in_groups(landing, random.Random(2), 2)
     else:
-        groups = [[p for p in paths if day_of(p) >= date(2011, 6, 15)], [p for p in paths if day_of(p) < date(2011, 6, 15)]]
+        groups = [
+            [p for p in paths if day_of(p) >= date(2011, 6, 15)],
+            [p for p in paths if day_of(p) < date(2011, 6, 15)],
+        ]
     world = make_world()
     for group in groups:
         world.take(landing, group)

@@ -1,4 +1,6 @@
-"""The command's way with rejected rows: looking at them, exporting them, and what a changed contract would do to them."""
+"""The command's way with rejected rows: looking at them, exporting them, and what a changed contract would do to
+them.
+"""
 
 import csv
 import os
@@ -31,14 +33,18 @@ def world(make_world: NewWorld) -> World:
     world = make_world()
     for day in DAYS:
         lines = [line(500000 + int(day[-1]) * 100 + i, day, 1 + i) for i in range(20)]
-        world.drop(f"orders/orders_{day}.csv", order_csv([*lines, *([line(599999, day, "six")] if day == DAYS[0] else [])]))
+        world.drop(
+            f"orders/orders_{day}.csv", order_csv([*lines, *([line(599999, day, "six")] if day == DAYS[0] else [])])
+        )
     world.run()
     return world
 
 
 def test_rejected_rows_can_be_listed_shown_and_exported(world: World, tmp_path: Path) -> None:
     """Else nobody can tell a supplier which of the rows were refused and why."""
-    assert "silver.order_lines │ quantity.type │ orders/orders_2012-03-01.csv │ 1" in lakehouse(world, "quarantine", "list")
+    assert "silver.order_lines │ quantity.type │ orders/orders_2012-03-01.csv │ 1" in lakehouse(
+        world, "quarantine", "list"
+    )
     assert lakehouse(world, "quarantine", "list", "--rule", "quantity.le").endswith("0 rows are rejected.")
     shown = lakehouse(world, "quarantine", "show", "--drop", "orders/orders_2012-03-01.csv")
     assert "quantity.type" in shown
@@ -61,20 +67,29 @@ def test_a_changed_rule_says_what_it_would_do_before_it_does_it(
     world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Else a stricter rule takes rows from finance that nobody has counted, or a mended one brings none back."""
-    assert f"{NAME}: 0 rows would enter quarantine, 0 would leave it." in lakehouse(world, "quarantine", "preview", NAME)
+    assert f"{NAME}: 0 rows would enter quarantine, 0 would leave it." in lakehouse(
+        world, "quarantine", "preview", NAME
+    )
     with monkeypatch.context() as changed:
         changed.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
-        assert f"{NAME} is stale: its contract or transform has changed; `lakehouse quarantine preview {NAME}` counts" in lakehouse(
-            world, "status"
+        assert (
+            f"{NAME} is stale: its contract or transform has changed; `lakehouse quarantine preview {NAME}` counts"
+            in lakehouse(world, "status")
         )
         before = world.versions()
-        assert f"{NAME}: 2 rows would enter quarantine, 0 would leave it." in lakehouse(world, "quarantine", "preview", NAME)
+        assert f"{NAME}: 2 rows would enter quarantine, 0 would leave it." in lakehouse(
+            world, "quarantine", "preview", NAME
+        )
         assert world.versions() == before
         lakehouse(world, "rebuild", NAME)
-        assert "recomputed from its upstreams: 2 rows would enter quarantine, 0 would leave it." in " ".join(capfd.readouterr().err.split())
+        assert "recomputed from its upstreams: 2 rows would enter quarantine, 0 would leave it." in " ".join(
+            capfd.readouterr().err.split()
+        )
         assert "3 rows were rejected before, 3 are now." in lakehouse(world, "quarantine", "replay")
         assert world.delta(NAME).num_rows == 38
-    assert f"{NAME}: 0 rows would enter quarantine, 2 would leave it." in lakehouse(world, "quarantine", "preview", NAME)
+    assert f"{NAME}: 0 rows would enter quarantine, 2 would leave it." in lakehouse(
+        world, "quarantine", "preview", NAME
+    )
     assert "3 rows were rejected before, 1 are now." in lakehouse(world, "quarantine", "replay")
     assert world.delta(NAME).num_rows == 40
     assert "Nothing is pending." in lakehouse(world, "status")

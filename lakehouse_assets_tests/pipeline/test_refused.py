@@ -45,7 +45,12 @@ def test_the_other_nine_days_are_green_through_to_snowflake(world: World) -> Non
     nine = set(DAYS) - {BAD_DAY}
     assert {name: world.materialized(name) for name in THROUGH} == {name: nine for name in THROUGH}
     assert not against_oracle(world, live={path_of(BAD_DAY): None})
-    assert world.accounts()[date.fromisoformat(BAD_DAY), "orders"] == {"landed": 20, "published": 0, "quarantined": 20, "duplicates": 0}
+    assert world.accounts()[date.fromisoformat(BAD_DAY), "orders"] == {
+        "landed": 20,
+        "published": 0,
+        "quarantined": 20,
+        "duplicates": 0,
+    }
 
     checks = [c for c in world.evaluations() if c.asset_key.path == ["silver", "order_lines"] and c.partition]
     red = {c.check_name: c for c in checks if not c.passed}
@@ -58,7 +63,9 @@ def test_the_other_nine_days_are_green_through_to_snowflake(world: World) -> Non
 
 
 def test_a_second_run_makes_no_run_and_the_command_still_exits_1_and_names_the_drop(world: World) -> None:
-    """A scheduled command turns green by itself while the drop still waits, and nobody asks the supplier for a correction."""
+    """A scheduled command turns green by itself while the drop still waits, and nobody asks the supplier for a
+    correction.
+    """
     runs = world.instance.get_runs_count()
     assert not world.run().runs
     assert world.instance.get_runs_count() == runs
@@ -97,7 +104,12 @@ def test_a_bad_correction_of_a_good_drop_leaves_what_it_said_before(world: World
     assert not runner.found
     assert not differences(before, world.state(("gold", "snowflake")))
     assert not against_oracle(world, live={path_of(GOOD_DAY): kept})
-    assert world.accounts()[date.fromisoformat(GOOD_DAY), "orders"] == {"landed": 40, "published": 20, "quarantined": 20, "duplicates": 0}
+    assert world.accounts()[date.fromisoformat(GOOD_DAY), "orders"] == {
+        "landed": 40,
+        "published": 20,
+        "quarantined": 20,
+        "duplicates": 0,
+    }
 
 
 def test_verdicts_do_not_depend_on_how_drops_are_grouped_into_runs(world: World, make_world: NewWorld) -> None:

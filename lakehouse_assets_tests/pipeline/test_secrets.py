@@ -1,5 +1,6 @@
-"""No secret is seen anywhere: marked ones go into all places that take one, runs and ticks succeed and fail with them, and everything that is kept or shown is
-searched for the marks."""
+"""No secret is seen anywhere: marked ones go into all places that take one, runs and ticks succeed and fail with them,
+and everything that is kept or shown is searched for the marks.
+"""
 
 import subprocess
 import sys
@@ -41,13 +42,13 @@ TOKEN, DATABASE, HOOK = "mark-token-41c2", "mark-database-9d3e", "s3cret"
 RESOURCES = """{ repositoriesOrError { ... on RepositoryConnection { nodes { allTopLevelResourceDetails {
     name configuredValues { key value type } configFields { name description defaultValueAsJson } } } } } }"""
 RUNS = """{ runsOrError { ... on Runs { results { runId status runConfigYaml tags { key value } assetMaterializations { description metadataEntries {
-    label description ... on TextMetadataEntry { text } ... on JsonMetadataEntry { jsonString } ... on MarkdownMetadataEntry { mdStr } } } } } } }"""
+    label description ... on TextMetadataEntry { text } ... on JsonMetadataEntry { jsonString } ... on MarkdownMetadataEntry { mdStr } } } } } } }"""  # noqa: E501
 LOGS = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { __typename ... on MessageEvent { message }
     ... on ExecutionStepFailureEvent { error { message stack causes { message stack } } }
     ... on ExecutionStepUpForRetryEvent { error { message stack causes { message stack } } }
-    ... on RunFailureEvent { error { message stack causes { message stack } } } } } } }"""
+    ... on RunFailureEvent { error { message stack causes { message stack } } } } } } }"""  # noqa: E501
 TICK = """mutation($s: SensorSelector!) { sensorDryRun(selectorData: $s, cursor: null) { __typename ... on PythonError { message stack }
-    ... on DryRunInstigationTick { evaluationResult { skipReason cursor error { message stack causes { message stack } } } } } }"""
+    ... on DryRunInstigationTick { evaluationResult { skipReason cursor error { message stack causes { message stack } } } } } }"""  # noqa: E501
 
 
 class Key:
@@ -62,7 +63,12 @@ class Key:
         plain = key.private_bytes(pem, pkcs8, serialization.NoEncryption())
         self.der = key.private_bytes(serialization.Encoding.DER, pkcs8, serialization.NoEncryption())
         # A line out of the middle of either text, and of the bytes as they are, as hex digits and as Python shows them.
-        self.marks = [file.read_bytes().splitlines()[5], plain.splitlines()[5], self.der[200:230], self.der[200:230].hex().encode()]
+        self.marks = [
+            file.read_bytes().splitlines()[5],
+            plain.splitlines()[5],
+            self.der[200:230],
+            self.der[200:230].hex().encode(),
+        ]
         self.marks.append(repr(self.der[200:230])[2:-1].encode())
 
 
@@ -73,7 +79,9 @@ def key(tmp_path: Path) -> Key:
 
 @pytest.fixture
 def logins(shared: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What reaches the connector. It goes to the embedded account in place of a real one, which refuses it; then its own password is shown instead."""
+    """What reaches the connector. It goes to the embedded account in place of a real one, which refuses it; then its
+    own password is shown instead.
+    """
     seen: list[dict[str, Any]] = []
     connect = snowflake.connector.connect
 
@@ -82,7 +90,14 @@ def logins(shared: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
         there = connection_arguments(ensure_running(shared))
         where = {
             name: there[name]
-            for name in ("host", "port", "protocol", "network_timeout", "backoff_policy", "platform_detection_timeout_seconds")
+            for name in (
+                "host",
+                "port",
+                "protocol",
+                "network_timeout",
+                "backoff_policy",
+                "platform_detection_timeout_seconds",
+            )
         }
         try:
             return connect(**{**where, **given})  # a key that cannot be read fails here
@@ -99,7 +114,9 @@ def logins(shared: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
 
 @pytest.fixture
 def customers(request: pytest.FixtureRequest) -> str:
-    """The address of a database of customers with a password that it asks for; of one that nobody answers at, where PostgreSQL is not installed."""
+    """The address of a database of customers with a password that it asks for; of one that nobody answers at, where
+    PostgreSQL is not installed.
+    """
     if postgres_server.missing():
         return f"postgresql://crm:{DATABASE}@127.0.0.1:9/crm"
     url = request.getfixturevalue("postgres")
@@ -107,7 +124,10 @@ def customers(request: pytest.FixtureRequest) -> str:
     with engine.connect() as connection:
         for statement in (
             f"CREATE ROLE crm LOGIN PASSWORD '{DATABASE}'",
-            "CREATE TABLE customers (customer_id text PRIMARY KEY, updated_at timestamptz NOT NULL, name text, email text)",
+            (
+                "CREATE TABLE customers (customer_id text PRIMARY KEY, updated_at timestamptz NOT NULL, name text,"
+                " email text)"
+            ),
             f"INSERT INTO customers VALUES ('17850', '{DAY}', 'Ann', 'ann@example.com')",
             "GRANT SELECT ON customers TO crm",
         ):
@@ -123,7 +143,9 @@ def refusing_spark() -> Iterator[tuple[str, list[str]]]:
     class Refusing(grpc.GenericRpcHandler):
         def service(self, details: Any) -> Any:
             given.extend(str(value) for name, value in details.invocation_metadata if name == "authorization")
-            return grpc.unary_unary_rpc_method_handler(lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no such token"))
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no such token")
+            )
 
     server = grpc.server(ThreadPoolExecutor(1), handlers=[Refusing()])
     port = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
@@ -144,7 +166,9 @@ class Graph:
         self.stack = ExitStack()
         process = self.stack.enter_context(WorkspaceProcessContext(world.instance, target))
         self.said: list[str] = []
-        self._execute = lambda query, variables: execute_dagster_graphql(process.create_request_context(), query, variables=variables)
+        self._execute = lambda query, variables: execute_dagster_graphql(
+            process.create_request_context(), query, variables=variables
+        )
 
     def ask(self, query: str, **variables: Any) -> Any:
         answer = self._execute(query, variables)
@@ -190,7 +214,9 @@ def test_no_secret_is_seen_anywhere(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ):
-    """Otherwise whoever may look at the UI, a log, or a copy of the instance's storage could log in to the warehouse."""
+    """Otherwise whoever may look at the UI, a log, or a copy of the instance's storage could log in to the
+    warehouse.
+    """
     world = make_world()
     world.drop(f"fx/rates_{DAY}.csv", rates_csv({DAY: "0.85"}))
     world.drop(f"orders/orders_{DAY}.csv", order_csv([line(500_000 + n, DAY, code=f"{85000 + n}A") for n in range(6)]))
@@ -221,11 +247,14 @@ def test_no_secret_is_seen_anywhere(
     assert run(world.instance, "snowflake.daily_sales").success
     assert logins[-1]["password"] == PASSWORD
 
-    # Runs that fail: at a server that nobody answers at, at a passphrase that is not that of the key, at a token that is refused.
+    # Runs that fail: at a server that nobody answers at, at a passphrase that is not that of the key, at a token that
+    # is refused.
     with monkeypatch.context() as nobody:
         connect = snowflake.connector.connect
         nobody.setattr(
-            snowflake.connector, "connect", lambda **given: connect(**{**given, "host": "127.0.0.1", "port": 9, "login_timeout": 1})
+            snowflake.connector,
+            "connect",
+            lambda **given: connect(**{**given, "host": "127.0.0.1", "port": 9, "login_timeout": 1}),
         )
         unreachable = run(world.instance, "snowflake.daily_sales")
     monkeypatch.delenv("SNOWFLAKE_PASSWORD")
@@ -245,9 +274,13 @@ def test_no_secret_is_seen_anywhere(
         "DAGSTER_HOME": str(world.instance.root_directory),
     }
     # A process holds one Spark session, and this one has its own.
-    code = f"import dagster; from {__name__} import run; print(run(dagster.DagsterInstance.get(), 'silver.order_lines'))"
+    code = (
+        f"import dagster; from {__name__} import run; print(run(dagster.DagsterInstance.get(), 'silver.order_lines'))"
+    )
     alone = [sys.executable, "-c", code]
-    in_a_run = subprocess.run(alone, env=world.process_environment(**refused), cwd=world.root, text=True, capture_output=True)
+    in_a_run = subprocess.run(
+        alone, env=world.process_environment(**refused), cwd=world.root, text=True, capture_output=True
+    )
     command = world.command("-v", "run", **refused)
     assert "success=False" in in_a_run.stdout, in_a_run.stderr
     assert command.returncode == 1
@@ -256,7 +289,8 @@ def test_no_secret_is_seen_anywhere(
         assert "no such token" in done.stdout + done.stderr
     assert set(tokens) == {f"Bearer {TOKEN}"}
 
-    # Ticks that tell of it, to a receiver that refuses and to one that takes the news; and a database that refuses its password.
+    # Ticks that tell of it, to a receiver that refuses and to one that takes the news; and a database that refuses its
+    # password.
     with_a_wrong_password = sqlalchemy.make_url(customers).set(password=f"{DATABASE}-wrong")
     monkeypatch.setenv("LAKEHOUSE_CUSTOMERS_DB", with_a_wrong_password.render_as_string(hide_password=False))
     graph = Graph(world, tmp_path / "location.py")

@@ -1,4 +1,6 @@
-"""Runs beside each other and beside a withdrawal: the tables end as if one had come after the other, and nobody is shown a traceback."""
+"""Runs beside each other and beside a withdrawal: the tables end as if one had come after the other, and nobody is
+shown a traceback.
+"""
 
 import subprocess
 import sys
@@ -34,7 +36,9 @@ atexit.register(arrive)  # whoever never comes to that place is not waited for
 from lakehouse_assets.cli import main
 main()
 """
-"""The `lakehouse` command, which waits for the others before it commits to the table that the environment names: all of them have staged by then."""
+"""The `lakehouse` command, which waits for the others before it commits to the table that the environment names: all of
+them have staged by then.
+"""
 
 FIRST = date(2026, 9, 1)
 TAKEN_BACK = "orders/orders_2026-09-02.csv"
@@ -47,19 +51,24 @@ def land(world: World, days: range) -> None:
         world.drop(f"fx/rates_{day}.csv", rates_csv({day: f"0.8{n}"}))
         shared = [line(500_000, FIRST.isoformat(), code="85000A")]
         world.drop(
-            f"orders/orders_{day}.csv", order_csv([*shared, *(line(600_000 + 10 * n + i, day, code=f"{85000 + i}A") for i in range(6))])
+            f"orders/orders_{day}.csv",
+            order_csv([*shared, *(line(600_000 + 10 * n + i, day, code=f"{85000 + i}A") for i in range(6))]),
         )
 
 
 def together(world: World, meeting: Path, *commands: tuple[str, ...]) -> list[str]:
-    """Run commands beside each other; what each said on stderr. The first word of each is the table before whose commit it waits for the others."""
+    """Run commands beside each other; what each said on stderr. The first word of each is the table before whose commit
+    it waits for the others.
+    """
     meeting.mkdir()
     started = []
     for place, *arguments in commands:
         environment = world.process_environment(MEET_AT=place, MEET_IN=str(meeting), MEET=str(len(commands)))
         command = [sys.executable, "-c", MEETING, *arguments]
         started.append(
-            subprocess.Popen(command, env=environment, cwd=world.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            subprocess.Popen(
+                command, env=environment, cwd=world.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
         )
     said = ["".join(process.communicate()) for process in started]
     assert [p.returncode for p in started] == [0] * len(commands), said
@@ -77,8 +86,12 @@ def together(world: World, meeting: Path, *commands: tuple[str, ...]) -> list[st
         pytest.param("gold.sales_lines", marks=pytest.mark.heavy),
     ],
 )
-def test_two_runs_that_take_in_the_same_drops_take_each_in_once(table: str, make_world: NewWorld, tmp_path: Path) -> None:
-    """A schedule and a person start at the same time: a drop that is journaled twice counts twice, or the later one fails."""
+def test_two_runs_that_take_in_the_same_drops_take_each_in_once(
+    table: str, make_world: NewWorld, tmp_path: Path
+) -> None:
+    """A schedule and a person start at the same time: a drop that is journaled twice counts twice, or the later one
+    fails.
+    """
     world = make_world()
     land(world, range(3))
     together(world, tmp_path / "meeting", (table, "run"), (table, "run"))
@@ -96,7 +109,9 @@ def test_two_runs_that_take_in_the_same_drops_take_each_in_once(table: str, make
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("table", ["bronze.orders", "bronze.landings", "silver.order_lines", "gold.sales_lines"])
 def test_a_withdrawal_beside_two_runs_takes_its_drop_back(table: str, make_world: NewWorld, tmp_path: Path) -> None:
-    """Somebody takes a drop back while runs are going: what they had read before must not bring it back, nor take its neighbours along."""
+    """Somebody takes a drop back while runs are going: what they had read before must not bring it back, nor take its
+    neighbours along.
+    """
     alone, world = make_world(), make_world()
     for each in (alone, world):
         land(each, range(3))

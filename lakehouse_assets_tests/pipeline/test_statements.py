@@ -29,12 +29,16 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def only_looks(sent: list[str]) -> bool:
-    """Whether what was sent is the state and one look at all served objects, which an account answers from metadata or its cache."""
+    """Whether what was sent is the state and one look at all served objects, which an account answers from metadata or
+    its cache.
+    """
     state, look = sent
     return "HANDOFF_STATE" in state and look.startswith("SELECT") and "SYSDATE" not in look and " WHERE 1 = 0)" in look
 
 
-def test_a_command_with_nothing_to_do_sends_two_statements(loaded: tuple[World, State], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_with_nothing_to_do_sends_two_statements(
+    loaded: tuple[World, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A schedule that runs it every five minutes would keep a warehouse awake."""
     world, _ = loaded
     with recording(monkeypatch) as sent:
@@ -52,11 +56,17 @@ def test_a_run_over_unchanged_tables_sends_two_statements_for_all_of_them(
     """Materialising again from the UI must cost one read of the state, however many tables are served."""
     world, _ = loaded
     tables = [dg.AssetKey(["snowflake", table]) for table in served()]
-    job = world.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(tables), asset_check_selection=set())
+    job = world.definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(tables), asset_check_selection=set()
+    )
     key = sorted(world.materialized("snowflake.sales_lines"))[-1]
     with recording(monkeypatch) as sent:
         result = job.execute_in_process(instance=world.instance, partition_key=key)
     assert result.success
-    outcomes = [m.metadata["run/outcome"].value for table in tables for m in result.asset_materializations_for_node("__".join(table.path))]
+    outcomes = [
+        m.metadata["run/outcome"].value
+        for table in tables
+        for m in result.asset_materializations_for_node("__".join(table.path))
+    ]
     assert outcomes == ["unchanged"] * len(tables)
     assert only_looks(sent), sent

@@ -14,7 +14,9 @@ FIRST, SECOND = "2026-09-01", "2026-09-02"
 
 @pytest.mark.heavy
 def test_roots_that_are_uris_hold_the_same_tables_as_paths_do(make_world: Callable[..., World]):
-    """Else a bucket is taken for a folder below the current one, and slices, changes and hand-off files are written where nobody reads them."""
+    """Else a bucket is taken for a folder below the current one, and slices, changes and hand-off files are written
+    where nobody reads them.
+    """
     world = make_world()
     world.drop(f"orders/orders_{FIRST}.csv", order_csv([line(536365, FIRST), line(536366, FIRST)]))
     world.drop(f"fx/fx_{FIRST}.csv", rates_csv({FIRST: "0.85"}))

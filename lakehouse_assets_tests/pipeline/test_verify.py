@@ -24,11 +24,17 @@ def of_line(world: World, change: str) -> tuple[str, str]:
         ("UPDATE {t} SET AMOUNT_EUR = NULL WHERE LINE_ID = '{id}'", "changed", ("amount_eur",)),
         ("DELETE FROM {t} WHERE LINE_ID = '{id}'", "missing", ()),
         ("INSERT INTO {t} SELECT * FROM {t} WHERE LINE_ID = '{id}'", "often", ()),
-        ("UPDATE {t} SET INVOICE_DATE = DATEADD(day, 400, INVOICE_DATE) WHERE LINE_ID = '{id}'", "changed", ("invoice_date",)),
+        (
+            "UPDATE {t} SET INVOICE_DATE = DATEADD(day, 400, INVOICE_DATE) WHERE LINE_ID = '{id}'",
+            "changed",
+            ("invoice_date",),
+        ),
         ("UPDATE {t} SET LINE_ID = 'by hand' WHERE LINE_ID = '{id}'", "foreign", ()),
     ],
 )
-def test_a_row_altered_by_hand_is_named_and_mended(change: str, kind: str, columns: tuple[str, ...], loaded: tuple[World, State]) -> None:
+def test_a_row_altered_by_hand_is_named_and_mended(
+    change: str, kind: str, columns: tuple[str, ...], loaded: tuple[World, State]
+) -> None:
     """Finance and the lakehouse say different things, and the proof says that they are equal."""
     world, state = loaded
     statement, line_id = of_line(world, change.replace("{t}", TABLE))

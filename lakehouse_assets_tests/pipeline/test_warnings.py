@@ -9,7 +9,14 @@ from lakehouse_assets.quality.table_rules import broken_table_rules
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv, rates_csv
 
-UPSTREAM = ("bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings", "silver.order_lines", "silver.fx_rates")
+UPSTREAM = (
+    "bronze.orders",
+    "bronze.customers",
+    "bronze.fx_rates",
+    "bronze.landings",
+    "silver.order_lines",
+    "silver.fx_rates",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
-"""A lakehouse of its own for a test: a landing zone, tables, a Dagster instance and a database of the account that all worlds share.
+"""A lakehouse of its own for a test: a landing zone, tables, a Dagster instance and a database of the account that all
+worlds share.
 
-Belongs here: dropping files, running, and looking at every table from outside. Does not belong here: what the tables must hold (`oracle/`).
+Belongs here: dropping files, running, and looking at every table from outside. Does not belong here: what the tables
+must hold (`oracle/`).
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ State = dict[str, pl.DataFrame]
 
 
 class World:
-    """One application in a folder. `shared` is the home whose embedded account serves all worlds; each has a database of its own there."""
+    """One application in a folder. `shared` is the home whose embedded account serves all worlds; each has a database
+    of its own there.
+    """
 
     def __init__(self, root: Path, shared: Path, database: str, landing: Path | None = None):
         self.root = root
@@ -71,7 +75,7 @@ class World:
     def close(self) -> None:
         self.instance.dispose()
 
-    # -- what lands ---------------------------------------------------------------------------------------------------------------
+    # -- what lands --------------------------------------------------------------------------------------------------
 
     def drop(self, path: str, content: bytes | str) -> Path:
         """Lay a file into the landing zone."""
@@ -91,7 +95,7 @@ class World:
     def land(self, path: str) -> None:
         ingest.land_again(self.lakehouse, path)
 
-    # -- running --------------------------------------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------------------------
 
     def runner(self, start: date | None = None, end: date | None = None, select: Sequence[str] | None = None) -> Runner:
         return Runner(
@@ -120,7 +124,11 @@ class World:
     def command(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """The `lakehouse` command on this world, in a process of its own. more: further environment variables."""
         return subprocess.run(
-            self.command_line(*arguments), env=self.process_environment(**more), cwd=self.root, text=True, capture_output=True
+            self.command_line(*arguments),
+            env=self.process_environment(**more),
+            cwd=self.root,
+            text=True,
+            capture_output=True,
         )
 
     def command_line(self, *arguments: str) -> list[str]:
@@ -129,7 +137,7 @@ class World:
     def process_environment(self, **more: str) -> dict[str, str]:
         return {**outside(), **self.environment, "PYTHONPATH": str(ROOT), **more}
 
-    # -- looking ----------------------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------------------------
 
     def delta(self, name: str) -> pa.Table:
         """A Delta table as Arrow, read by delta-rs itself."""
@@ -137,7 +145,11 @@ class World:
 
     def versions(self) -> dict[str, int]:
         """The version of every Delta table that exists."""
-        return {name: DeltaTable(self._uri(name)).version() for name in CONTRACTS if DeltaTable.is_deltatable(self._uri(name))}
+        return {
+            name: DeltaTable(self._uri(name)).version()
+            for name in CONTRACTS
+            if DeltaTable.is_deltatable(self._uri(name))
+        }
 
     def _uri(self, name: str) -> str:
         return str(self.root / "tables" / name.replace(".", "/"))
@@ -180,7 +192,11 @@ class World:
 
     def quarantined(self) -> dict[tuple[str, int], list[str]]:
         """(path, row number) → the rules broken, over all sources."""
-        rows = [r for n in ("order_lines", "customers", "fx_rates") for r in self.delta(f"silver.{n}_quarantine").to_pylist()]
+        rows = [
+            r
+            for n in ("order_lines", "customers", "fx_rates")
+            for r in self.delta(f"silver.{n}_quarantine").to_pylist()
+        ]
         found = {(r["path"], r["row_number"]): r["rules"] for r in rows}
         assert len(found) == len(rows)
         return found
@@ -190,7 +206,8 @@ class World:
         found: dict[tuple[date, str], dict[str, int]] = {}
         for row in self.delta("silver.intake").to_pylist():
             counts = found.setdefault(
-                (row["batch_date"], row["source"]), dict.fromkeys(("landed", "published", "quarantined", "duplicates"), 0)
+                (row["batch_date"], row["source"]),
+                dict.fromkeys(("landed", "published", "quarantined", "duplicates"), 0),
             )
             for name in counts:
                 counts[name] += row[name]
@@ -198,18 +215,24 @@ class World:
 
 
 def outside() -> dict[str, str]:
-    """The environment for a process of its own: nothing of the application's, and nothing that a Spark session left in this one."""
+    """The environment for a process of its own: nothing of the application's, and nothing that a Spark session left in
+    this one.
+    """
     return {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "DAGSTER_", "PYTEST_", "SPARK_"))}
 
 
 def drops_of(landing: Path) -> list[str]:
     """The paths of all files below the source folders of a landing zone, sorted."""
-    return sorted(f.relative_to(landing).as_posix() for s in DROP_SOURCES for f in (landing / s).rglob("*") if f.is_file())
+    return sorted(
+        f.relative_to(landing).as_posix() for s in DROP_SOURCES for f in (landing / s).rglob("*") if f.is_file()
+    )
 
 
 def day_of(path: str) -> date:
     """The date in the name of a drop."""
-    return date.fromisoformat(next(p for p in path.rsplit("/", 1)[-1].replace(".", "_").split("_") if len(p) == 10 and p[4] == "-"))
+    return date.fromisoformat(
+        next(p for p in path.rsplit("/", 1)[-1].replace(".", "_").split("_") if len(p) == 10 and p[4] == "-")
+    )
 
 
 def bag(table: pa.Table) -> pl.DataFrame:
@@ -221,7 +244,9 @@ def bag(table: pa.Table) -> pl.DataFrame:
 
 def differences(expected: State, actual: State, limit: int = 3) -> str:
     """What differs between two states, for people; empty where nothing does."""
-    said = [f"tables only in one: {sorted(expected.keys() ^ actual.keys())}"] if expected.keys() != actual.keys() else []
+    said = (
+        [f"tables only in one: {sorted(expected.keys() ^ actual.keys())}"] if expected.keys() != actual.keys() else []
+    )
     for name in sorted(expected.keys() & actual.keys()):
         one, other = expected[name], actual[name]
         if one.equals(other):
@@ -242,7 +267,8 @@ def against_oracle(
     live: Mapping[str, Path | None] | None = None,
     provenance: bool = True,
 ) -> str:
-    """What differs between the world and the oracle on every silver, gold and Snowflake table; empty where nothing does.
+    """What differs between the world and the oracle on every silver, gold and Snowflake table; empty where nothing
+    does.
 
     provenance: whether drop and row number count; they do not where the oracle reads the clean twin of dirty drops.
     """
@@ -258,7 +284,9 @@ def against_oracle(
                 expected = oracle.table(name)
                 names = [c for c in expected.column_names if c not in PROVENANCE]
                 types = pa.schema([table.schema.field(c).with_nullable(True) for c in names])
-                found = differences({name: bag(expected.select(names).cast(types))}, {name: bag(table.select(names).cast(types))})
+                found = differences(
+                    {name: bag(expected.select(names).cast(types))}, {name: bag(table.select(names).cast(types))}
+                )
             if found:
                 said.append(f"{where}: {found}")
     return "\n".join(said)
@@ -269,14 +297,20 @@ def _plain(contract: Contract) -> pa.Schema:
 
 
 def order_csv(
-    lines: Iterable[Sequence[Any]], header: str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    lines: Iterable[Sequence[Any]],
+    header: str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country",
 ) -> str:
     """An order drop from the values of its lines, none of which needs quotes."""
     return "".join(f"{line}\n" for line in (header, *(",".join(map(str, values)) for values in lines)))
 
 
 def line(
-    invoice: int | str, day: str, quantity: Any = 6, price: Any = "2.550", code: str = "85123A", customer: Any = "17850.0"
+    invoice: int | str,
+    day: str,
+    quantity: Any = 6,
+    price: Any = "2.550",
+    code: str = "85123A",
+    customer: Any = "17850.0",
 ) -> list[Any]:
     """The values of one order line. day: YYYY-MM-DD."""
     return [invoice, code, f"THING {code}", quantity, f"{day} 08:26:00", price, customer, "United Kingdom"]

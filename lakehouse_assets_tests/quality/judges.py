@@ -31,17 +31,31 @@ def by_pandera(contract: Contract, frame: pl.DataFrame) -> list[set[str]]:
 
 
 def on_engine(spark: Any, contract: Contract, frame: pl.DataFrame, folder: Path) -> list[tuple[list[str], list[str]]]:
-    """`_violations` and `_warnings` of each row, as the engine says; the rows are read from Parquet, as staged slices are."""
+    """`_violations` and `_warnings` of each row, as the engine says; the rows are read from Parquet, as staged slices
+    are.
+    """
     types = arrow.schema([arrow.field(f.name, f.type) for f in contract.arrow_schema])
-    table = frame.to_arrow().select(contract.names).cast(types).append_column("_i", arrow.array(range(frame.height), arrow.int64()))
+    table = (
+        frame.to_arrow()
+        .select(contract.names)
+        .cast(types)
+        .append_column("_i", arrow.array(range(frame.height), arrow.int64()))
+    )
     path = folder / f"{contract.table}.parquet"
     parquet.write_table(table, path)
-    judged = violations(spark.read.parquet(str(path)), contract).select("_i", "_violations", "_warnings").toArrow().sort_by("_i")
+    judged = (
+        violations(spark.read.parquet(str(path)), contract)
+        .select("_i", "_violations", "_warnings")
+        .toArrow()
+        .sort_by("_i")
+    )
     return list(zip(judged["_violations"].to_pylist(), judged["_warnings"].to_pylist(), strict=True))
 
 
 def expected(contract: Contract, broken: set[str]) -> tuple[list[str], list[str]]:
-    """What the audit must report of a row that breaks those rules: derived columns count where no landed one is broken."""
+    """What the audit must report of a row that breaks those rules: derived columns count where no landed one is
+    broken.
+    """
     bad = {r.name for r in contract.rules if r.severity != "warn"} & broken
     derived = {r.name for r in contract.rules if r.derived}
     warned = broken - bad

@@ -49,11 +49,16 @@ class Visits(pa.DataFrameModel):
 
 
 CONTRACT = Contract("test.visits", Visits)
-FIELDS = arrow.schema([arrow.field(f.name, f.type) for f in CONTRACT.arrow_schema] + [("_problems", arrow.list_(arrow.string()))])
+FIELDS = arrow.schema(
+    [arrow.field(f.name, f.type) for f in CONTRACT.arrow_schema] + [("_problems", arrow.list_(arrow.string()))]
+)
 
 
 def drop(path: str, rows: list[dict[str, Any]], content_hash: str = "h", day: date = DAY) -> list[dict[str, Any]]:
-    return [{"path": path, "content_hash": content_hash, "batch_date": day, "row_number": i, **row} for i, row in enumerate(rows, start=1)]
+    return [
+        {"path": path, "content_hash": content_hash, "batch_date": day, "row_number": i, **row}
+        for i, row in enumerate(rows, start=1)
+    ]
 
 
 def frame(spark: Any, rows: list[dict[str, Any]]) -> Any:
@@ -86,13 +91,16 @@ def test_a_drop_is_refused_above_count_and_share_both(spark, bad, landed, verdic
 
 
 @pytest.mark.parametrize(
-    ("bad", "landed", "verdict"), [(1, 10, "accepted"), (2, 19, "refused"), (1, 6, "refused"), (0, 0, "refused"), (0, 3, "accepted")]
+    ("bad", "landed", "verdict"),
+    [(1, 10, "accepted"), (2, 19, "refused"), (1, 6, "refused"), (0, 0, "refused"), (0, 3, "accepted")],
 )
 def test_a_correction_is_judged_by_share_alone(spark, bad, landed, verdict):
     """Else five lines of nonsense take back what was good."""
     rows = drop("a.csv", [{"visit": 0}] * bad + good(landed - bad))
     (found,) = (
-        judge(frame(spark, rows), CONTRACT) if rows else [DropVerdict("a.csv", "h", date(2010, 12, 1), 0, 0, 0, "accepted", None, {})]
+        judge(frame(spark, rows), CONTRACT)
+        if rows
+        else [DropVerdict("a.csv", "h", date(2010, 12, 1), 0, 0, 0, "accepted", None, {})]
     )
     assert found.verdict == "accepted"
     assert as_correction(found, CONTRACT).verdict == verdict
@@ -126,15 +134,30 @@ def test_counts_equal_a_count_by_hand(spark):
             rules |= {"visit.ge"} if row["visit"] == 0 else set()
             rules |= {"name.str_length"} if row["name"] == "Elizabeth" else set()
         warned = not malformed and row["age"] == 121
-        tally.update({"landed": 1, "bad": bool(rules), "warned": warned, **dict.fromkeys(rules, 1), **({"age.le": 1} if warned else {})})
+        tally.update(
+            {
+                "landed": 1,
+                "bad": bool(rules),
+                "warned": warned,
+                **dict.fromkeys(rules, 1),
+                **({"age.le": 1} if warned else {}),
+            }
+        )
     found = judge(frame(spark, rows), CONTRACT)
-    assert {(v.path, v.content_hash): Counter(landed=v.landed, bad=v.bad_rows, warned=v.warned_rows, **v.rules) for v in found} == wanted
+    assert {
+        (v.path, v.content_hash): Counter(landed=v.landed, bad=v.bad_rows, warned=v.warned_rows, **v.rules)
+        for v in found
+    } == wanted
     for verdict in found:
         assert sum(verdict.together.values()) == sum(
             row["content_hash"] == verdict.content_hash and row["path"] == verdict.path and _marred(row) for row in rows
         )
-        assert Counter(name for names, count in verdict.together.items() for name in names for _ in range(count)) == Counter(verdict.rules)
-    assert [(v.batch_date, v.path, v.content_hash) for v in found] == sorted((v.batch_date, v.path, v.content_hash) for v in found)
+        assert Counter(
+            name for names, count in verdict.together.items() for name in names for _ in range(count)
+        ) == Counter(verdict.rules)
+    assert [(v.batch_date, v.path, v.content_hash) for v in found] == sorted(
+        (v.batch_date, v.path, v.content_hash) for v in found
+    )
 
 
 def test_a_single_row_may_refuse_its_drop(spark):
@@ -146,7 +169,9 @@ def test_a_single_row_may_refuse_its_drop(spark):
 
 @pytest.mark.parametrize(("bad", "verdict"), [(2, "accepted"), (3, "refused")])
 def test_a_rule_may_block_above_rows_and_share_of_its_own(spark, bad, verdict):
-    """Else a rule of which a few breaches are tolerable, and many a sign of a broken export, can only block at the first or never."""
+    """Else a rule of which a few breaches are tolerable, and many a sign of a broken export, can only block at the
+    first or never.
+    """
     (found,) = judge(frame(spark, drop("a.csv", [*good(60 - bad), *[{"visit": 1, "city": "?"}] * bad])), CONTRACT)
     assert (found.verdict, found.bad_rows) == (verdict, bad)
     assert column_rules(CONTRACT, CONTRACT.column("city")) == ["city ≠ `?` (block above 1 rows and 4% of a drop)"]
@@ -179,9 +204,17 @@ def test_a_changed_severity_is_a_changed_promise():
 
     def mark(severity: dict[str, Any]) -> str:
         metadata = {**Visits.Config.metadata, "severity": severity}
-        return Contract("test.visits", type("Visits", (Visits,), {"Config": type("Config", (), {"metadata": metadata})})).fingerprint
+        return Contract(
+            "test.visits", type("Visits", (Visits,), {"Config": type("Config", (), {"metadata": metadata})})
+        ).fingerprint
 
-    said: list[dict[str, Any]] = [{}, {"age.type": "warn"}, {"age.le": "block"}, {"age.le": {"rows": 1}}, {"age.le": {"rows": 2}}]
+    said: list[dict[str, Any]] = [
+        {},
+        {"age.type": "warn"},
+        {"age.le": "block"},
+        {"age.le": {"rows": 1}},
+        {"age.le": {"rows": 2}},
+    ]
     assert len({mark(severity) for severity in said}) == len(said)
 
 
@@ -189,14 +222,22 @@ def test_the_reason_names_drop_rule_and_counts(spark):
     """Else the person who must mend the drop does not know which and why."""
     lines = [{"visit": 0}] * 4 + [{"_problems": ["visit.type"]}] * 5 + good(1)
     (found,) = judge(frame(spark, drop("orders/a.csv", lines)), CONTRACT)
-    assert found.reason == (
-        "Drop orders/a.csv is refused: 9 of 10 rows break a rule where 5 rows or 10% may, most often visit.type (5 rows)."
+    assert (
+        found.reason
+        == "Drop orders/a.csv is refused: 9 of 10 rows break a rule where 5 rows or 10% may, most often visit.type (5"
+        " rows)."
     )
 
 
 def test_a_drop_that_cannot_be_read_is_told_from_one_with_a_bad_row(spark):
     """Else one malformed row makes its whole drop count as unreadable, or the other way round."""
-    whole = {"path": "w.csv", "content_hash": "h", "batch_date": DAY, "row_number": 0, "_problems": ["drop.missing_column"]}
+    whole = {
+        "path": "w.csv",
+        "content_hash": "h",
+        "batch_date": DAY,
+        "row_number": 0,
+        "_problems": ["drop.missing_column"],
+    }
     rows = [whole, *drop("r.csv", [{"_problems": ["row.ragged"]}, *good(1)])]
     readable, unreadable = judge(frame(spark, rows), CONTRACT)
     assert (readable.verdict, readable.bad_rows) == ("accepted", 1)
@@ -225,7 +266,10 @@ def test_samples_are_few_and_show_no_personal_data(spark):
 def test_a_slice_shows_every_broken_rule_with_rows_that_break_it(spark):
     """Else the gate of a computed table is red without saying where."""
     rng = random.Random(3)
-    lines = [{"visit": rng.choice([0, 1]), "name": rng.choice(["Ann", "Elizabeth"]), "age": rng.choice([1, 121])} for _ in range(200)]
+    lines = [
+        {"visit": rng.choice([0, 1]), "name": rng.choice(["Ann", "Elizabeth"]), "age": rng.choice([1, 121])}
+        for _ in range(200)
+    ]
     lines.append({"visit": 7, "note": "forbidden"})
     found = slice_violations(frame(spark, drop("a.csv", lines)).drop("_violations", "_warnings"), CONTRACT, samples=2)
     counts = {
@@ -254,7 +298,9 @@ def test_a_clean_slice_breaks_nothing(spark):
 
 def test_keys_that_occur_twice_are_counted_nulls_too(spark):
     """Else a doubled row is published."""
-    doubled = unique_key_violations(frame(spark, drop("a.csv", [*good(5), *good(2), {"visit": None}, {"visit": None}])), CONTRACT)
+    doubled = unique_key_violations(
+        frame(spark, drop("a.csv", [*good(5), *good(2), {"visit": None}, {"visit": None}])), CONTRACT
+    )
     assert doubled is not None
     assert doubled.count == 3
     assert [(s["visit"], s["times"]) for s in doubled.samples] == [(None, 2), (1, 2), (2, 2)]

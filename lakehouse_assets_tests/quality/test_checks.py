@@ -36,7 +36,9 @@ def verdict(day: str, verdict: Any = "accepted", **rules: int) -> DropVerdict:
     named = {name.replace("__", "."): count for name, count in rules.items()}
     samples = tuple({"rules": name, "row_number": 1, "invoice": "a|b\nc"} for name in named)
     reason = None if verdict == "accepted" else f"Drop {day}.csv is {verdict}."
-    return DropVerdict(f"{day}.csv", "h", date.fromisoformat(day), 100, sum(named.values()), 0, verdict, reason, named, samples)
+    return DropVerdict(
+        f"{day}.csv", "h", date.fromisoformat(day), 100, sum(named.values()), 0, verdict, reason, named, samples
+    )
 
 
 def shown(gates: Any, day: str | None = None) -> dict[str, str]:
@@ -124,7 +126,9 @@ def test_a_refusal_without_rules_is_red_too():
 
 def test_a_doubled_key_stops_every_day_of_the_run():
     """Else a line that is there twice is published and counted twice."""
-    gates = drop_gates(LINES, [verdict(DAYS[0])], DAYS, Broken(1, ({"rules": "key.unique", "line_id": "x", "times": 2},), "block"))
+    gates = drop_gates(
+        LINES, [verdict(DAYS[0])], DAYS, Broken(1, ({"rules": "key.unique", "line_id": "x", "times": 2},), "block")
+    )
     assert [shown(gates, day)["unique"] for day in DAYS] == ["red"] * 3
     assert gates.blocked
 
@@ -142,18 +146,26 @@ def test_any_broken_rule_stops_a_computed_slice_on_every_day():
 def test_each_gate_counts_the_rows_that_it_stopped(spark):
     """Else a green gate tells of bad rows, or a plot of one gate shows the rows of another."""
     together = {("invoice.nullable", "quantity.type"): 3, ("quantity.type", "unit_price.scale"): 2}
-    said = replace(verdict(DAYS[0], invoice__nullable=3, quantity__type=5, unit_price__scale=2), bad_rows=5, together=together)
+    said = replace(
+        verdict(DAYS[0], invoice__nullable=3, quantity__type=5, unit_price__scale=2), bad_rows=5, together=together
+    )
     gates = drop_gates(LINES, [said], DAYS[:1])
     metadata = {e.check_name: e.metadata for e in gates.evaluations if e.check_name != "unique"}
     assert {name: m["bad_rows"].value for name, m in metadata.items()} == {"complete": 3, "readable": 5, "valid": 0}
-    assert {name: m["bad_share"].value for name, m in metadata.items()} == {"complete": 0.03, "readable": 0.05, "valid": 0.0}
+    assert {name: m["bad_share"].value for name, m in metadata.items()} == {
+        "complete": 0.03,
+        "readable": 0.05,
+        "valid": 0.0,
+    }
     assert {m["bad_rows_of_drops"].value for m in metadata.values()} == {5}
     rules: Any = metadata["readable"]["rules"]
     assert "| quantity.type | 5 | quarantine | quantity can be converted to bigint |" in rules.md_str
     assert "| unit_price.scale | 2 | quarantine | unit_price has at most 3 decimals |" in rules.md_str
 
     names = ("gross_sales.ge", "row.sums_to")
-    broken = {name: Broken(4, (), "quarantine", {names: 4}) for name in names} | {"units.agrees": Broken(7, (), "block")}
+    broken = {name: Broken(4, (), "quarantine", {names: 4}) for name in names} | {
+        "units.agrees": Broken(7, (), "block")
+    }
     shown = {
         r.check_name: {n: m.value for n, m in r.metadata.items() if n not in ("rules", "samples")}
         for r in slice_gates(DAILY, 8, broken, None, ()).results
@@ -217,7 +229,9 @@ def test_the_column_schema_says_what_the_contract_says():
 
 
 def run_check(check: dg.AssetChecksDefinition) -> dg.AssetCheckEvaluation:
-    defs = dg.Definitions(asset_checks=[check], jobs=[dg.define_asset_job("all", selection=dg.AssetSelection.all_asset_checks())])
+    defs = dg.Definitions(
+        asset_checks=[check], jobs=[dg.define_asset_job("all", selection=dg.AssetSelection.all_asset_checks())]
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         (evaluation,) = defs.resolve_job_def("all").execute_in_process(instance=instance).get_asset_check_evaluations()
     return evaluation
@@ -226,7 +240,10 @@ def run_check(check: dg.AssetChecksDefinition) -> dg.AssetCheckEvaluation:
 def test_the_live_table_is_checked_whole(spark):
     """Else a row that came by another way than the pipeline is never noticed."""
     contract = CONTRACTS["gold.cohort_retention"]
-    row = "SELECT DATE '2010-12-01' AS cohort_month, {} AS months_since, 5L AS cohort_size, {} AS active_customers, CAST(1 AS DECIMAL(18,3)) AS net_sales"
+    row = (
+        "SELECT DATE '2010-12-01' AS cohort_month, {} AS months_since, 5L AS cohort_size, {} AS active_customers,"
+        " CAST(1 AS DECIMAL(18,3)) AS net_sales"
+    )
     good = spark.sql(row.format("0L", "5L"))
     assert run_check(live_check(contract, lambda _: good)).passed
     bad = good.unionByName(good).unionByName(spark.sql(row.format("1L", "-1L")))
@@ -237,12 +254,18 @@ def test_the_live_table_is_checked_whole(spark):
 
 
 def test_an_odd_volume_warns_and_a_usual_one_does_not(spark):
-    """Else a half-delivered day goes unnoticed, every weekend raises an alarm, or one mistyped date silences the check for good."""
+    """Else a half-delivered day goes unnoticed, every weekend raises an alarm, or one mistyped date silences the check
+    for good.
+    """
 
     def days(last: int) -> Any:
-        usual = " UNION ALL ".join(f"SELECT explode(sequence(1, {100 + n % 7})) AS i, DATE '2010-12-{n:02}' AS day" for n in range(1, 15))
+        usual = " UNION ALL ".join(
+            f"SELECT explode(sequence(1, {100 + n % 7})) AS i, DATE '2010-12-{n:02}' AS day" for n in range(1, 15)
+        )
         mistyped = "SELECT 1 AS i, DATE '2099-12-15' AS day"
-        return spark.sql(f"{usual} UNION ALL SELECT explode(sequence(1, {last})) AS i, DATE '2010-12-15' AS day UNION ALL {mistyped}")
+        return spark.sql(
+            f"{usual} UNION ALL SELECT explode(sequence(1, {last})) AS i, DATE '2010-12-15' AS day UNION ALL {mistyped}"
+        )
 
     for last, passed in ((104, True), (60, True), (3, False), (400, False)):
         found = run_check(volume_check(DAILY, lambda _, last=last: days(last), "day"))

@@ -13,7 +13,14 @@ import pytest
 from lakehouse_assets.contracts import ColumnType, Contract
 from lakehouse_assets.contracts.types import Day, Money, Price, Text, TextList, Whole
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.quality.rules import refuse_unreadable, sql_literal, sql_text, violations, violations_sql, warnings_sql
+from lakehouse_assets.quality.rules import (
+    refuse_unreadable,
+    sql_literal,
+    sql_text,
+    violations,
+    violations_sql,
+    warnings_sql,
+)
 from lakehouse_assets_tests.quality.generate import TEXTS, random_texts
 
 
@@ -59,7 +66,9 @@ def judged(spark, tmp_path_factory) -> tuple[list[dict[str, Any]], Any]:
     rows = []
     for i in range(2000):
         values = {n: rng.choice([None, -1, 0, 1, 3, 5, 9, 10]) if rng.random() < 0.4 else 1 for n in "abcde"}
-        problems = rng.choice([None, [], [], rng.sample(PROBLEMS, rng.randint(1, 3)), [None, rng.choice(PROBLEMS)], ["a.type", "a.type"]])
+        problems = rng.choice(
+            [None, [], [], rng.sample(PROBLEMS, rng.randint(1, 3)), [None, rng.choice(PROBLEMS)], ["a.type", "a.type"]]
+        )
         rows.append({"i": i, **values, "p": problems})
     schema = arrow.schema([(n, arrow.int64()) for n in "iabcde"] + [("p", arrow.list_(arrow.string()))])
     path = str(tmp_path_factory.mktemp("rules") / "rows.parquet")
@@ -125,8 +134,13 @@ def test_rules_between_columns_are_judged_as_pandera_judges_them(spark, tmp_path
     contract = Contract("test.period", Period)
     refuse_unreadable(contract)
     rng = random.Random(2)
-    days, sums = [None, date(2010, 1, 1), date(2010, 1, 2), date(2010, 1, 3)], [None, *(Decimal(n).scaleb(-3) for n in (0, 1, 2, -1))]
-    draw = {c.name: [rng.choice(days if c.type.kind == "date" else sums) for _ in range(3000)] for c in contract.columns}
+    days, sums = (
+        [None, date(2010, 1, 1), date(2010, 1, 2), date(2010, 1, 3)],
+        [None, *(Decimal(n).scaleb(-3) for n in (0, 1, 2, -1))],
+    )
+    draw = {
+        c.name: [rng.choice(days if c.type.kind == "date" else sums) for _ in range(3000)] for c in contract.columns
+    }
     schema = Period.to_schema()
     frame = pl.DataFrame({n: pl.Series(n, v, dtype=schema.columns[n].dtype.type) for n, v in draw.items()})
     found = on_engine(spark, contract, frame, tmp_path)
@@ -172,7 +186,9 @@ def _model(config: dict[str, Any] | None = None, **fields: Any) -> Contract:
     annotations = {name: said[0] for name, said in fields.items()}
     body = {name: said[1] for name, said in fields.items()}
     settings = {"Config": type("Config", (), config)} if config else {}
-    return Contract("test.made", type("Made", (pa.DataFrameModel,), {"__annotations__": annotations, **body, **settings}))
+    return Contract(
+        "test.made", type("Made", (pa.DataFrameModel,), {"__annotations__": annotations, **body, **settings})
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,7 +208,10 @@ def _model(config: dict[str, Any] | None = None, **fields: Any) -> Contract:
         (_model(c=(Whole, pa.Field(default=0))), r"Made\.c \(test\.made\) sets default, .* would change rows"),
         (_model(c=(Whole, pa.Field(coerce=True))), "sets coerce"),
         (_model(c=(Whole | None, pa.Field())), "sets required, .* nullable=True"),
-        (_model({"drop_invalid_rows": True}, c=(Whole, pa.Field())), r"Made \(test\.made\) sets drop_invalid_rows, .* quarantine"),
+        (
+            _model({"drop_invalid_rows": True}, c=(Whole, pa.Field())),
+            r"Made \(test\.made\) sets drop_invalid_rows, .* quarantine",
+        ),
         (_model({"add_missing_columns": True}, c=(Whole, pa.Field())), "sets add_missing_columns"),
         (_model({"coerce": True}, c=(Whole, pa.Field())), "sets coerce"),
         (_model({"strict": "filter"}, c=(Whole, pa.Field())), "sets strict to filter"),
@@ -228,7 +247,11 @@ def test_bodies_under_check_decorators_are_refused():
         def sensible(cls, data):
             return data.lazyframe
 
-    for model, says in ((Body, r"trimmed on Body\.c"), (Borrowed, r"isin on Borrowed\.c"), (Whole_, "sensible on the rows of Whole_")):
+    for model, says in (
+        (Body, r"trimmed on Body\.c"),
+        (Borrowed, r"isin on Borrowed\.c"),
+        (Whole_, "sensible on the rows of Whole_"),
+    ):
         with pytest.raises(LakehouseError, match=f"{says}.*body"):
             refuse_unreadable(Contract("test.body", model))
 

@@ -92,7 +92,11 @@ def frames(spark: Any, totals: list[tuple], lines: list[tuple] = LINES, shops: t
 def test_each_rule_is_broken_by_what_it_forbids_and_by_nothing_else(spark, totals, more, broken):
     """Else gold tells other sums than the lines it was computed from, and no check is red."""
     found = broken_table_rules(TOTALS, OTHERS, frames(spark, totals, **more))
-    counts = {name: sample["rows"] if name == "rows.bounds" else b.count for name, b in found.items() for sample in b.samples[:1]}
+    counts = {
+        name: sample["rows"] if name == "rows.bounds" else b.count
+        for name, b in found.items()
+        for sample in b.samples[:1]
+    }
     assert counts == ({**broken, "rows.bounds": 0} if broken == {"rows.bounds": 1} else broken)
     assert all(b.severity == ("warn" if name == "shop.references" else "block") for name, b in found.items())
 
@@ -101,14 +105,19 @@ def test_the_check_shows_which_rows_and_by_how_much(spark):
     """Else one knows that something disagrees, and has to look for it by hand."""
     read = frames(spark, [(1, "9", "-2"), (2, "3", "0")], shops=(2,))
     check = table_check(TOTALS, OTHERS, lambda _, name: read(name))
-    defs = dg.Definitions(asset_checks=[check], jobs=[dg.define_asset_job("all", selection=dg.AssetSelection.all_asset_checks())])
+    defs = dg.Definitions(
+        asset_checks=[check], jobs=[dg.define_asset_job("all", selection=dg.AssetSelection.all_asset_checks())]
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         (found,) = defs.resolve_job_def("all").execute_in_process(instance=instance).get_asset_check_evaluations()
     assert not found.passed
     assert found.severity == dg.AssetCheckSeverity.ERROR
     assert found.description == "shop.references: 1 times; total.agrees: 1 times."
     samples: Any = found.metadata["samples"]
-    assert samples.md_str.splitlines()[2:] == ["| shop.references | 1 |  |  |", "| total.agrees | 1 | 9.000000 | 8.500000 |"]
+    assert samples.md_str.splitlines()[2:] == [
+        "| shop.references | 1 |  |  |",
+        "| total.agrees | 1 | 9.000000 | 8.500000 |",
+    ]
 
 
 class Visits(pa.DataFrameModel):
@@ -162,15 +171,30 @@ def test_a_slice_is_stopped_whose_days_would_disagree_and_only_for_those(spark, 
         fields = [(f.name, f.type) for f in contract.arrow_schema] if len(rows[0]) == len(contract.columns) else None
         schema = arrow.schema(fields or [("_op", arrow.string()), *((f.name, f.type) for f in contract.arrow_schema)])
         return from_arrow(
-            spark, arrow.table([arrow.array(c, f.type) for c, f in zip(zip(*decimals, strict=True), schema, strict=True)], schema=schema)
+            spark,
+            arrow.table(
+                [arrow.array(c, f.type) for c, f in zip(zip(*decimals, strict=True), schema, strict=True)],
+                schema=schema,
+            ),
         )
 
-    visits = frame(VISITS, [(1, MONDAY, 1, "2"), (2, TUESDAY, 1, "2"), (3, TUESDAY, 1, "3"), (4, TUESDAY, 2, "1"), (5, TUESDAY, None, "9")])
+    visits = frame(
+        VISITS,
+        [
+            (1, MONDAY, 1, "2"),
+            (2, TUESDAY, 1, "2"),
+            (3, TUESDAY, 1, "3"),
+            (4, TUESDAY, 2, "1"),
+            (5, TUESDAY, None, "9"),
+        ],
+    )
     # Monday is wrong already: there is a shop that no line knows.
     target = frame(SHOP_DAYS, [(MONDAY, 1, "2"), (MONDAY, 9, "7"), (TUESDAY, 1, "2"), (TUESDAY, 2, "1")])
     staged = frame(SHOP_DAYS, slice_)
     written = staged.where("_op <> 'D'").drop("_op")
-    found = disagreements_of_slice(SHOP_DAYS, {"silver.visits": VISITS}, staged, written, target, {"silver.visits": visits}.__getitem__)
+    found = disagreements_of_slice(
+        SHOP_DAYS, {"silver.visits": VISITS}, staged, written, target, {"silver.visits": visits}.__getitem__
+    )
     assert {name: b.count for name, b in found.items()} == ({"total.agrees": broken} if broken else {})
 
 
@@ -199,9 +223,17 @@ def changed(what: str, said: Any) -> Contract:
         ("references", {"shops": "silver.shops"}, "gold.totals has no column shops"),
         ("references", {"shop": "silver.lines"}, "different types"),
         ("agrees", {"with": "silver.lines", "by": ["day"], "sums": {"total": ["amount", {}]}}, "no column day"),
-        ("agrees", {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["value", {}]}}, "silver.lines has no column value"),
+        (
+            "agrees",
+            {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["value", {}]}},
+            "silver.lines has no column value",
+        ),
         ("agrees", {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["kind", {}]}}, "is no number"),
-        ("agrees", {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["amount", {"kind": 1}]}}, "no value of the type string"),
+        (
+            "agrees",
+            {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["amount", {"kind": 1}]}},
+            "no value of the type string",
+        ),
         (
             "agrees",
             {"with": "silver.lines", "by": {"shop": "store"}, "sums": {"total": ["amount", {}]}},
@@ -212,7 +244,11 @@ def changed(what: str, said: Any) -> Contract:
             {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["amount", {}]}, "gate": "silver.shops"},
             "silver.shops lacks one of amount, shop",
         ),
-        ("agrees", {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["amount", {}]}, "gate": "silver.lines"}, "shop is no date"),
+        (
+            "agrees",
+            {"with": "silver.lines", "by": ["shop"], "sums": {"total": ["amount", {}]}, "gate": "silver.lines"},
+            "shop is no date",
+        ),
     ],
 )
 def test_definitions_do_not_load_with_a_rule_that_cannot_be_judged(what, said, words):

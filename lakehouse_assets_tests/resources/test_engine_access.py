@@ -54,7 +54,10 @@ def engine(script: str) -> subprocess.Popen[str]:
 
 def test_nobody_else_can_connect_to_the_embedded_engine() -> None:
     """Without it whoever reaches the port of a running engine runs Python as its user."""
-    knock = "import socket, sys\ntry: socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)\nexcept OSError as e: print(type(e).__name__)"
+    knock = (
+        "import socket, sys\ntry: socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)\nexcept OSError as e:"
+        " print(type(e).__name__)"
+    )
     process = engine(CLOSED)
     assert process.stdout
     port = process.stdout.readline().strip()
@@ -72,8 +75,14 @@ def test_nobody_else_can_connect_to_the_embedded_engine() -> None:
 def test_a_stranger_who_was_quicker_is_found(leaves: bool) -> None:
     """Without it the milliseconds in which the port is open are enough for whoever waits for them."""
     stays = "print(1, flush=True); sys.stdin.readline()"
-    goes = "c.recv(9999); c.shutdown(socket.SHUT_WR); [None for _ in iter(lambda: c.recv(9999), b'')]; c.close(); print(1, flush=True)"
-    visitor = f"import socket, sys; c = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); {goes if leaves else stays}"
+    goes = (
+        "c.recv(9999); c.shutdown(socket.SHUT_WR); [None for _ in iter(lambda: c.recv(9999), b'')]; c.close(); print(1,"
+        " flush=True)"
+    )
+    visitor = (
+        "import socket, sys; c = socket.create_connection(('127.0.0.1', int(sys.argv[1])));"
+        f" {goes if leaves else stays}"
+    )
     script = (
         STARTED
         + f"""
@@ -87,7 +96,7 @@ try:
     spark.SparkEngine().session
 except LakehouseError as error:
     print(error)
-"""
+"""  # noqa: E501
     )
     said, wrong = engine(script).communicate(timeout=120)
     assert "Another program of this machine connected to the embedded engine" in said, wrong
@@ -95,7 +104,9 @@ except LakehouseError as error:
 
 @pytest.mark.heavy
 def test_a_local_spark_listens_on_loopback_and_asks_for_a_secret(tmp_path: Path) -> None:
-    """Without it the driver's and the block manager's ports speak with other users of the machine, or of the network."""
+    """Without it the driver's and the block manager's ports speak with other users of the machine, or of the
+    network.
+    """
     if reason := spark_servers.missing():
         pytest.skip(reason)
     script = """

@@ -1,4 +1,6 @@
-"""Apache Spark in a process of its own, as `LAKEHOUSE_ENGINE=local` starts it: where its jars come from, and the store suite on its session."""
+"""Apache Spark in a process of its own, as `LAKEHOUSE_ENGINE=local` starts it: where its jars come from, and the store
+suite on its session.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ engine = SparkEngine(
 )
 engine.session.range(7).write.format("delta").save(f"{sys.argv[1]}/table")
 print(engine.session.read.format("delta").load(f"{sys.argv[1]}/table").count(), engine.session.conf.get("spark.jars"))
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,9 @@ def _apache_spark() -> None:
 def brought() -> Path:
     """The jars that were brought from Maven, by whichever test or run was first."""
     if not list(IVY.glob("jars/io.delta_delta-spark*.jar")):
-        pytest.skip(f"{IVY} holds no jars: run `LAKEHOUSE_ENGINE=local lakehouse run` once, with Maven Central in reach")
+        pytest.skip(
+            f"{IVY} holds no jars: run `LAKEHOUSE_ENGINE=local lakehouse run` once, with Maven Central in reach"
+        )
     return IVY
 
 
@@ -67,7 +71,11 @@ def test_jars_in_a_folder_are_taken_without_asking_maven(brought: Path, tmp_path
     nowhere = {"LAKEHOUSE_SPARK_PACKAGES_MIRROR": "http://127.0.0.1:9/nowhere"}
     with zipfile.ZipFile(tmp_path / "own.jar", "w") as own:
         own.writestr("own.txt", "")
-    said = {"LAKEHOUSE_SPARK_JARS": str(brought / "jars"), "LAKEHOUSE_SPARK_CONF": f"spark.jars={own.filename}", **nowhere}
+    said = {
+        "LAKEHOUSE_SPARK_JARS": str(brought / "jars"),
+        "LAKEHOUSE_SPARK_CONF": f"spark.jars={own.filename}",
+        **nowhere,
+    }
     rows, jars = python("-c", WRITES_A_TABLE, str(tmp_path), folder=tmp_path, **said).split()
     assert rows == "7"
     assert delta_artifact().split(":")[1] in jars
@@ -113,11 +121,14 @@ def test_a_mirror_is_asked_in_place_of_maven_central(mirror: tuple[str, list[str
 
 
 def test_the_suite_of_the_stores_holds_on_a_session_of_the_process_itself(tmp_path: Path):
-    """Else what passes over Connect fails where Spark is called through py4j: errors, rows and settings have other classes there."""
+    """Else what passes over Connect fails where Spark is called through py4j: errors, rows and settings have other
+    classes there.
+    """
     suite = str(ROOT / "lakehouse_assets_tests" / "delta" / "test_stores.py")
     settings = {k: v for k, v in os.environ.items() if k.startswith("LAKEHOUSE_SPARK_")}
     environment = {**outside(), **settings, "PYTHONPATH": str(ROOT), IN_PROCESS: "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "local", suite]  # others ask for a server beside it
+    # others ask for a server beside it
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "local", suite]
     done = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout
     assert "skipped" not in done.stdout

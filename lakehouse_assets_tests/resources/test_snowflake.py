@@ -1,4 +1,6 @@
-"""Connections: the embedded account on first use and not before, a real one through values that stay in the environment."""
+"""Connections: the embedded account on first use and not before, a real one through values that stay in the
+environment.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from lakehouse_assets.resources.embedded_account import running, stop
 
 def test_the_embedded_account_starts_with_the_first_connection_of_a_run(tmp_path: Path) -> None:
     """Without it loading the definitions starts a server, or a run finds none."""
-    resource = snowflake.snowflake_resource(home=tmp_path, database="LAKEHOUSE", schema="OPS", query_tag="a run", lock_timeout_seconds=7)
+    resource = snowflake.snowflake_resource(
+        home=tmp_path, database="LAKEHOUSE", schema="OPS", query_tag="a run", lock_timeout_seconds=7
+    )
 
     @dg.asset
     def version(account: dg.ResourceParam[snowflake.SnowflakeAccount]) -> dg.MaterializeResult:
@@ -78,7 +82,10 @@ def test_a_real_account_without_its_values_says_which_are_missing(monkeypatch: p
     for name in snowflake.VARIABLES.values():
         monkeypatch.delenv(name, raising=False)
     resource = snowflake.snowflake_resource(mode="account").process_config_and_initialize()
-    with pytest.raises(LakehouseError, match="SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH"), resource.get_connection():
+    with (
+        pytest.raises(LakehouseError, match="SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH"),
+        resource.get_connection(),
+    ):
         pass
     with pytest.raises(LakehouseError, match="home"), snowflake.connect():
         pass
@@ -87,7 +94,8 @@ def test_a_real_account_without_its_values_says_which_are_missing(monkeypatch: p
 def test_building_the_resource_imports_no_connector() -> None:
     """Without it every process that loads the definitions pays seconds for libraries it does not use."""
     script = (
-        "import sys; from lakehouse_assets.resources.snowflake import snowflake_resource; snowflake_resource(); "
-        "sys.exit(any(name in sys.modules for name in ('snowflake.connector', 'dagster_snowflake', 'duckdb', 'fakesnow')))"
+        "import sys; from lakehouse_assets.resources.snowflake import snowflake_resource; snowflake_resource();"
+        " sys.exit(any(name in sys.modules for name in ('snowflake.connector', 'dagster_snowflake', 'duckdb',"
+        " 'fakesnow')))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,4 +1,6 @@
-"""Which engine computes and which store goes with it, and what is said where a machine lacks something for it. No engine is started here."""
+"""Which engine computes and which store goes with it, and what is said where a machine lacks something for it. No
+engine is started here.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_the_store_goes_with_the_engine(engine: str, tables: str, store: type):
     assert type(LakehouseResource.of(settings(engine=engine, tables=tables)).lakehouse.store) is store
 
 
-@pytest.mark.parametrize(("says", "reason"), [(None, "holds none"), ('openjdk version "11.0.2"', "is 11"), ("broken", "none that runs")])
+@pytest.mark.parametrize(
+    ("says", "reason"), [(None, "holds none"), ('openjdk version "11.0.2"', "is 11"), ("broken", "none that runs")]
+)
 def test_a_java_that_is_missing_or_too_old_is_one_sentence_with_the_remedy(
     says: str | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -48,7 +52,9 @@ def test_a_java_that_is_missing_or_too_old_is_one_sentence_with_the_remedy(
     if says:
         fake_java(tmp_path, says)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(LakehouseError, match=rf"(?s)^(?=.*{reason})(?=.*install Java 17)(?=.*LAKEHOUSE_ENGINE=embedded)[^\n]*$"):
+    with pytest.raises(
+        LakehouseError, match=rf"(?s)^(?=.*{reason})(?=.*install Java 17)(?=.*LAKEHOUSE_ENGINE=embedded)[^\n]*$"
+    ):
         java()
 
 
@@ -64,7 +70,10 @@ def test_the_jar_is_the_one_of_the_installed_packages(tmp_path: Path):
     assert delta_artifact() == f"io.delta:delta-spark_4.2_2.13:{version('delta-spark')}"
     with pytest.raises(LakehouseError, match=r"lacks delta-spark_4\.2_2\.13-.*\.jar and delta-storage-.*\.jar"):
         delta_jars(tmp_path)
-    names = [f"io.delta_delta-spark_4.2_2.13-{version('delta-spark')}.jar", f"delta-storage-{version('delta-spark')}.jar"]
+    names = [
+        f"io.delta_delta-spark_4.2_2.13-{version('delta-spark')}.jar",
+        f"delta-storage-{version('delta-spark')}.jar",
+    ]
     for name in names:
         (tmp_path / name).touch()
     assert sorted(j.name for j in delta_jars(tmp_path)) == sorted(names)
@@ -77,7 +86,10 @@ def test_a_token_is_never_part_of_the_engines_url(monkeypatch: pytest.MonkeyPatc
     assert "s3cret" not in str(refused.value)
     monkeypatch.setenv("LAKEHOUSE_SPARK_TOKEN", "s3cret")
     assert remote_url("sc://host:443") == "sc://host:443/;token=s3cret"
-    assert remote_url("sc://host:443/;x-databricks-cluster-id=1") == "sc://host:443/;x-databricks-cluster-id=1;token=s3cret"
+    assert (
+        remote_url("sc://host:443/;x-databricks-cluster-id=1")
+        == "sc://host:443/;x-databricks-cluster-id=1;token=s3cret"
+    )
     assert "s3cret" not in repr(Settings())
 
 
@@ -98,7 +110,9 @@ def test_settings_of_ones_own_are_read_as_a_shell_reads_words(monkeypatch: pytes
         ("spark.sql.session.timeZone=s3cret", "spark.sql.session.timeZone, on which tables and figures depend"),
     ],
 )
-def test_settings_that_cannot_be_taken_are_told_without_their_values(said: str, told: str, monkeypatch: pytest.MonkeyPatch):
+def test_settings_that_cannot_be_taken_are_told_without_their_values(
+    said: str, told: str, monkeypatch: pytest.MonkeyPatch
+):
     """Else a time zone changes figures, or the key of a storage stands in a log."""
     monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", said)
     with pytest.raises(LakehouseError, match=told) as refused:
@@ -107,7 +121,8 @@ def test_settings_that_cannot_be_taken_are_told_without_their_values(said: str, 
 
 
 @pytest.mark.parametrize(
-    "engine", ["sc://", "sc:///;x-databricks-cluster-id=1", "sc://:15002", "sc://;x-databricks-cluster-id=1", "sc://host:port"]
+    "engine",
+    ["sc://", "sc:///;x-databricks-cluster-id=1", "sc://:15002", "sc://;x-databricks-cluster-id=1", "sc://host:port"],
 )
 def test_an_endpoint_without_a_host_is_told(engine: str):
     """Else the user reads what gRPC says of an empty name."""
@@ -119,7 +134,9 @@ def test_an_endpoint_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatc
     """Else the command is silent for ten minutes and ends in what gRPC says."""
     for name in ("grpc_proxy", "https_proxy", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(LakehouseError, match=r"Nothing answers at 127\.0\.0\.1:1, which LAKEHOUSE_ENGINE names \(.*refused"):
+    with pytest.raises(
+        LakehouseError, match=r"Nothing answers at 127\.0\.0\.1:1, which LAKEHOUSE_ENGINE names \(.*refused"
+    ):
         _ = SparkEngine(engine="sc://127.0.0.1:1/;x-databricks-cluster-id=1").session
 
 

@@ -1,4 +1,6 @@
-"""A second opinion on landed rows: which rules each breaks, written down without the generator and without the pipeline."""
+"""A second opinion on landed rows: which rules each breaks, written down without the generator and without the
+pipeline.
+"""
 
 import re
 from collections.abc import Callable

@@ -83,7 +83,9 @@ def test_the_same_arguments_write_the_same_bytes_and_another_seed_others(tmp_pat
     assert first != other
 
 
-def test_every_row_breaks_just_the_rules_that_the_ledger_names(shipped: tuple[SampleLedger, dict[tuple[str, int], Row]]):
+def test_every_row_breaks_just_the_rules_that_the_ledger_names(
+    shipped: tuple[SampleLedger, dict[tuple[str, int], Row]],
+):
     """Else a pipeline that quarantines rightly is said to be wrong, or the other way round."""
     ledger, landed = shipped
     told = {(row.path, row.row_number): list(row.rules) for row in ledger.dirty}
@@ -103,7 +105,9 @@ def test_the_ledger_counts_what_landed(landing: Path, shipped: tuple[SampleLedge
     assert all(drop.batch_date.isoformat() in drop.path.rsplit("/", 1)[-1] for drop in ledger.drops)
 
 
-def test_every_kind_of_dirt_is_there_and_no_drop_holds_too_much(shipped: tuple[SampleLedger, dict[tuple[str, int], Row]]):
+def test_every_kind_of_dirt_is_there_and_no_drop_holds_too_much(
+    shipped: tuple[SampleLedger, dict[tuple[str, int], Row]],
+):
     """Else a rule is never tried on the sample, or a whole drop of it is refused."""
     ledger, _ = shipped
     assert ledger.rules() == set(DIRT_KINDS)
@@ -141,7 +145,9 @@ def test_a_drop_to_be_refused_has_to_be_asked_for(tmp_path: Path):
     assert sum(bool(broken_rules(row)) for (path, _), row in landed.items() if path == refused[0].path) == 30
 
 
-def test_the_sample_is_as_lively_as_the_real_thing(landing: Path, shipped: tuple[SampleLedger, dict[tuple[str, int], Row]]):
+def test_the_sample_is_as_lively_as_the_real_thing(
+    landing: Path, shipped: tuple[SampleLedger, dict[tuple[str, int], Row]]
+):
     """Else running the sample proves little: each of these is a case that the pipeline has to get right."""
     ledger, landed = shipped
     good = [row for place, row in landed.items() if not broken_rules(row)]
@@ -153,7 +159,18 @@ def test_the_sample_is_as_lively_as_the_real_thing(landing: Path, shipped: tuple
         if row["source"] == "orders" and path not in resent and not broken_rules(row):
             known = row["customer_id"] and float(row["customer_id"])
             line = (
-                *(row[name] for name in ("invoice", "stock_code", "description", "quantity", "invoice_date", "unit_price", "country")),
+                *(
+                    row[name]
+                    for name in (
+                        "invoice",
+                        "stock_code",
+                        "description",
+                        "quantity",
+                        "invoice_date",
+                        "unit_price",
+                        "country",
+                    )
+                ),
                 known,
             )
             repeated_within += path in lines.setdefault(line, set())
@@ -168,7 +185,12 @@ def test_the_sample_is_as_lively_as_the_real_thing(landing: Path, shipped: tuple
         last[row["customer_id"]] = max(row["updated_at"], last.get(row["customer_id"], ""))
     descriptions: dict[str, set[str]] = {}
     for row in orders:
-        if row["description"] and row["invoice"].isdigit() and float(row["unit_price"]) > 0 and row["stock_code"][:5].isdigit():
+        if (
+            row["description"]
+            and row["invoice"].isdigit()
+            and float(row["unit_price"]) > 0
+            and row["stock_code"][:5].isdigit()
+        ):
             descriptions.setdefault(row["stock_code"].upper(), set()).add(row["description"].strip())
     there = {
         "returns": sum(row["invoice"].startswith("C") for row in orders),
@@ -187,7 +209,9 @@ def test_the_sample_is_as_lively_as_the_real_thing(landing: Path, shipped: tuple
         "lines twice in a drop": repeated_within,
         "lines in two drops": sum(len(drops) > 1 for drops in lines.values()),
         "re-deliveries": sum(
-            (landing / drop.path).read_bytes() == (landing / drop.same_as).read_bytes() for drop in ledger.drops if drop.same_as
+            (landing / drop.path).read_bytes() == (landing / drop.same_as).read_bytes()
+            for drop in ledger.drops
+            if drop.same_as
         ),
         "nested folders": sum(path.count("/") > 2 for path in paths),
         "plain order drops": sum(path.startswith("orders/") and path.endswith(".csv") for path in paths),
@@ -196,8 +220,12 @@ def test_the_sample_is_as_lively_as_the_real_thing(landing: Path, shipped: tuple
         "customer ties": sum(count > 1 for count in moments.values()),
         "customers out of order": out_of_order,
         "customers ended": sum(row["deleted"] == "true" for row in customers),
-        "days without orders": sum((SHIPPED["start"] + timedelta(days=day), "orders") not in ledger.landed() for day in range(30)),
-        "weekends without rates": sum((SHIPPED["start"] + timedelta(days=day), "fx") not in ledger.landed() for day in range(30)),
+        "days without orders": sum(
+            (SHIPPED["start"] + timedelta(days=day), "orders") not in ledger.landed() for day in range(30)
+        ),
+        "weekends without rates": sum(
+            (SHIPPED["start"] + timedelta(days=day), "fx") not in ledger.landed() for day in range(30)
+        ),
     }
     assert {name: count for name, count in there.items() if count < 3} == {}
     assert len({row["country"] for row in orders}) >= 8
@@ -207,7 +235,11 @@ def test_the_sample_is_as_lively_as_the_real_thing(landing: Path, shipped: tuple
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"dirt": ["quantity.typ"]}, "quantity.typ"), ({"days": 0}, "at least one day"), ({"lines_per_day": 0}, "at least one day")],
+    [
+        ({"dirt": ["quantity.typ"]}, "quantity.typ"),
+        ({"days": 0}, "at least one day"),
+        ({"lines_per_day": 0}, "at least one day"),
+    ],
 )
 def test_wrong_arguments_are_said_in_one_sentence_and_write_nothing(tmp_path: Path, wrong: dict[str, Any], said: str):
     """Else a misspelt kind gives a sample without that dirt, and nobody knows."""

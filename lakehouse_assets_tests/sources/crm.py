@@ -1,4 +1,6 @@
-"""A CRM's table of customers in a real database, as its applications would change it; and what it holds, read without the code under test."""
+"""A CRM's table of customers in a real database, as its applications would change it; and what it holds, read without
+the code under test.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-COLUMNS = "name text, email text, city text, country text, segment text, updated_at {time}, deleted boolean DEFAULT false"
+COLUMNS = (
+    "name text, email text, city text, country text, segment text, updated_at {time}, deleted boolean DEFAULT false"
+)
 
 
 class Crm:
@@ -18,7 +22,9 @@ class Crm:
         self.url = url
         self.postgres = url.startswith("postgresql")
         time = "timestamptz" if self.postgres else "text"
-        self.do("DROP TABLE IF EXISTS customers", f"CREATE TABLE customers (customer_id {key}, {COLUMNS.format(time=time)})")
+        self.do(
+            "DROP TABLE IF EXISTS customers", f"CREATE TABLE customers (customer_id {key}, {COLUMNS.format(time=time)})"
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
@@ -45,7 +51,8 @@ class Crm:
         """Insert a customer, or change the one with that number."""
         self.do(
             f"DELETE FROM customers WHERE customer_id = {number}",
-            f"INSERT INTO customers VALUES ({number}, '{name}', '{name}@example.org', 'Graz', 'Austria', 'base', '{updated_at}', {deleted})",
+            f"INSERT INTO customers VALUES ({number}, '{name}', '{name}@example.org', 'Graz', 'Austria', 'base',"
+            f" '{updated_at}', {deleted})",
         )
 
     def delete(self, number: int) -> None:

@@ -21,7 +21,9 @@ def order_lines(count: int) -> list[list[str]]:
     return [[str(536_365 + number), *LINE[1:]] for number in range(count)]
 
 
-def csv_drop(header: Sequence[str], rows: Sequence[Sequence[str]], end: str = "\n", quoting: Any = csv.QUOTE_MINIMAL) -> bytes:
+def csv_drop(
+    header: Sequence[str], rows: Sequence[Sequence[str]], end: str = "\n", quoting: Any = csv.QUOTE_MINIMAL
+) -> bytes:
     """A CSV drop, as Python's own writer writes it."""
     text = io.StringIO()
     csv.writer(text, lineterminator=end, quoting=quoting).writerows([header, *rows])

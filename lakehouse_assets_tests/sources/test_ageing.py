@@ -21,8 +21,9 @@ def test_old_rows_go_in_one_commit_that_consumes_nothing(bench: Workbench):
     head = lakehouse.head(QUARANTINE)
     days = ", ".join(f"({n}L, DATE '2026-09-{n:02}')" for n in range(1, 6))
     rows = bench.spark.sql(
-        f"SELECT 'fx/a.csv' AS path, 'h' AS content_hash, n AS row_number, 'c' AS contract_fingerprint, d AS batch_date, array('rate.type') AS rules,"
-        f" CAST(NULL AS STRING) AS detail, '{{}}' AS raw, 'I' AS {OPERATION} FROM VALUES {days} AS v(n, d)"
+        "SELECT 'fx/a.csv' AS path, 'h' AS content_hash, n AS row_number, 'c' AS contract_fingerprint, d AS"
+        f" batch_date, array('rate.type') AS rules, CAST(NULL AS STRING) AS detail, '{{}}' AS raw, 'I' AS {OPERATION}"
+        f" FROM VALUES {days} AS v(n, d)"
     )
     uri = lakehouse.scratch(QUARANTINE.name)
     rows.write.parquet(uri)

@@ -1,4 +1,6 @@
-"""What is too wide, too deep, too long or too much to be data is named in a sentence, takes no memory to speak of, and leaves its neighbours alone."""
+"""What is too wide, too deep, too long or too much to be data is named in a sentence, takes no memory to speak of, and
+leaves its neighbours alone.
+"""
 
 import json
 import subprocess
@@ -16,7 +18,12 @@ from lakehouse_assets_tests.pipeline.world import ROOT, outside
 from lakehouse_assets_tests.sources.test_formats import GOOD, LINE, ORDER, RECORD
 
 WIDE = {
-    "orders": ORDER.strip() + b"".join(b",c%d" % n for n in range(9_992)) + b"\n" + LINE.strip() + b",1" * 9_992 + b"\n",
+    "orders": ORDER.strip()
+    + b"".join(b",c%d" % n for n in range(9_992))
+    + b"\n"
+    + LINE.strip()
+    + b",1" * 9_992
+    + b"\n",
     "fx": b"Date,GBP" + b"".join(b",c%d" % n for n in range(9_998)) + b"\n2026-09-01,0.85" + b",1" * 9_998 + b"\n",
 }
 
@@ -31,7 +38,10 @@ def test_a_header_of_ten_thousand_columns_is_none(source: str) -> None:
     """Each row would be an object of ten thousand keys: hours, and a hundred times the size of the drop."""
     found = row(source, WIDE[source])
     assert (found["_malformed"], found["row_number"]) == ("drop.unreadable", 0)
-    assert found["_detail"] == f"The header names 10,000 columns, more than {MAX_COLUMNS:,}; send the drop with the columns of its source."
+    assert (
+        found["_detail"]
+        == f"The header names 10,000 columns, more than {MAX_COLUMNS:,}; send the drop with the columns of its source."
+    )
 
 
 def test_a_header_of_as_many_columns_as_may_be_is_read() -> None:
@@ -54,14 +64,20 @@ def test_a_header_of_as_many_columns_as_may_be_is_read() -> None:
 )
 def test_a_record_too_wide_or_too_deep_is_one_bad_row(value: str, reason: str) -> None:
     """One record could take down the process that reads it, and with it all other drops."""
-    first, bad, last = parse_drop("customers", RECORD + b'{"customer_id": 2, "name": %s}\n' % value.encode() + RECORD).to_pylist()
+    first, bad, last = parse_drop(
+        "customers", RECORD + b'{"customer_id": 2, "name": %s}\n' % value.encode() + RECORD
+    ).to_pylist()
     assert (first["name"], first["_malformed"], last["name"], last["row_number"]) == ("Ada", None, "Ada", 3)
     assert bad["_malformed"] == "row.json"
     assert reason in bad["_detail"]
 
 
 LONG = b"x" * (MAX_LINE_MB * 1_000_000 + 1)
-LONG_LINES = {"orders": LINE.replace(b"HEART", LONG), "customers": RECORD.replace(b"Ada", LONG), "fx": b"2026-09-02," + LONG + b"\n"}
+LONG_LINES = {
+    "orders": LINE.replace(b"HEART", LONG),
+    "customers": RECORD.replace(b"Ada", LONG),
+    "fx": b"2026-09-02," + LONG + b"\n",
+}
 
 
 @pytest.mark.parametrize("source", LONG_LINES)
@@ -116,9 +132,17 @@ def test_a_line_of_300_mb_takes_memory_for_the_drop_and_not_for_its_rows(source:
     begin, end = (GOOD[source] + LONG_LINES[source]).split(LONG)
     code = PEAK.format(source=source, begin=begin, end=end)
     said = subprocess.run(
-        [sys.executable, "-c", code], env={**outside(), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**outside(), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    rows, malformed, peak = said.stdout.split(" ", 1)[0], said.stdout[2 : said.stdout.rindex(" ")], int(said.stdout.rsplit(" ", 1)[1])
+    rows, malformed, peak = (
+        said.stdout.split(" ", 1)[0],
+        said.stdout[2 : said.stdout.rindex(" ")],
+        int(said.stdout.rsplit(" ", 1)[1]),
+    )
     assert (rows, malformed) == ("2", "[None, 'row.long']")
     assert peak < 8 * 300
 

@@ -44,7 +44,9 @@ def test_a_value_lands_as_it_was_written(written: str, landed: str | None):
     table = parse_drop("customers", f'{{"name": {written}, "extra": {written}}}'.encode())
     assert table["name"].to_pylist() == [landed]
     assert table["_rescued"].to_pylist() == [
-        None if landed is None else '{"extra":' + (landed if written[0] not in '"' else json.dumps(landed, ensure_ascii=False)) + "}"
+        None
+        if landed is None
+        else '{"extra":' + (landed if written[0] not in '"' else json.dumps(landed, ensure_ascii=False)) + "}"
     ]
 
 

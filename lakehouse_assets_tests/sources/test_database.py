@@ -31,7 +31,9 @@ SIGNS = ["@", ":", "/", "?", "#", "%", "[", "]", "@/", ":@", "%zz", " ", "'", '"
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "127.0.0.1", "127.0.0.1:54x2", "[::1]:1", "", "127.0.0.1:99999"])
 @pytest.mark.parametrize("sign", SIGNS)
 def test_no_form_of_an_address_shows_a_part_of_the_password(sign: str, host: str) -> None:
-    """A password with a sign that has a meaning in addresses is cut there, and its pieces are taken for host, port or name."""
+    """A password with a sign that has a meaning in addresses is cut there, and its pieces are taken for host, port or
+    name.
+    """
     pieces = ("hush", "4711x9", "w0rdy")
     password = sign.join(pieces)
     for user, name in (("crm", "crm"), ("", ""), ("crm", "crm?connect_timeout=1")):
@@ -81,8 +83,12 @@ def rows(connection: sqlite3.Connection) -> list[dict[str, str | None]]:
 def test_a_text_in_another_encoding_spoils_its_own_row_alone(crm: sqlite3.Connection) -> None:
     """One byte of Latin-1 stopped the whole load."""
     crm.execute("CREATE TABLE customers (customer_id INTEGER, name TEXT, updated_at TEXT)")
-    crm.execute("INSERT INTO customers VALUES (1, 'Ada', '2026-09-01'), (2, CAST(x'4dfc6c6c6572' AS TEXT), '2026-09-01')")
-    crm.execute("INSERT INTO customers VALUES (3, 'Eve', CAST(x'ff' AS TEXT)), (4, x'00ff', '2026-09-01'), (5, 'Zoë', NULL)")
+    crm.execute(
+        "INSERT INTO customers VALUES (1, 'Ada', '2026-09-01'), (2, CAST(x'4dfc6c6c6572' AS TEXT), '2026-09-01')"
+    )
+    crm.execute(
+        "INSERT INTO customers VALUES (3, 'Eve', CAST(x'ff' AS TEXT)), (4, x'00ff', '2026-09-01'), (5, 'Zoë', NULL)"
+    )
     found = {r["customer_id"]: (r["name"], r["_malformed"]) for r in rows(crm)}
     assert found == {
         "1": ("Ada", None),
@@ -96,9 +102,12 @@ def test_a_text_in_another_encoding_spoils_its_own_row_alone(crm: sqlite3.Connec
 def test_names_of_columns_are_found_whatever_their_case(crm: sqlite3.Connection) -> None:
     """A CRM that writes Name and Email gave customers without either."""
     crm.execute(
-        'CREATE TABLE customers ("Customer_ID" INTEGER, "NAME" TEXT, "eMail" TEXT, city, country, segment, "Updated_At" TEXT, "Deleted")'
+        'CREATE TABLE customers ("Customer_ID" INTEGER, "NAME" TEXT, "eMail" TEXT, city, country, segment, "Updated_At"'
+        ' TEXT, "Deleted")'
     )
-    crm.execute("INSERT INTO customers VALUES (1, 'Ada', 'a@example.org', 'Graz', 'AT', 'base', '2026-09-01 10:00:00', 0)")
+    crm.execute(
+        "INSERT INTO customers VALUES (1, 'Ada', 'a@example.org', 'Graz', 'AT', 'base', '2026-09-01 10:00:00', 0)"
+    )
     (row,) = rows(crm)
     assert (row["customer_id"], row["name"], row["email"], row["deleted"]) == ("1", "Ada", "a@example.org", "false")
     assert row["updated_at"] == "2026-09-01T10:00:00.000000Z"
@@ -106,12 +115,15 @@ def test_names_of_columns_are_found_whatever_their_case(crm: sqlite3.Connection)
 
 def test_an_attribute_under_another_name_is_an_error(crm: sqlite3.Connection) -> None:
     """Nulls in place of a renamed column take the attribute from every customer."""
-    crm.execute("CREATE TABLE customers (customer_id INTEGER, full_name TEXT, email, city, country, segment, updated_at TEXT)")
+    crm.execute(
+        "CREATE TABLE customers (customer_id INTEGER, full_name TEXT, email, city, country, segment, updated_at TEXT)"
+    )
     assert "it has no column name, but full_name, which is not known" in refusal(url_of(crm))
 
 
 @pytest.mark.parametrize(
-    ("before", "lost", "share", "refused"), [(1000, 501, 0.5, True), (1000, 500, 0.5, False), (9, 9, 0.5, False), (1000, 1000, 1.0, False)]
+    ("before", "lost", "share", "refused"),
+    [(1000, 501, 0.5, True), (1000, 500, 0.5, False), (9, 9, 0.5, False), (1000, 1000, 1.0, False)],
 )
 def test_a_table_that_was_emptied_ends_nobody(before: int, lost: int, share: float, refused: bool) -> None:
     """A table that is truncated and loaded anew ended every customer in between."""
@@ -129,8 +141,8 @@ def test_times_that_no_timestamp_holds_come_as_they_are_written(postgres: str) -
     with psycopg2.connect(postgres) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE customers (customer_id bigint, name text, updated_at timestamp)")
         cursor.execute(
-            "INSERT INTO customers VALUES (1, 'a', '2026-09-01'), (2, 'b', '1999-01-01 10:00 BC'), (3, 'c', 'infinity'), (4, 'd', '-infinity'),"
-            " (5, 'e', '15000-01-01'), (6, 'f', NULL)"
+            "INSERT INTO customers VALUES (1, 'a', '2026-09-01'), (2, 'b', '1999-01-01 10:00 BC'), (3, 'c',"
+            " 'infinity'), (4, 'd', '-infinity'), (5, 'e', '15000-01-01'), (6, 'f', NULL)"
         )
     with database(postgres).snapshot() as snapshot:
         snapshot.summary(snapshot.clock()[1])

@@ -9,7 +9,8 @@ from lakehouse_assets_tests.sources.drops import good, problems
 def test_each_rate_is_a_row_and_what_is_no_rate_is_none():
     """Else conversions use a rate that the bank never published, or miss one that it did."""
     table = parse_drop(
-        "fx", b"Date,USD,JPY,CYP,gbp,\n2010-12-02,1.3155,110.37,N/A,0.84430,\n2010-12-01,1.3115,,n/a,0.84,\n2010-11-30,N/A,N/A,N/A,N/A,\n"
+        "fx",
+        b"Date,USD,JPY,CYP,gbp,\n2010-12-02,1.3155,110.37,N/A,0.84430,\n2010-12-01,1.3115,,n/a,0.84,\n2010-11-30,N/A,N/A,N/A,N/A,\n",
     )
     assert good(table) == [
         ["2010-12-02", "USD", "1.3155"],
@@ -23,13 +24,19 @@ def test_each_rate_is_a_row_and_what_is_no_rate_is_none():
 
 
 def test_blanks_around_cells_are_taken_off():
-    """Else the bank's own daily file, which separates by comma and blank, lands with names and rates that nothing matches."""
+    """Else the bank's own daily file, which separates by comma and blank, lands with names and rates that nothing
+    matches.
+    """
     assert good(parse_drop("fx", b"Date, USD, JPY, \n2010-12-02, 1.3155, N/A, \n")) == [["2010-12-02", "USD", "1.3155"]]
 
 
 @pytest.mark.parametrize(
     ("line", "rule"),
-    [(b"2010-12-02,1.3", "row.ragged"), (b"2010-12-02,1.3\xff,1,", "row.encoding"), (b'2010-12-02,"1.3,1,', "row.open_quote")],
+    [
+        (b"2010-12-02,1.3", "row.ragged"),
+        (b"2010-12-02,1.3\xff,1,", "row.encoding"),
+        (b'2010-12-02,"1.3,1,', "row.open_quote"),
+    ],
 )
 def test_a_bad_line_costs_only_itself(line: bytes, rule: str):
     """Else one broken date takes the history of all rates with it."""

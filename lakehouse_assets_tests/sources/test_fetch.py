@@ -28,7 +28,9 @@ def landed(drops: list[Path]) -> list[list[str]]:
 
 
 def workbook(rows: list[list[str]]) -> bytes:
-    """A workbook as a spreadsheet program writes it: texts shared, numbers and dates as numbers, empty cells left out."""
+    """A workbook as a spreadsheet program writes it: texts shared, numbers and dates as numbers, empty cells left
+    out.
+    """
     texts: list[str] = []
     written = []
     for number, row in enumerate(rows, 1):
@@ -45,7 +47,9 @@ def workbook(rows: list[list[str]]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{items}</sst>")
-        archive.writestr("xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{''.join(written)}</sheetData></worksheet>")
+        archive.writestr(
+            "xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{''.join(written)}</sheetData></worksheet>"
+        )
     return content.getvalue()
 
 
@@ -55,7 +59,11 @@ def test_lines_land_by_day_with_their_values(tmp_path: Path, header: list[str]):
     source = tmp_path / "data.csv"
     source.write_bytes(csv_drop(header, ROWS))
     drops = fetch_online_retail(tmp_path / "landing", source)
-    assert [drop.name for drop in drops] == ["orders_2010-12-01.csv.gz", "orders_2010-12-13.csv.gz", "orders_2011-08-12.csv.gz"]
+    assert [drop.name for drop in drops] == [
+        "orders_2010-12-01.csv.gz",
+        "orders_2010-12-13.csv.gz",
+        "orders_2011-08-12.csv.gz",
+    ]
     assert landed(drops) == [EXPECTED[0], EXPECTED[2], EXPECTED[1], EXPECTED[3]]
     assert gzip.decompress(drops[0].read_bytes()).decode().splitlines()[0] == ",".join(header)
     assert {file.name for file in (tmp_path / "landing" / "orders").iterdir()} == {drop.name for drop in drops}
@@ -65,8 +73,12 @@ def test_the_same_data_give_the_same_bytes_and_are_written_once(tmp_path: Path):
     """Else fetching again looks like a correction of every day."""
     source = tmp_path / "data.csv"
     source.write_bytes(csv_drop(PUBLISHED, ROWS))
-    first = {drop: (drop.read_bytes(), drop.stat().st_mtime_ns) for drop in fetch_online_retail(tmp_path / "landing", source)}
-    second = {drop: (drop.read_bytes(), drop.stat().st_mtime_ns) for drop in fetch_online_retail(tmp_path / "landing", source)}
+    first = {
+        drop: (drop.read_bytes(), drop.stat().st_mtime_ns) for drop in fetch_online_retail(tmp_path / "landing", source)
+    }
+    second = {
+        drop: (drop.read_bytes(), drop.stat().st_mtime_ns) for drop in fetch_online_retail(tmp_path / "landing", source)
+    }
     assert first == second
     other = {drop.name: drop.read_bytes() for drop in fetch_online_retail(tmp_path / "other", source)}
     assert {content[4:8] for content in other.values()} == {bytes(4)}, "gzip holds the time of writing"
@@ -89,7 +101,9 @@ def test_a_workbook_in_an_archive_is_read_like_the_table_it_holds(tmp_path: Path
 def test_day_and_month_are_told_apart_by_the_whole_file(tmp_path: Path):
     """Else a file with the day first lands on the wrong days, and nobody is told."""
     source = tmp_path / "data.csv"
-    source.write_bytes(csv_drop(PUBLISHED, [[*ROWS[0][:4], date, *ROWS[0][5:]] for date in ("01/12/2010 08:26", "13/12/2010 08:26")]))
+    source.write_bytes(
+        csv_drop(PUBLISHED, [[*ROWS[0][:4], date, *ROWS[0][5:]] for date in ("01/12/2010 08:26", "13/12/2010 08:26")])
+    )
     assert [drop.name for drop in fetch_online_retail(tmp_path / "landing", source)] == [
         "orders_2010-12-01.csv.gz",
         "orders_2010-12-13.csv.gz",

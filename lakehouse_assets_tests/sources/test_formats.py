@@ -40,7 +40,10 @@ EVERYWHERE: dict[str, bytes] = {
 }
 CASES = [(source, content, name) for source in GOOD for name, content in EVERYWHERE.items()]
 CASES += [(source, gzip.compress(PAGE, mtime=0), "an HTML page") for source in GOOD]
-CASES += [(source, gzip.compress(gzip.compress(GOOD[source], mtime=0), mtime=0), "compressed with gzip twice") for source in GOOD]
+CASES += [
+    (source, gzip.compress(gzip.compress(GOOD[source], mtime=0), mtime=0), "compressed with gzip twice")
+    for source in GOOD
+]
 CASES += [(source, (ORDER + LINE).decode().encode("utf-16-le"), "encoded as UTF-16") for source in GOOD]
 CASES += [(source, b"name: a\nother: b\nthird: c\n", "YAML") for source in GOOD]
 CASES += [("orders", b"[" + RECORD.strip() + b"]", "a JSON array"), ("fx", RECORD, "JSON")]
@@ -60,7 +63,9 @@ def test_another_format_is_called_by_its_name(source: str, content: bytes, name:
 
 
 @pytest.mark.parametrize("source", list(GOOD))
-@pytest.mark.parametrize("change", [bytes, gzip.compress, lambda c: b"\xef\xbb\xbf" * 2 + c], ids=["plain", "gzip", "two byte order marks"])
+@pytest.mark.parametrize(
+    "change", [bytes, gzip.compress, lambda c: b"\xef\xbb\xbf" * 2 + c], ids=["plain", "gzip", "two byte order marks"]
+)
 def test_a_drop_of_its_source_is_none_of_them(source: str, change: Callable[[bytes], bytes]) -> None:
     """What recognises other formats may take no good drop for one."""
     assert [row["_malformed"] for row in parse_drop(source, change(GOOD[source])).to_pylist()] == [None]

@@ -1,4 +1,6 @@
-"""The landing zone: new content is seen however it came, links are followed once and not out of it, large files are named."""
+"""The landing zone: new content is seen however it came, links are followed once and not out of it, large files are
+named.
+"""
 
 import os
 from collections.abc import Callable
@@ -59,7 +61,9 @@ def test_content_is_not_hashed_twice_unless_asked(root: Path, zone: Zone, monkey
     assert file in opened
 
 
-def test_a_file_that_changes_within_the_tick_of_the_clock_is_seen(root: Path, zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_within_the_tick_of_the_clock_is_seen(
+    root: Path, zone: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The times of a file move in ticks: two writes within one have the same."""
     file = root / "orders" / DAY
     file.write_text("a")
@@ -69,7 +73,9 @@ def test_a_file_that_changes_within_the_tick_of_the_clock_is_seen(root: Path, zo
     original = os.stat
 
     def same(path: Any, *a: Any, **k: Any) -> Any:
-        return frozen if os.fspath(path) == os.fspath(file) and k.get("follow_symlinks", True) else original(path, *a, **k)
+        return (
+            frozen if os.fspath(path) == os.fspath(file) and k.get("follow_symlinks", True) else original(path, *a, **k)
+        )
 
     monkeypatch.setattr(Path, "stat", lambda self, **k: same(self, **k))
     assert hashes(zone()) != before
@@ -103,7 +109,11 @@ def test_links_out_of_the_zone_are_named_unless_a_setting_follows_them(root: Pat
     assert set(refused) == {"orders/linked", f"orders/{DAY}", "fx"}
     assert all("LAKEHOUSE_FOLLOW_LINKS=true" in reason for reason in refused.values())
     drops, refused = zone(follow_links=True).scan()
-    assert {d.path for d in drops} == {"orders/linked/orders_2025-01-01.csv", f"orders/{DAY}", "fx/orders_2025-01-01.csv"}
+    assert {d.path for d in drops} == {
+        "orders/linked/orders_2025-01-01.csv",
+        f"orders/{DAY}",
+        "fx/orders_2025-01-01.csv",
+    }
     assert not refused
 
 

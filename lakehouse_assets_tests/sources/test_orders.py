@@ -19,7 +19,21 @@ FIELD = st.text(st.sampled_from('ab1,"; \té\u2028\ufeff\x1c')) | st.text(
 )
 ROWS = st.lists(st.lists(FIELD, min_size=WIDTH, max_size=WIDTH), max_size=6)
 PLAIN = [b"a", b"b c", b"", b"1", b'"a"', b'"a,b"', b'"a""b"', b'""', b'a"b', b"\xc3\xa9", b"\xef\xbb\xbf"]
-ODD = [b'"', b'"a\nb"', b'"a"b', b'"a,', b'""a', b'"""', b",", b"\xff", b"\0", b"\r", b"\n", b"\r\n", b"a,a,a,a,a,a,a\n"]
+ODD = [
+    b'"',
+    b'"a\nb"',
+    b'"a"b',
+    b'"a,',
+    b'""a',
+    b'"""',
+    b",",
+    b"\xff",
+    b"\0",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"a,a,a,a,a,a,a\n",
+]
 
 
 @st.composite
@@ -91,7 +105,10 @@ def test_a_bad_line_costs_only_itself(rule: str, end: bytes):
         for place in range(5 if not bad.strip() else 6):
             lines = [*clean[:place], bad, *clean[place:]]
             second = rng.randrange(len(lines))
-            for dirty, expected in ((lines, {place}), ([*lines[:second], bad, *lines[second:]], {second, place + (second <= place)})):
+            for dirty, expected in (
+                (lines, {place}),
+                ([*lines[:second], bad, *lines[second:]], {second, place + (second <= place)}),
+            ):
                 if not dirty[-1].strip():
                     continue  # an empty last line counts for nothing
                 table = parse_drop("orders", end.join([",".join(PUBLISHED).encode(), *dirty, b""]))
@@ -155,7 +172,11 @@ def test_unexpected_columns_are_kept(bad: bytes):
     table = parse_drop("orders", csv_drop(header, rows) + bad)
     assert good(table) == [LINE] * 3
     rescued = table["_rescued"].to_pylist()[:3]
-    assert [text and json.loads(text) for text in rescued] == [{"Channel": 'a "b"', "Zone": "ñ", "Zone_12": "2"}, None, {"column_11": "7"}]
+    assert [text and json.loads(text) for text in rescued] == [
+        {"Channel": 'a "b"', "Zone": "ñ", "Zone_12": "2"},
+        None,
+        {"column_11": "7"},
+    ]
     assert list(json.loads(rescued[0])) == sorted(json.loads(rescued[0]))
 
 

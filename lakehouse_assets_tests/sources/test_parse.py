@@ -13,11 +13,28 @@ from lakehouse_assets.sources.parse import BRONZE_VALUES, DROP_RULES, ROW_RULES,
 from lakehouse_assets_tests.sources.drops import PUBLISHED, csv_drop, good, order_lines, problems
 
 SOURCES = sorted(BRONZE_VALUES)
-CUSTOMERS = b"".join(json.dumps({"customer_id": number, "name": "Ada", "deleted": False}).encode() + b"\n" for number in range(40))
+CUSTOMERS = b"".join(
+    json.dumps({"customer_id": number, "name": "Ada", "deleted": False}).encode() + b"\n" for number in range(40)
+)
 RATES = b"Date,USD,GBP,\n" + b"".join(b"2010-12-%02d,1.3%d,0.85,\n" % (day, day) for day in range(1, 29))
 DROPS = {"orders": csv_drop(PUBLISHED, order_lines(40)), "customers": CUSTOMERS, "fx": RATES}
 NEAR_CSV = st.lists(
-    st.sampled_from([b"Date", b"USD", b'"', b",", b"\n", b"\r", b"\0", b"\xff", b"1.5", b"{}", b'{"a":1}', *map(str.encode, PUBLISHED)])
+    st.sampled_from(
+        [
+            b"Date",
+            b"USD",
+            b'"',
+            b",",
+            b"\n",
+            b"\r",
+            b"\0",
+            b"\xff",
+            b"1.5",
+            b"{}",
+            b'{"a":1}',
+            *map(str.encode, PUBLISHED),
+        ]
+    )
 )
 
 
@@ -37,14 +54,18 @@ def test_any_bytes_give_numbered_rows_and_never_an_error(source: str, content: b
         assert set(rules) <= {None, *ROW_RULES}
     for row in table.to_pylist():
         said = [row["_detail"], row["_raw"]]
-        assert all(text is None for text in said) if row["_malformed"] is None else all(text is not None for text in said)
+        assert (
+            all(text is None for text in said) if row["_malformed"] is None else all(text is not None for text in said)
+        )
         if row["_malformed"] is not None:
             assert all(row[column] is None for column in BRONZE_VALUES[source])
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_gzip_is_told_by_its_bytes_and_changes_nothing(source: str):
-    """Else a drop reads differently for having been compressed, in one member or in several, or padded by a tape tool."""
+    """Else a drop reads differently for having been compressed, in one member or in several, or padded by a tape
+    tool.
+    """
     content = DROPS[source]
     plain = parse_drop(source, content)
     assert plain.num_rows > 20

@@ -1,4 +1,6 @@
-"""Customers pulled from a real database end in silver as the database has them, whatever happens there and wherever a run dies."""
+"""Customers pulled from a real database end in silver as the database has them, whatever happens there and wherever a
+run dies.
+"""
 
 import random
 import shutil
@@ -109,7 +111,9 @@ def house(crm: Crm, tmp_path: Path, spark: Any) -> House:
     return House(
         tmp_path,
         crm,
-        lambda root: Lakehouse(DeltaRsStore(str(root / "tables"), str(root / "changes")), lambda: spark, str(root / "staging")),
+        lambda root: Lakehouse(
+            DeltaRsStore(str(root / "tables"), str(root / "changes")), lambda: spark, str(root / "staging")
+        ),
     )
 
 
@@ -137,7 +141,9 @@ def test_what_is_new_is_pulled_and_nothing_else(house: House, crm: Crm):
 
 
 def test_equal_times_are_neither_lost_nor_doubled(house: House, crm: Crm):
-    """Otherwise a second commit within the same moment would never come, or the first one's rows would land at every pull."""
+    """Otherwise a second commit within the same moment would never come, or the first one's rows would land at every
+    pull.
+    """
     crm.put(1, NOON)
     crm.put(3, NOON)
     house.load()
@@ -216,7 +222,9 @@ def test_a_run_that_dies_between_bronze_and_journal_is_finished_by_the_next(hous
 
 
 def test_files_beside_pulls_keep_the_watermark_and_take_part(house: House, crm: Crm):
-    """Otherwise a file would have the whole database pulled again, or the greatest time of change would no longer win."""
+    """Otherwise a file would have the whole database pulled again, or the greatest time of change would no longer
+    win.
+    """
     crm.put(1, NOON)
     house.load()
     record = '{"customer_id": %d, "name": "%s", "updated_at": "%s"}\n'
@@ -226,7 +234,9 @@ def test_files_beside_pulls_keep_the_watermark_and_take_part(house: House, crm: 
     house.load()
     assert {k: v[0] for k, v in house.customers().items()} == {1: "from the file", 2: "Ada", 3: "from the file"}
     assert house.due() is None
-    (house.root / "landing/customers/crm_2026-09-03.jsonl").write_text(record % (4, "from the file", "2026-09-03T00:00:00Z"))
+    (house.root / "landing/customers/crm_2026-09-03.jsonl").write_text(
+        record % (4, "from the file", "2026-09-03T00:00:00Z")
+    )
     house.load()
     assert house.due() is None
     assert len(entries(house.lakehouse)) == 4
@@ -235,12 +245,19 @@ def test_files_beside_pulls_keep_the_watermark_and_take_part(house: House, crm: 
 def test_a_refused_pull_is_corrected_by_the_next(tmp_path: Path, spark: Any):
     """Otherwise a table that was wrong for an hour would keep its day red for ever, and its good rows out."""
     crm = sqlite_crm(tmp_path, key="text PRIMARY KEY")
-    make = lambda root: Lakehouse(DeltaRsStore(str(root / "tables"), str(root / "changes")), lambda: spark, str(root / "staging"))  # noqa: E731
+
+    def make(root: Path) -> Lakehouse:
+        return Lakehouse(
+            DeltaRsStore(str(root / "tables"), str(root / "changes")), lambda: spark, str(root / "staging")
+        )
+
     house = House(tmp_path, crm, make)
     for n in range(12):
         crm.put(f"'{n + 1}'" if n < 4 else f"'no {n}'", NOON)
     house.load()
-    assert [v.path for v in refused_now(house.lakehouse, "silver.customers", "customers")] == [f"{FOLDER}00000001_{TODAY}"]
+    assert [v.path for v in refused_now(house.lakehouse, "silver.customers", "customers")] == [
+        f"{FOLDER}00000001_{TODAY}"
+    ]
     assert house.due() is None
     crm.do("UPDATE customers SET customer_id = 100 + substr(customer_id, 4) WHERE customer_id LIKE 'no %'")
     house.load()
@@ -328,7 +345,11 @@ def test_a_server_in_another_zone_and_times_that_are_none(postgres: str):
     crm.put(2, "infinity")
     crm.do("INSERT INTO customers (customer_id) VALUES (3)")
     with CustomersDatabase(crm.url, "public.customers", OVERLAP).snapshot() as snapshot:
-        assert sorted(map(str, snapshot.keys()["updated_at"].to_pylist())) == ["2026-09-01T12:00:00.000000Z", "None", "infinity"]
+        assert sorted(map(str, snapshot.keys()["updated_at"].to_pylist())) == [
+            "2026-09-01T12:00:00.000000Z",
+            "None",
+            "infinity",
+        ]
         assert snapshot.rows("2026-09-01T12:00:00.000001Z").num_rows == 2
         assert snapshot.clock()[1] == "2026-09-01T12:00:00.000000Z"
         assert abs(datetime.fromisoformat(snapshot.clock()[0]) - datetime.now(UTC)) < timedelta(minutes=1)
@@ -372,7 +393,9 @@ def test_a_wrong_password_is_not_repeated(postgres: str):
 
 
 class Walk:
-    """What a CRM does in a day, at random: it also stands still, goes back, errs about the year, deletes and renames."""
+    """What a CRM does in a day, at random: it also stands still, goes back, errs about the year, deletes and
+    renames.
+    """
 
     def __init__(self, crm: Crm, seed: int):
         self.crm, self.rng = crm, random.Random(seed)
@@ -431,7 +454,8 @@ def test_whatever_happens_silver_ends_as_the_database(house: House, crm: Crm, se
     for _ in range(9):
         for _ in range(walk.rng.randint(1, 6)):
             walk.step()
-        for step in (house.bronze, house.journal, house.silver)[: walk.rng.choice([1, 2, 3, 3])]:  # or the run dies before the next
+        # or the run dies before the next
+        for step in (house.bronze, house.journal, house.silver)[: walk.rng.choice([1, 2, 3, 3])]:
             step()
     house.load()
     house.assert_settled()

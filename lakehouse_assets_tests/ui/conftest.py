@@ -1,4 +1,6 @@
-"""The real thing: `dagster dev` as `make ui` starts it, on the history of a command, and a browser in front of it. One for the room, for it takes its time."""
+"""The real thing: `dagster dev` as `make ui` starts it, on the history of a command, and a browser in front of it. One
+for the room, for it takes its time.
+"""
 
 import json
 import os
@@ -50,10 +52,11 @@ def day(n: int) -> str:
 
 
 class Site:
-    """A project folder with a landing zone of `BATCHES` days, and servers on it. The command has loaded the first two days.
+    """A project folder with a landing zone of `BATCHES` days, and servers on it. The command has loaded the first two
+    days.
 
-    sample: False for an empty landing zone. apart: web server and daemon as two processes, as supervisors of a team start them, instead of one
-    `dagster dev`, which goes down with either. more: further environment variables.
+    sample: False for an empty landing zone. apart: web server and daemon as two processes, as supervisors of a team
+    start them, instead of one `dagster dev`, which goes down with either. more: further environment variables.
     """
 
     def __init__(self, folder: Path, sample: bool = True, apart: bool = False, **more: str):
@@ -75,9 +78,13 @@ class Site:
             **more,
         }
         workspace = (ROOT / "workspace.yaml").read_text()
-        account = "  - python_module:\n      module_name: lakehouse_assets_tests.ui.real_account\n      location_name: real_account\n"
+        account = (
+            "  - python_module:\n      module_name: lakehouse_assets_tests.ui.real_account\n      location_name:"
+            " real_account\n"
+        )
         (folder / "workspace.yaml").write_text(workspace.rstrip("\n") + "\n" + account)
-        self.python("-m", "lakehouse_assets.instance.local")  # what make does: the instance, and the .env by which dagster finds it
+        # what make does: the instance, and the .env by which dagster finds it
+        self.python("-m", "lakehouse_assets.instance.local")
         if sample:
             self.python("-m", "lakehouse_assets.cli", "run", "--end", day(1))
         self.instance = dg.DagsterInstance.from_config(str(self.home / "dagster"))
@@ -99,7 +106,9 @@ class Site:
 
     def python(self, *arguments: str, expect: Collection[int] = (0,)) -> str:
         """What Python says in the project's folder; fails where its exit code is not among those expected."""
-        done = subprocess.run([sys.executable, *arguments], cwd=self.folder, env=self.environment, text=True, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=self.folder, env=self.environment, text=True, capture_output=True
+        )
         assert done.returncode in expect, done.stderr
         return done.stdout
 
@@ -149,8 +158,15 @@ class Site:
         return run_id
 
     def switch_on(self, sensor: str) -> None:
-        selector = {"repositoryLocationName": "lakehouse_assets", "repositoryName": "__repository__", "sensorName": sensor}
-        mutation = "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename ... on PythonError { message } } }"
+        selector = {
+            "repositoryLocationName": "lakehouse_assets",
+            "repositoryName": "__repository__",
+            "sensorName": sensor,
+        }
+        mutation = (
+            "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename ... on PythonError { message"
+            " } } }"
+        )
         assert self.ask(mutation, s=selector)["startSensor"]["__typename"] == "Sensor"
 
     def assets(self) -> list[dict[str, list[str]]]:
@@ -167,7 +183,9 @@ class Site:
 
     def loaded(self) -> bool:
         """Whether nothing is pending and nothing under way."""
-        return not under_way(self.instance) and "Nothing is pending." in self.python("-m", "lakehouse_assets.cli", "status")
+        return not under_way(self.instance) and "Nothing is pending." in self.python(
+            "-m", "lakehouse_assets.cli", "status"
+        )
 
     def settled(self) -> bool:
         """Whether everything is loaded and Snowflake proven equal."""
@@ -176,7 +194,10 @@ class Site:
     def land_many(self, of: str, lines: int) -> None:
         """A drop of so many new lines, large enough to be met while it is loaded."""
         header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
-        rows = (f"{600000 + n // 20},85123A,THING,{n % 20 + 1},{of} 08:26:00,2.55,17850.0,United Kingdom" for n in range(lines))
+        rows = (
+            f"{600000 + n // 20},85123A,THING,{n % 20 + 1},{of} 08:26:00,2.55,17850.0,United Kingdom"
+            for n in range(lines)
+        )
         (self.landing / "orders" / f"orders_{of}_many.csv").write_text("\n".join([header, *rows]) + "\n")
 
     @contextmanager

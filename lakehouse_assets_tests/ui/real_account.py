@@ -1,4 +1,6 @@
-"""A second code location of the same servers: upkeep of a real account that does not exist, with secrets that must be seen nowhere."""
+"""A second code location of the same servers: upkeep of a real account that does not exist, with secrets that must be
+seen nowhere.
+"""
 
 import os
 
@@ -13,4 +15,6 @@ os.environ["SNOWFLAKE_USER"] = "nobody"
 # The key of a service user that cannot be read: a login fails at once, without a network.
 os.environ["SNOWFLAKE_PRIVATE_KEY_PATH"] = __file__
 
-defs = dg.Definitions(jobs=[maintenance_job([], [])], resources=resources(Settings.model_validate({"snowflake": "account"})))
+defs = dg.Definitions(
+    jobs=[maintenance_job([], [])], resources=resources(Settings.model_validate({"snowflake": "account"}))
+)

@@ -1,6 +1,8 @@
-"""The pictures of the documents, taken of a running UI: `python -m lakehouse_assets_tests.ui.screenshots http://localhost:3000 docs/images`.
+"""The pictures of the documents, taken of a running UI: `python -m lakehouse_assets_tests.ui.screenshots
+http://localhost:3000 docs/images`.
 
-Load the sample first, and start the UI with LAKEHOUSE_PARTITIONS_START at its first day, so that the bars of partitions are filled.
+Load the sample first, and start the UI with LAKEHOUSE_PARTITIONS_START at its first day, so that the bars of partitions
+are filled.
 """
 
 import shutil
@@ -25,7 +27,9 @@ PICTURES = {
     "checks": ("/assets/silver/order_lines?view=checks", 1600, 1000, 0.9, ""),
     "runs": ("/runs", 1600, 500, 0.9, ""),
 }
-"""Name → path, width, height, pixels for one of the page, and what is clicked on before the picture; of the graph only the canvas is shown."""
+"""Name → path, width, height, pixels for one of the page, and what is clicked on before the picture; of the graph only
+the canvas is shown.
+"""
 
 
 def take(url: str, folder: Path, names: list[str]) -> None:

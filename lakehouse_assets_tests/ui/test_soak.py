@@ -51,7 +51,11 @@ def kill_run(site: Site) -> None:
 
     def loading() -> list[tuple[str, int]]:
         runs = site.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        return [(run.run_id, int(run.tags[PROCESS_TAG].split("pid=")[1].split()[0])) for run in runs if PROCESS_TAG in run.tags]
+        return [
+            (run.run_id, int(run.tags[PROCESS_TAG].split("pid=")[1].split()[0]))
+            for run in runs
+            if PROCESS_TAG in run.tags
+        ]
 
     def killed() -> bool:
         for run_id, pid in loading():
@@ -67,7 +71,9 @@ def kill_run(site: Site) -> None:
 @pytest.mark.heavy
 @pytest.mark.timeout(7200)
 def test_whatever_dies_the_state_is_that_of_one_clean_run(tmp_path: Path):
-    """Otherwise a power cut, or a restart in the wrong moment, would lose or double sales, and nobody could say which."""
+    """Otherwise a power cut, or a restart in the wrong moment, would lose or double sales, and nobody could say
+    which.
+    """
     dice = random.Random(DROPS)
     pool = tmp_path / "pool"
     generate(pool, START, DROPS // 3, 30, 9)
@@ -86,7 +92,8 @@ def test_whatever_dies_the_state_is_that_of_one_clean_run(tmp_path: Path):
             if number % every == every - 1 and deaths:
                 victim = deaths.pop()
                 if victim == "run":
-                    arrive(pool, site.landing, path, number)  # so that there is something to load, if all has been loaded meanwhile
+                    # so that there is something to load, if all has been loaded meanwhile
+                    arrive(pool, site.landing, path, number)
                     kill_run(site)
                 else:
                     site.kill_server(victim)
@@ -97,7 +104,11 @@ def test_whatever_dies_the_state_is_that_of_one_clean_run(tmp_path: Path):
         runs = site.instance.get_runs()
         ended = {status.value: sum(run.status == status for run in runs) for status in {run.status for run in runs}}
         print(f"{len(arriving) + KILLS} drops, {len(runs)} runs: {ended}")
-        failed = [run for run in runs if run.status == dg.DagsterRunStatus.FAILURE and not only_refused(site.instance, run.run_id)]
+        failed = [
+            run
+            for run in runs
+            if run.status == dg.DagsterRunStatus.FAILURE and not only_refused(site.instance, run.run_id)
+        ]
         assert len(failed) == KILLS, failed
         # One run at a time and a tick every 30 s: never one a drop.
         assert len(runs) < len(arriving) / 5

@@ -46,7 +46,9 @@ def test_one_day_is_materialised_by_hand(site: Site, open_page: Open):
     made = site.new_run(before)
     assert site.ended(made) == dg.DagsterRunStatus.SUCCESS, site.log.read_text()
     assert site.green("snowflake.daily_sales") >= {day(2)}
-    assert day(2) in site.python("-m", "lakehouse_assets.cli", "sql", "SELECT DISTINCT invoice_date FROM ANALYTICS.DAILY_SALES")
+    assert day(2) in site.python(
+        "-m", "lakehouse_assets.cli", "sql", "SELECT DISTINCT invoice_date FROM ANALYTICS.DAILY_SALES"
+    )
 
 
 def test_a_backfill_of_thirty_days_is_one_run(site: Site, open_page: Open):
@@ -57,7 +59,10 @@ def test_a_backfill_of_thirty_days_is_one_run(site: Site, open_page: Open):
     made = site.new_run(before, **{"dagster/backfill": backfill})
     assert site.ended(made) == dg.DagsterRunStatus.SUCCESS, site.log.read_text()
     run = site.run(made)
-    assert (run.tags["dagster/asset_partition_range_start"], run.tags["dagster/asset_partition_range_end"]) == (days[0], days[-1])
+    assert (run.tags["dagster/asset_partition_range_start"], run.tags["dagster/asset_partition_range_end"]) == (
+        days[0],
+        days[-1],
+    )
     assert len(days) == 30
     assert site.run_ids() - before == {made}
     assert site.green("snowflake.daily_sales") == {day(n) for n in range(BATCHES)}
@@ -67,7 +72,9 @@ def test_a_backfill_of_thirty_days_is_one_run(site: Site, open_page: Open):
 
 
 def test_a_year_is_backfilled_from_the_dialog_in_one_run(site: Site, open_page: Open):
-    """Otherwise a new lakehouse would take a night to load its history, a process a day, or the UI would give up on so many days."""
+    """Otherwise a new lakehouse would take a night to load its history, a process a day, or the UI would give up on so
+    many days.
+    """
     first, last = date(2025, 9, 1), date(2026, 8, 31)
     page = open_page("/asset-groups")
     page.get_by_role("button", name=re.compile("Materialize all")).click()
@@ -102,7 +109,8 @@ def test_a_failed_run_is_taken_up_from_its_failure(site: Site, open_page: Open):
         cursor.execute("ALTER TABLE ANALYTICS.DAILY_SALES RENAME COLUMN pieces TO units")
     page = open_page(f"/runs/{failing}")
     before = site.run_ids()
-    page.get_by_role("button", name=re.compile("Re-execute all")).locator("xpath=following::button[1]").click()  # the menu beside it
+    # the menu beside it
+    page.get_by_role("button", name=re.compile("Re-execute all")).locator("xpath=following::button[1]").click()
     page.get_by_role("menuitem").get_by_text("From failure", exact=True).click()
     again = site.new_run(before)
     assert site.ended(again) == dg.DagsterRunStatus.SUCCESS, site.log.read_text()
@@ -156,13 +164,22 @@ def test_a_backfill_that_is_cancelled_is_resumed_by_the_next_one(site: Site, ope
 
 
 def test_wiping_and_reporting_harm_nothing(site: Site, open_page: Open):
-    """Otherwise a click that only tidies up in Dagster would lose rows, or make the next load believe that they are there."""
+    """Otherwise a click that only tidies up in Dagster would lose rows, or make the next load believe that they are
+    there.
+    """
     wipe = "mutation($r: [PartitionsByAssetSelector!]!) { wipeAssets(assetPartitionRanges: $r) { __typename } }"
-    assert site.ask(wipe, r=[{"assetKey": {"path": ["gold", "daily_sales"]}}])["wipeAssets"]["__typename"] == "AssetWipeSuccess"
+    assert (
+        site.ask(wipe, r=[{"assetKey": {"path": ["gold", "daily_sales"]}}])["wipeAssets"]["__typename"]
+        == "AssetWipeSuccess"
+    )
     assert site.green(GOLD) == set()
     assert site.settled()
-    (site.landing / "orders" / f"orders_{day(10)}_more.csv").write_text(next(site.landing.glob("orders/**/*.csv")).read_text())
-    report = "mutation($p: ReportRunlessAssetEventsParams!) { reportRunlessAssetEvents(eventParams: $p) { __typename } }"
+    (site.landing / "orders" / f"orders_{day(10)}_more.csv").write_text(
+        next(site.landing.glob("orders/**/*.csv")).read_text()
+    )
+    report = (
+        "mutation($p: ReportRunlessAssetEventsParams!) { reportRunlessAssetEvents(eventParams: $p) { __typename } }"
+    )
     keys = [asset["path"] for asset in site.assets()]
     for path in keys:
         event = {"eventType": "ASSET_MATERIALIZATION", "assetKey": {"path": path}, "partitionKeys": [day(10)]}
@@ -178,7 +195,8 @@ def test_checks_and_numbers_are_shown(site: Site, open_page: Open):
     for name in ("complete", "readable", "valid", "unique"):
         page.get_by_text(name, exact=True).first.wait_for()
     page.get_by_text("bad_share").first.wait_for()
-    assert page.get_by_text("Skipped").count() == 0  # a day of the run without a verdict would make every check look skipped
+    # a day of the run without a verdict would make every check look skipped
+    assert page.get_by_text("Skipped").count() == 0
     page = open_page("/assets/gold/daily_sales")
     for said in ("gross_sales", "run/rows_inserted", "delta_version"):
         page.get_by_text(said, exact=True).first.wait_for()
@@ -201,7 +219,9 @@ def test_the_sensor_loads_what_lands(site: Site):
 
 @pytest.mark.heavy
 def test_a_run_survives_the_death_of_all_servers(site: Site):
-    """Otherwise a restart of the machine would leave a run that never ends, and whatever it was loading would be lost."""
+    """Otherwise a restart of the machine would leave a run that never ends, and whatever it was loading would be
+    lost.
+    """
     sent = next(site.landing.glob("orders/**/*.csv"))
     (sent.parent / f"orders_{day(4)}_late.csv").write_bytes(sent.read_bytes())
     before = site.run_ids()
@@ -209,7 +229,8 @@ def test_a_run_survives_the_death_of_all_servers(site: Site):
     wait_for(lambda: site.run(dying).status == dg.DagsterRunStatus.STARTED, "the run to start", 120)
     site.kill()
     site.start()
-    assert site.ended(dying) == dg.DagsterRunStatus.FAILURE  # the watch, or the sensor, has found that its process is gone
+    # the watch, or the sensor, has found that its process is gone
+    assert site.ended(dying) == dg.DagsterRunStatus.FAILURE
     made = site.new_run({*before, dying})
     assert site.ended(made) == dg.DagsterRunStatus.SUCCESS, site.log.read_text()
     assert "Nothing is pending." in site.python("-m", "lakehouse_assets.cli", "status")
@@ -218,7 +239,7 @@ def test_a_run_survives_the_death_of_all_servers(site: Site):
 def test_no_secret_is_seen_anywhere(site: Site):
     """Otherwise whoever may look at the UI, or at a copy of its storage, could log in to the warehouse."""
     everything = """{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name }
-        allTopLevelResourceDetails { name configuredValues { key value type } configFields { name description defaultValueAsJson } } } } } }"""
+        allTopLevelResourceDetails { name configuredValues { key value type } configFields { name description defaultValueAsJson } } } } } }"""  # noqa: E501
     nodes = site.ask(everything)["repositoriesOrError"]["nodes"]
     assert {n["location"]["name"] for n in nodes} == {"lakehouse_assets", "real_account"}
     shown = {
@@ -233,7 +254,7 @@ def test_no_secret_is_seen_anywhere(site: Site):
     seen = [str(nodes)]
 
     launch = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename ... on LaunchRunSuccess { run { runId } }
-        ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
+        ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""  # noqa: E501
     selector = {"repositoryLocationName": "real_account", "repositoryName": "__repository__", "jobName": "maintenance"}
     params = {"selector": selector, "runConfigData": {}, "mode": "default"}
     launched = site.ask(launch, p=params)["launchRun"]
@@ -242,7 +263,7 @@ def test_no_secret_is_seen_anywhere(site: Site):
     assert site.ended(run_id) == dg.DagsterRunStatus.FAILURE
     logs = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { __typename ... on MessageEvent { message }
         ... on ExecutionStepFailureEvent { error { message stack causes { message stack } } } } } }
-        runOrError(runId: $id) { ... on Run { runConfigYaml tags { key value } } } }"""
+        runOrError(runId: $id) { ... on Run { runConfigYaml tags { key value } } } }"""  # noqa: E501
     said = str(site.ask(logs, id=run_id))
     assert "private key" in said.lower() or "SNOWFLAKE" in said  # it failed at the login
     seen.append(said)
@@ -257,6 +278,6 @@ def test_no_secret_is_seen_anywhere(site: Site):
 @pytest.mark.parametrize("location", ["lakehouse_assets", "real_account"])
 def test_the_code_location_loads_without_a_word(site: Site, location: str):
     """Otherwise the UI would open on an error."""
-    query = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError { __typename } } } } }"""
+    query = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError { __typename } } } } }"""  # noqa: E501
     entries = {e["name"]: e for e in site.ask(query)["workspaceOrError"]["locationEntries"]}
     assert entries[location]["locationOrLoadError"]["__typename"] == "RepositoryLocation"

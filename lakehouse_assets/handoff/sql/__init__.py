@@ -1,7 +1,7 @@
 """Finds statements in the SQL files beside this module.
 
-A file holds statements, each under a line `-- name: <name>`; names in braces are identifiers and generated expressions, `%s` are values
-that the connector binds. Does not belong here: executing them.
+A file holds statements, each under a line `-- name: <name>`; names in braces are identifiers and generated expressions,
+`%s` are values that the connector binds. Does not belong here: executing them.
 """
 
 from __future__ import annotations

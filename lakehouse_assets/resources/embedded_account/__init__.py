@@ -1,17 +1,21 @@
-"""The embedded Snowflake account: one server process with one persistent catalogue, shared by every process that works on the same home.
+"""The embedded Snowflake account: one server process with one persistent catalogue, shared by every process that works
+on the same home.
 
-What belongs here: finding, starting and stopping that process, and how to connect to it. What does not: the server itself (`server.py`), what it
-executes (`session.py`) and anything heavy to import, for every process of the application imports this module.
+What belongs here: finding, starting and stopping that process, and how to connect to it. What does not: the server
+itself (`server.py`), what it executes (`session.py`) and anything heavy to import, for every process of the application
+imports this module.
 
-On disk, below `<home>/account/`: `databases/` (one DuckDB file a Snowflake database, and `_fs_global` for stages and file formats), `stages/`
-(the staged files), `uploads/` (files on their way in), `server.json` (the address of the running server), `server.lock` (held while it runs),
-`server.log`, `secret` (what a login must know). All of it is for its owner alone.
+On disk, below `<home>/account/`: `databases/` (one DuckDB file a Snowflake database, and `_fs_global` for stages and
+file formats), `stages/` (the staged files), `uploads/` (files on their way in), `server.json` (the address of the
+running server), `server.lock` (held while it runs), `server.log`, `secret` (what a login must know). All of it is for
+its owner alone.
 
-Where it answers otherwise than Snowflake, beside what it refuses as "rendered only" (`refusals.py`): a transaction reads a snapshot taken at its first
-statement, not what is committed meanwhile; a statement that fails ends its transaction; a lock is waited for only while the transaction has changed
-nothing. VARCHAR(n) is recorded and not enforced. Integer types hold 64 bits, NUMBER all its digits; division and AVG give FLOAT. Quoted names are not
-case-sensitive. MERGE takes duplicate source keys. Row counts and sizes in the information schema are estimates or 0. PUT reports UPLOADED also for a
-file that it left as it was.
+Where it answers otherwise than Snowflake, beside what it refuses as "rendered only" (`refusals.py`): a transaction
+reads a snapshot taken at its first statement, not what is committed meanwhile; a statement that fails ends its
+transaction; a lock is waited for only while the transaction has changed nothing. VARCHAR(n) is recorded and not
+enforced. Integer types hold 64 bits, NUMBER all its digits; division and AVG give FLOAT. Quoted names are not
+case-sensitive. MERGE takes duplicate source keys. Row counts and sizes in the information schema are estimates or 0.
+PUT reports UPLOADED also for a file that it left as it was.
 """
 
 import fcntl
@@ -47,9 +51,11 @@ STOP_SECONDS = 20.0
 STATEMENT_SECONDS = 3600
 USER = "embedded"
 _SECRET = re.compile(r"[\w-]{43}", re.ASCII)
-# What the server needs of the environment of whoever starts it. It outlives that command, which may hold keys and passwords of other things.
+# What the server needs of the environment of whoever starts it. It outlives that command, which may hold keys and
+# passwords of other things.
 _ENVIRONMENT = (
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME",
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV",
+    "PYTHONPATH", "PYTHONHOME",
     "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
 )  # fmt: skip
 _GAVE_UP = re.compile(r" CRITICAL [\w.]+: (.*)")  # what a server that gave itself up wrote last
@@ -58,7 +64,9 @@ LOG_BYTES = 10_000_000  # looked at when a server starts; the log before is kept
 
 @dataclass(frozen=True)
 class AccountAddress:
-    """Where the embedded account of a home listens, the process id of its server, the secret of the home, and the account's directory."""
+    """Where the embedded account of a home listens, the process id of its server, the secret of the home, and the
+    account's directory.
+    """
 
     host: str
     port: int
@@ -69,7 +77,8 @@ class AccountAddress:
 
 @dataclass(frozen=True)
 class _WhileItRuns:
-    """The pauses, in seconds, between repetitions of a request that got no answer: an end to them when the server is gone.
+    """The pauses, in seconds, between repetitions of a request that got no answer: an end to them when the server is
+    gone.
 
     A class, so that connection arguments can be sent to another process.
     """
@@ -82,8 +91,8 @@ class _WhileItRuns:
             if not _answers(self.address):
                 lost = _GAVE_UP.search(_last_line(Path(self.address.directory)))
                 raise AccountStoppedError(
-                    f"The embedded Snowflake account has stopped while it was being used{f', for {lost[1]}' if lost else ''}: run the command again, "
-                    "it starts anew."
+                    "The embedded Snowflake account has stopped while it was being"
+                    f" used{f', for {lost[1]}' if lost else ''}: run the command again, it starts anew."
                 )
             yield pause
 
@@ -96,9 +105,9 @@ def account_directory(home: Path) -> Path:
 def ensure_running(home: Path, idle_seconds: int = 1800) -> AccountAddress:
     """The address of the running embedded account of `home`, started first if it does not run.
 
-    Safe to call from any number of processes at once: one server starts, all get its address. The server outlives the caller and stops by
-    itself after `idle_seconds` without a request; a server that runs already keeps the idle time it was started with.
-    Raises LakehouseError when the server does not come up.
+    Safe to call from any number of processes at once: one server starts, all get its address. The server outlives the
+    caller and stops by itself after `idle_seconds` without a request; a server that runs already keeps the idle time it
+    was started with. Raises LakehouseError when the server does not come up.
     """
     directory = account_directory(home)
     open_home(directory.parent)
@@ -116,9 +125,10 @@ def ensure_running(home: Path, idle_seconds: int = 1800) -> AccountAddress:
                 _launch(directory, idle_seconds)
         if attempts > START_ATTEMPTS or time.monotonic() > deadline:
             raise LakehouseError(
-                f"The embedded Snowflake account under {directory} does not start{_last_words(directory)}: "
-                f"read {directory / 'server.log'}, run `lakehouse down`, then try again; where a database file is broken, move {directory} away and run "
-                "`lakehouse run`, which hands everything off again from the Delta tables."
+                f"The embedded Snowflake account under {directory} does not start{_last_words(directory)}: read"
+                f" {directory / 'server.log'}, run `lakehouse down`, then try again; where a database file is broken,"
+                f" move {directory} away and run `lakehouse run`, which hands everything off again from the Delta"
+                " tables."
             )
         time.sleep(0.02)
 
@@ -130,7 +140,8 @@ def running(home: Path) -> AccountAddress | None:
 
 
 def stop(home: Path) -> bool:
-    """Stop the embedded account of `home`, and wait until its files are closed. True if it ran, False if there was nothing to stop.
+    """Stop the embedded account of `home`, and wait until its files are closed. True if it ran, False if there was
+    nothing to stop.
 
     Open transactions are rolled back. Raises LakehouseError when the process neither ends nor can be killed.
     """
@@ -147,7 +158,8 @@ def stop(home: Path) -> bool:
             stopped = True
         if time.monotonic() > deadline + STOP_SECONDS:
             raise LakehouseError(
-                f"The embedded Snowflake account under {directory} does not stop; end the process that holds {directory / 'server.lock'}."
+                f"The embedded Snowflake account under {directory} does not stop; end the process that holds"
+                f" {directory / 'server.lock'}."
             )
         time.sleep(0.05)
     (directory / "server.json").unlink(missing_ok=True)
@@ -155,8 +167,11 @@ def stop(home: Path) -> bool:
     return stopped
 
 
-def connection_arguments(address: AccountAddress, database: str | None = None, schema: str | None = None) -> dict[str, Any]:
-    """Keyword arguments for `snowflake.connector.connect`. The password is the secret of the home; the user is a name only.
+def connection_arguments(
+    address: AccountAddress, database: str | None = None, schema: str | None = None
+) -> dict[str, Any]:
+    """Keyword arguments for `snowflake.connector.connect`. The password is the secret of the home; the user is a name
+    only.
 
     `database` and `schema` are created when they do not exist.
     """
@@ -168,8 +183,8 @@ def connection_arguments(address: AccountAddress, database: str | None = None, s
         "port": address.port,
         "protocol": "http",
         "login_timeout": 30,
-        # The connector cancels a statement after this time, and repeats a request for as long; that it does not repeat one to a stopped account for an
-        # hour is the back-off's doing.
+        # The connector cancels a statement after this time, and repeats a request for as long; that it does not repeat
+        # one to a stopped account for an hour is the back-off's doing.
         "network_timeout": STATEMENT_SECONDS,
         "backoff_policy": _WhileItRuns(address),
         # The connector otherwise asks three clouds at every login whether it runs on one of them.
@@ -188,16 +203,27 @@ def read_address(directory: Path) -> AccountAddress | None:
     try:
         state = json.loads((directory / "server.json").read_text())
         address = AccountAddress(
-            host=state["host"], port=state["port"], pid=state["pid"], secret=account_secret(directory), directory=str(directory)
+            host=state["host"],
+            port=state["port"],
+            pid=state["pid"],
+            secret=account_secret(directory),
+            directory=str(directory),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # absent, being replaced or broken: the caller looks again, and a server that starts writes it anew
-    right = address.host == HOST and isinstance(address.port, int) and 0 < address.port < 65536 and isinstance(address.pid, int)
+    right = (
+        address.host == HOST
+        and isinstance(address.port, int)
+        and 0 < address.port < 65536
+        and isinstance(address.pid, int)
+    )
     return address if right else None
 
 
 def account_secret(directory: Path) -> str:
-    """The secret of the account in a directory; made when there is none, or none that can be used. Deleting the file makes a new one."""
+    """The secret of the account in a directory; made when there is none, or none that can be used. Deleting the file
+    makes a new one.
+    """
     file = directory / "secret"
     with suppress(FileNotFoundError):
         if _SECRET.fullmatch(secret := file.read_text(encoding="ascii", errors="replace")):
@@ -213,7 +239,9 @@ def account_secret(directory: Path) -> str:
 
 
 def proof(secret: str, *said: object) -> str:
-    """What shows that its sender knows the secret, without telling it. `said`: who is speaking, and what may be said once only."""
+    """What shows that its sender knows the secret, without telling it. `said`: who is speaking, and what may be said
+    once only.
+    """
     return hmac.new(secret.encode(), "\n".join(map(str, said)).encode(), hashlib.sha256).hexdigest()
 
 
@@ -240,7 +268,9 @@ def write_address(directory: Path, address: AccountAddress) -> None:
 
 
 def try_lock(directory: Path) -> IO[str] | None:
-    """The server's lock, if nobody holds it. It lasts until the file is closed or the process (with its forks) ends, however it ends."""
+    """The server's lock, if nobody holds it. It lasts until the file is closed or the process (with its forks) ends,
+    however it ends.
+    """
     file = open(directory / "server.lock", "a", opener=opener)  # noqa: SIM115 -- it is the caller's
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -251,8 +281,9 @@ def try_lock(directory: Path) -> IO[str] | None:
 
 
 def _answers(address: AccountAddress) -> bool:
-    # A request, not a look at the process table: it also restarts the server's idle clock, so that it cannot stop under a caller who was just told its address.
-    # Both prove that they know the secret: a stranger learns nothing, and one that took the port of a dead server is sent no password.
+    # A request, not a look at the process table: it also restarts the server's idle clock, so that it cannot stop under
+    # a caller who was just told its address. Both prove that they know the secret: a stranger learns nothing, and one
+    # that took the port of a dead server is sent no password.
     connection = HTTPConnection(address.host, address.port, timeout=10)
     nonce = secrets.token_hex(16)
     try:
@@ -269,11 +300,29 @@ def _launch(directory: Path, idle_seconds: int) -> None:
     log_file = directory / "server.log"
     if log_file.exists() and log_file.stat().st_size > LOG_BYTES:
         log_file.replace(directory / "server.log.1")
-    command = [sys.executable, "-m", __name__, "--home", str(directory.parent), "--idle-seconds", str(idle_seconds), "--detach"]
+    command = [
+        sys.executable,
+        "-m",
+        __name__,
+        "--home",
+        str(directory.parent),
+        "--idle-seconds",
+        str(idle_seconds),
+        "--detach",
+    ]
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     with open(log_file, "ab", opener=opener) as log:
-        # Returns as soon as the server has the lock and has left this process's session, or has found that another one has the lock.
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True, check=False)
+        # Returns as soon as the server has the lock and has left this process's session, or has found that another one
+        # has the lock.
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+            check=False,
+        )
 
 
 def _last_words(directory: Path) -> str:

@@ -1,4 +1,5 @@
-"""The process of the embedded account: `python -m lakehouse_assets.resources.embedded_account --home DIR [--idle-seconds N] [--detach]`.
+"""The process of the embedded account: `python -m lakehouse_assets.resources.embedded_account --home DIR
+[--idle-seconds N] [--detach]`.
 
 What belongs here: the life of the process (lock, leaving the terminal, exit). What does not: serving (`server.py`).
 """
@@ -14,7 +15,9 @@ from lakehouse_assets.resources.embedded_account import account_directory, try_l
 
 
 class _Unused:
-    """Keeps out what the connector imports where it is installed, for clouds and data frames that this server never touches: half of its start-up."""
+    """Keeps out what the connector imports where it is installed, for clouds and data frames that this server never
+    touches: half of its start-up.
+    """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Raise ImportError for an unused package, else leave the import to others."""
@@ -23,11 +26,16 @@ class _Unused:
 
 
 def main() -> int:
-    """Serve the account of a home until it is stopped or idle. Exit code 0 as well when another process already serves it."""
+    """Serve the account of a home until it is stopped or idle. Exit code 0 as well when another process already serves
+    it.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m lakehouse_assets.resources.embedded_account", description="Serve the embedded Snowflake account."
+        prog="python -m lakehouse_assets.resources.embedded_account",
+        description="Serve the embedded Snowflake account.",
     )
-    parser.add_argument("--home", type=Path, required=True, help="directory below which the account keeps its catalogue")
+    parser.add_argument(
+        "--home", type=Path, required=True, help="directory below which the account keeps its catalogue"
+    )
     parser.add_argument("--idle-seconds", type=int, default=1800, help="stop after so many seconds without a request")
     parser.add_argument("--detach", action="store_true", help="serve in the background")
     arguments = parser.parse_args()
@@ -38,9 +46,11 @@ def main() -> int:
     lock = try_lock(directory)
     if lock is None:
         return 0
-    # Left behind by a server that was killed: nobody may be sent to that address, and nobody may end what has that process id by now.
+    # Left behind by a server that was killed: nobody may be sent to that address, and nobody may end what has that
+    # process id by now.
     (directory / "server.json").unlink(missing_ok=True)
-    # The fork shares the lock: it passes to the child without a moment in which nobody holds it, and the parent leaves no zombie behind.
+    # The fork shares the lock: it passes to the child without a moment in which nobody holds it, and the parent leaves
+    # no zombie behind.
     if arguments.detach and os.fork():
         os._exit(0)
 

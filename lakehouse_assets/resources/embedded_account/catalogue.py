@@ -1,6 +1,7 @@
 """The persistent catalogue of the embedded account: fakesnow's instance on DuckDB files instead of memory.
 
-What belongs here: which files make up the account, attaching and dropping databases, opening sessions. What does not: statements (`session.py`).
+What belongs here: which files make up the account, attaching and dropping databases, opening sessions. What does not:
+statements (`session.py`).
 """
 
 import threading
@@ -21,10 +22,12 @@ from lakehouse_assets.resources.embedded_account.session import Session, Shared
 
 RESULTS_KEPT = 16
 
-# fakesnow makes a folder for stages when it is imported, and leaves it behind; the stages of this account have their own place.
+# fakesnow makes a folder for stages when it is imported, and leaves it behind; the stages of this account have their
+# own place.
 Path(fakesnow.transforms.stage.LOCAL_BUCKET_PATH).rmdir()
 
-# fakesnow keeps table comments apart from the tables, so that they outlive a replaced table; here they are the table's own.
+# fakesnow keeps table comments apart from the tables, so that they outlive a replaced table; here they are the table's
+# own.
 _COMMENT = """coalesce((SELECT comment FROM (
   SELECT database_name AS d, schema_name AS s, table_name AS t, comment FROM duckdb_tables()
   UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()
@@ -32,25 +35,31 @@ _COMMENT = """coalesce((SELECT comment FROM (
 
 _TABLES = """
 CREATE OR REPLACE VIEW {catalog}._fs_information_schema._fs_tables AS
-SELECT database_name AS "TABLE_CATALOG", schema_name AS "TABLE_SCHEMA", table_name AS "TABLE_NAME", 'SYSADMIN' AS "TABLE_OWNER", kind AS "TABLE_TYPE",
+SELECT database_name AS "TABLE_CATALOG", schema_name AS "TABLE_SCHEMA", table_name AS "TABLE_NAME",
+  'SYSADMIN' AS "TABLE_OWNER", kind AS "TABLE_TYPE",
   'NO' AS "IS_TRANSIENT", NULL::VARCHAR AS "CLUSTERING_KEY", size AS "ROW_COUNT", 0 AS "BYTES", 1 AS "RETENTION_TIME",
   to_timestamp(0)::TIMESTAMPTZ AS "CREATED", to_timestamp(0)::TIMESTAMPTZ AS "LAST_ALTERED", comment AS "COMMENT"
 FROM (
-  SELECT database_name, schema_name, table_name, 'BASE TABLE' AS kind, estimated_size AS size, comment FROM duckdb_tables()
+  SELECT database_name, schema_name, table_name, 'BASE TABLE' AS kind, estimated_size AS size, comment
+  FROM duckdb_tables()
   UNION ALL SELECT database_name, schema_name, view_name, 'VIEW', NULL, comment FROM duckdb_views() WHERE NOT internal
 ) WHERE database_name = '{catalog}' AND schema_name != '_fs_information_schema'
 """
 
-# A view over a stage is stored with the statement that created it (`stage.stored_view`), which is what a reader of the catalogue wants to see.
+# A view over a stage is stored with the statement that created it (`stage.stored_view`), which is what a reader of the
+# catalogue wants to see.
 _STATEMENT = """CASE WHEN contains({sql}, 'stage_view:')
-  THEN json_extract_string(decode(from_base64(regexp_extract({sql}, 'stage_view:([A-Za-z0-9+/=]+)', 1))), '$.statement') ELSE {sql} END"""
+  THEN json_extract_string(decode(from_base64(regexp_extract({sql}, 'stage_view:([A-Za-z0-9+/=]+)', 1))), '$.statement')
+  ELSE {sql} END"""
 
 # INTEGER and its like are NUMBER(38,0) too, not types of their own.
 _INTEGERS = "('BIGINT', 'INTEGER', 'SMALLINT', 'TINYINT', 'HUGEINT', 'UBIGINT')"
 
 
 class _Results(OrderedDict):
-    """The last results, for RESULT_SCAN: fakesnow keeps every result for ever, which a server that lives for days cannot."""
+    """The last results, for RESULT_SCAN: fakesnow keeps every result for ever, which a server that lives for days
+    cannot.
+    """
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
@@ -89,7 +98,9 @@ class Catalogue(FakeSnow):
         self._replace_view(show.SQL_CREATE_VIEW_SHOW_TABLES, comment)
         self._replace_view(show.SQL_CREATE_VIEW_SHOW_OBJECTS, comment)
         self._replace_view(
-            show.SQL_CREATE_VIEW_SHOW_VIEWS, comment, ("view_definition as text", f"{_STATEMENT.format(sql='view_definition')} as text")
+            show.SQL_CREATE_VIEW_SHOW_VIEWS,
+            comment,
+            ("view_definition as text", f"{_STATEMENT.format(sql='view_definition')} as text"),
         )
         self._replace_view(
             info_schema.SQL_CREATE_GLOBAL_INFORMATION_SCHEMA_COLUMNS_VIEW,
@@ -97,14 +108,17 @@ class Catalogue(FakeSnow):
         )
         self.duck_conn.execute(f"CREATE OR REPLACE MACRO {rewrites.AS_ARGUMENT}(x, d DATE) AS x::DATE, (x, d) AS x")
         self.duck_conn.execute("SET GLOBAL TimeZone = 'UTC'")
-        self.duck_conn.execute("SET GLOBAL ieee_floating_point_ops = false")  # a division by zero is an error, as in Snowflake
+        # a division by zero is an error, as in Snowflake
+        self.duck_conn.execute("SET GLOBAL ieee_floating_point_ops = false")
         for file in sorted(self.databases.glob("*.db")):
             if file.stem != GLOBAL_DATABASE_NAME:
                 self.attach(self.duck_conn, file.stem)
         self._shut(directory)
 
     def _shut(self, directory: Path) -> None:
-        """Leave SQL nothing but the account's own folders. What this leaves open is refused by statement (`refusals.py`); the order matters to DuckDB."""
+        """Leave SQL nothing but the account's own folders. What this leaves open is refused by statement
+        (`refusals.py`); the order matters to DuckDB.
+        """
         own = ", ".join(_literal(folder) for folder in (self.databases, self.stages, directory / "temporary"))
         for setting in (
             f"allowed_directories = [{own}]",
@@ -134,7 +148,9 @@ class Catalogue(FakeSnow):
             raise
 
     def _file(self, database: str) -> Path:
-        """The file of a database. A new one is made aside: on a full disk, and when the server dies, DuckDB leaves a file that it does not open again."""
+        """The file of a database. A new one is made aside: on a full disk, and when the server dies, DuckDB leaves a
+        file that it does not open again.
+        """
         file = self.databases / f"{database}.db"
         if not file.exists():
             made = file.with_suffix(".new")
@@ -144,7 +160,9 @@ class Catalogue(FakeSnow):
         return file
 
     def create_database(self, duck: duckdb.DuckDBPyConnection, database: str, exists: bool) -> bool:
-        """Create a database; False if it exists already and `exists` allows that. Raises ProgrammingError when it does not."""
+        """Create a database; False if it exists already and `exists` allows that. Raises ProgrammingError when it does
+        not.
+        """
         with self._attaching:
             if self._attached(duck, database):
                 if exists:
@@ -156,7 +174,12 @@ class Catalogue(FakeSnow):
 
     @staticmethod
     def _attached(duck: duckdb.DuckDBPyConnection, database: str) -> bool:
-        return duck.execute("SELECT 1 FROM duckdb_databases() WHERE upper(database_name) = upper(?)", [database]).fetchone() is not None
+        return (
+            duck.execute(
+                "SELECT 1 FROM duckdb_databases() WHERE upper(database_name) = upper(?)", [database]
+            ).fetchone()
+            is not None
+        )
 
     def drop_database(self, duck: duckdb.DuckDBPyConnection, database: str, exists: bool) -> None:
         """Drop a database and its file. Raises ProgrammingError when it does not exist, unless `exists` allows that."""
@@ -172,13 +195,21 @@ class Catalogue(FakeSnow):
         for part in self.databases.glob(f"{database}.db*"):
             part.unlink()
         for table in ("_fs_stages", "_fs_file_formats"):
-            duck.execute(f"DELETE FROM {GLOBAL_DATABASE_NAME}._fs_information_schema.{table} WHERE database_name = ?", [database])
+            duck.execute(
+                f"DELETE FROM {GLOBAL_DATABASE_NAME}._fs_information_schema.{table} WHERE database_name = ?", [database]
+            )
         stage.clear(database)
 
     def connect(
-        self, database: str | None = None, schema: str | None = None, nop_regexes: list[str] | None = None, **keywords: Any
+        self,
+        database: str | None = None,
+        schema: str | None = None,
+        nop_regexes: list[str] | None = None,
+        **keywords: Any,
     ) -> Session:
-        """Open a session; its database and schema are created when they do not exist. Raises ProgrammingError for a name that is none."""
+        """Open a session; its database and schema are created when they do not exist. Raises ProgrammingError for a
+        name that is none.
+        """
         for kind, name in (("database", database), ("schema", schema)):
             if name:  # fakesnow writes both into SQL as they are
                 refusals.check_container(kind, name)
@@ -186,7 +217,9 @@ class Catalogue(FakeSnow):
             duck = self.duck_conn.cursor()
             if database and not self._attached(duck, database):
                 self.attach(duck, database.upper())
-            return Session(duck, self.results_cache, database, schema, db_path=self.db_path, shared=self.shared, **keywords)
+            return Session(
+                duck, self.results_cache, database, schema, db_path=self.db_path, shared=self.shared, **keywords
+            )
 
     def close(self) -> None:
         """Write everything into the database files and let go of them."""

@@ -1,7 +1,8 @@
-"""DDL that fakesnow or DuckDB do not do as Snowflake does: comments, DROP, IF NOT EXISTS, widening a column, views over stages.
+"""DDL that fakesnow or DuckDB do not do as Snowflake does: comments, DROP, IF NOT EXISTS, widening a column, views over
+stages.
 
-What belongs here: what a definition changes besides the object itself. What does not: which definitions are refused (`refusals.py`) and when their
-transaction begins and ends (`session.py`).
+What belongs here: what a definition changes besides the object itself. What does not: which definitions are refused
+(`refusals.py`) and when their transaction begins and ends (`session.py`).
 """
 
 import re
@@ -28,11 +29,15 @@ class ObjectName(NamedTuple):
 
     @classmethod
     def of(cls, table: exp.Table, context: stage.Context) -> "ObjectName":
-        """The object that a table node names. Raises ProgrammingError when database or schema are neither written nor current."""
+        """The object that a table node names. Raises ProgrammingError when database or schema are neither written nor
+        current.
+        """
         parts = [_fold(part) for part in (table.args.get("catalog"), table.args.get("db"), table.this)]
         database, schema, name = parts[0] or context.database, parts[1] or context.schema, parts[2]
         if not (database and schema and name):
-            raise compilation_error(f"Cannot resolve {table.sql(dialect='snowflake')}: the session has no current database and schema.")
+            raise compilation_error(
+                f"Cannot resolve {table.sql(dialect='snowflake')}: the session has no current database and schema."
+            )
         return cls(database, schema, name)
 
     def sql(self) -> str:
@@ -52,8 +57,8 @@ def _fold(identifier: Expr | None) -> str:
 def take_comments(expression: Expr, context: stage.Context) -> list[str]:
     """Take the comments out of a definition; returns DuckDB statements that set them.
 
-    They are kept in the database that holds the object, so that both change in one commit and go together; fakesnow keeps those of tables
-    elsewhere, where they outlive a replaced table, and drops those of columns.
+    They are kept in the database that holds the object, so that both change in one commit and go together; fakesnow
+    keeps those of tables elsewhere, where they outlive a replaced table, and drops those of columns.
     """
     if isinstance(expression, exp.Comment):
         kind = str(expression.args.get("kind")).upper()
@@ -108,20 +113,29 @@ def _column_comment(name: ObjectName, column: Expr, text: str) -> str:
 
 
 def already_exists(duck: DuckDBPyConnection, expression: Expr, context: stage.Context) -> str | None:
-    """The name of the table or view that CREATE … IF NOT EXISTS finds, else None. fakesnow would still change its comment and load history."""
-    if not (isinstance(expression, exp.Create) and expression.args.get("exists") and expression.args.get("kind") in ("TABLE", "VIEW")):
+    """The name of the table or view that CREATE … IF NOT EXISTS finds, else None. fakesnow would still change its
+    comment and load history.
+    """
+    if not (
+        isinstance(expression, exp.Create)
+        and expression.args.get("exists")
+        and expression.args.get("kind") in ("TABLE", "VIEW")
+    ):
         return None
     name = ObjectName.of(expression.this.this if isinstance(expression.this, exp.Schema) else expression.this, context)
     kind = expression.args["kind"].lower()
     found = duck.execute(
-        f"SELECT 1 FROM duckdb_{kind}s() WHERE upper(database_name) = upper(?) AND upper(schema_name) = upper(?) AND upper({kind}_name) = upper(?)",
+        f"SELECT 1 FROM duckdb_{kind}s() WHERE upper(database_name) = upper(?) AND upper(schema_name) = upper(?) AND"
+        f" upper({kind}_name) = upper(?)",
         list(name),
     ).fetchone()
     return name.name if found else None
 
 
 def check_widening(duck: DuckDBPyConnection, expression: Expr, context: stage.Context) -> None:
-    """Raise ProgrammingError for ALTER COLUMN … SET DATA TYPE that Snowflake refuses: another type or scale, or a smaller one. DuckDB would convert."""
+    """Raise ProgrammingError for ALTER COLUMN … SET DATA TYPE that Snowflake refuses: another type or scale, or a
+    smaller one. DuckDB would convert.
+    """
     if not isinstance(expression, exp.Alter):
         return
     for action in expression.args.get("actions") or []:
@@ -133,7 +147,8 @@ def check_widening(duck: DuckDBPyConnection, expression: Expr, context: stage.Co
             f"""SELECT data_type, coalesce(ext_character_maximum_length, {UNBOUNDED}) FROM duckdb_columns()
             LEFT JOIN {_GLOBAL}._fs_columns_ext ON ext_table_catalog = database_name AND ext_table_schema = schema_name
               AND ext_table_name = table_name AND ext_column_name = column_name
-            WHERE upper(database_name) = upper(?) AND upper(schema_name) = upper(?) AND upper(table_name) = upper(?) AND upper(column_name) = upper(?)""",
+            WHERE upper(database_name) = upper(?) AND upper(schema_name) = upper(?) AND upper(table_name) = upper(?)
+              AND upper(column_name) = upper(?)""",
             [*name, column],
         ).fetchone()
         if found is None:
@@ -141,7 +156,8 @@ def check_widening(duck: DuckDBPyConnection, expression: Expr, context: stage.Co
         old, new = _extent(*found), _extent(wanted.sql(dialect="duckdb"), _length(wanted))
         if old[0] != new[0] or old[2] != new[2] or old[1] > new[1]:
             raise compilation_error(
-                f"cannot change column {column} from type {found[0]} to {wanted.sql(dialect='snowflake')}: only widening is possible.",
+                f"cannot change column {column} from type {found[0]} to {wanted.sql(dialect='snowflake')}: only"
+                " widening is possible.",
                 errno=40052,
             )
 
@@ -171,8 +187,12 @@ def create_database(expression: Expr, create: Callable[[str, bool, bool], bool])
     return f"{database} already exists, statement succeeded."
 
 
-def drop(duck: DuckDBPyConnection, expression: Expr, context: stage.Context, drop_database: Callable[[str, bool], None]) -> str | None:
-    """DROP of what DuckDB does not have (stages, file formats) or cannot drop (databases): the name of what was dropped, None if it is another DROP."""
+def drop(
+    duck: DuckDBPyConnection, expression: Expr, context: stage.Context, drop_database: Callable[[str, bool], None]
+) -> str | None:
+    """DROP of what DuckDB does not have (stages, file formats) or cannot drop (databases): the name of what was
+    dropped, None if it is another DROP.
+    """
     kind = str(expression.args.get("kind")).upper() if isinstance(expression, exp.Drop) else ""
     if kind not in ("STAGE", "FILE FORMAT", "DATABASE"):
         return None
@@ -201,21 +221,34 @@ def forget_schema(duck: DuckDBPyConnection, expression: Expr, context: stage.Con
     table = (expression.args.get("tables") or [expression.this])[0]
     schema, database = _fold(table.args.get("db")), _fold(table.args.get("catalog")) or context.database or ""
     for catalogue in ("_fs_stages", "_fs_file_formats"):
-        duck.execute(f"DELETE FROM {_GLOBAL}.{catalogue} WHERE database_name = ? AND schema_name = ?", [database, schema])
+        duck.execute(
+            f"DELETE FROM {_GLOBAL}.{catalogue} WHERE database_name = ? AND schema_name = ?", [database, schema]
+        )
     stage.clear(database, schema)
 
 
-def record_lengths(duck: DuckDBPyConnection, expression: Expr, lengths: list[tuple[str, int]], context: stage.Context) -> None:
+def record_lengths(
+    duck: DuckDBPyConnection, expression: Expr, lengths: list[tuple[str, int]], context: stage.Context
+) -> None:
     """Remember the declared lengths of text columns, which DuckDB has no place for."""
     schema = expression.this
     name = ObjectName.of(schema.this if isinstance(schema, exp.Schema) else schema, context)
-    duck.execute(info_schema.insert_text_lengths_sql(*name, [(column.replace("'", "''"), length) for column, length in lengths]))
+    duck.execute(
+        info_schema.insert_text_lengths_sql(*name, [(column.replace("'", "''"), length) for column, length in lengths])
+    )
 
 
 def stage_view(
-    duck: DuckDBPyConnection, create: exp.Create, text: str, described: list[tuple], comments: list[str], context: stage.Context
+    duck: DuckDBPyConnection,
+    create: exp.Create,
+    text: str,
+    described: list[tuple],
+    comments: list[str],
+    context: stage.Context,
 ) -> list[str]:
-    """The DuckDB statements that create a view over a stage: `described` are the columns of its query as it reads now."""
+    """The DuckDB statements that create a view over a stage: `described` are the columns of its query as it reads
+    now.
+    """
     names = [row[0] for row in described]
     target = create.this
     if isinstance(target, exp.Schema):
@@ -224,7 +257,12 @@ def stage_view(
         names = [_fold(column if isinstance(column, exp.Identifier) else column.this) for column in target.expressions]
         target = target.this
     columns = [(name, row[1]) for name, row in zip(names, described, strict=True)]
-    return [stage.stored_view(text, context, ObjectName.of(target, context).sql(), columns, bool(create.args.get("replace"))), *comments]
+    return [
+        stage.stored_view(
+            text, context, ObjectName.of(target, context).sql(), columns, bool(create.args.get("replace"))
+        ),
+        *comments,
+    ]
 
 
 def _literal(text: str) -> str:

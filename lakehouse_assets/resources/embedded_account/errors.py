@@ -1,4 +1,6 @@
-"""How the embedded account words its refusals. What belongs here: building the ProgrammingErrors that the client sees; no SQL, no files."""
+"""How the embedded account words its refusals. What belongs here: building the ProgrammingErrors that the client sees;
+no SQL, no files.
+"""
 
 import re
 
@@ -24,7 +26,8 @@ def rendered_only(what: str) -> ProgrammingError:
 
 
 _DAMAGED = re.compile(
-    r"Corrupt database file|Could not read enough bytes|not a valid DuckDB database|replaying WAL|deserialize", re.IGNORECASE
+    r"Corrupt database file|Could not read enough bytes|not a valid DuckDB database|replaying WAL|deserialize",
+    re.IGNORECASE,
 )
 
 
@@ -33,6 +36,6 @@ def damaged(error: Exception) -> str | None:
     if not isinstance(error, duckdb.Error) or not _DAMAGED.search(str(error)):
         return None
     return (
-        f"A file of the embedded account is damaged ({str(error).splitlines()[0]}). All that the lakehouse serves can be brought anew: "
-        "`lakehouse down`, move the folder `account` below LAKEHOUSE_HOME away, `lakehouse run`."
+        f"A file of the embedded account is damaged ({str(error).splitlines()[0]}). All that the lakehouse serves can"
+        " be brought anew: `lakehouse down`, move the folder `account` below LAKEHOUSE_HOME away, `lakehouse run`."
     )

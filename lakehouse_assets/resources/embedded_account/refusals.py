@@ -1,6 +1,7 @@
 """What the embedded account answers with "rendered only": statements that it can neither execute nor enforce.
 
-What belongs here: the list of what is executed; everything else is refused, so that a statement nobody thought of is never answered with success.
+What belongs here: the list of what is executed; everything else is refused, so that a statement nobody thought of is
+never answered with success.
 """
 
 import functools
@@ -18,21 +19,26 @@ _SESSION = (exp.Transaction, exp.Commit, exp.Rollback, exp.Use, exp.Set, exp.Des
 _KINDS = {"TABLE", "VIEW", "SCHEMA", "DATABASE", "STAGE", "FILE FORMAT", "SEQUENCE"}
 # Properties that change what the object is or protects, and that nothing here would honour.
 _PROPERTIES = (
-    exp.DynamicProperty, exp.ExternalProperty, exp.MaterializedProperty, exp.SecureProperty, exp.IcebergProperty, exp.HybridProperty,
+    exp.DynamicProperty, exp.ExternalProperty, exp.MaterializedProperty, exp.SecureProperty, exp.IcebergProperty,
+    exp.HybridProperty,
     exp.RowAccessProperty, exp.MaskingProperty, exp.Tags, exp.LikeProperty, exp.UsingTemplateProperty,
 )  # fmt: skip
 _ACTIONS = (exp.ColumnDef, exp.AlterColumn, exp.Drop, exp.RenameColumn, exp.AlterRename, exp.AlterSet)
 _SHOWN = {
-    "TABLES", "VIEWS", "OBJECTS", "COLUMNS", "SCHEMAS", "DATABASES", "STAGES", "SEQUENCES", "FILE FORMATS", "PRIMARY KEYS", "UNIQUE KEYS", "IMPORTED KEYS",
+    "TABLES", "VIEWS", "OBJECTS", "COLUMNS", "SCHEMAS", "DATABASES", "STAGES", "SEQUENCES", "FILE FORMATS",
+    "PRIMARY KEYS", "UNIQUE KEYS", "IMPORTED KEYS",
 }  # fmt: skip
 SESSION_PARAMETERS = {
-    "QUERY_TAG", "TIMEZONE", "LOCK_TIMEOUT", "AUTOCOMMIT", "STATEMENT_TIMEOUT_IN_SECONDS", "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS",
-    "QUOTED_IDENTIFIERS_IGNORE_CASE", "CLIENT_SESSION_KEEP_ALIVE", "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT", "JDBC_QUERY_RESULT_FORMAT",
+    "QUERY_TAG", "TIMEZONE", "LOCK_TIMEOUT", "AUTOCOMMIT", "STATEMENT_TIMEOUT_IN_SECONDS",
+    "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS",
+    "QUOTED_IDENTIFIERS_IGNORE_CASE", "CLIENT_SESSION_KEEP_ALIVE", "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT",
+    "JDBC_QUERY_RESULT_FORMAT",
     "ABORT_DETACHED_QUERY", "TRANSACTION_ABORT_ON_ERROR", "MULTI_STATEMENT_COUNT",
 }  # fmt: skip
 
 
-# Of the table functions that DuckDB brings along, those that look at nothing but their arguments. Snowflake has none of the others.
+# Of the table functions that DuckDB brings along, those that look at nothing but their arguments. Snowflake has none of
+# the others.
 _HARMLESS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
 _TELLING = {
     "current_setting",
@@ -50,16 +56,21 @@ _NAME = re.compile(r"[^'\"`;/\\\0-\x1f\x7f]+")
 
 @functools.cache
 def _inner_functions() -> frozenset[str]:
-    """DuckDB's functions that read or write files, run text as SQL or tell of the process. Asked of DuckDB, so that a later one's are among them."""
+    """DuckDB's functions that read or write files, run text as SQL or tell of the process. Asked of DuckDB, so that a
+    later one's are among them.
+    """
     with duckdb.connect() as duck:
         rows = duck.execute(
-            "SELECT function_name FROM duckdb_functions() WHERE function_type NOT IN ('scalar', 'aggregate', 'macro', 'window')"
+            "SELECT function_name FROM duckdb_functions() WHERE function_type NOT IN ('scalar', 'aggregate', 'macro',"
+            " 'window')"
         ).fetchall()
     return frozenset(name.lower() for (name,) in rows) - _HARMLESS | _TELLING
 
 
 def check_container(kind: str, name: str) -> None:
-    """Raise ProgrammingError for a name that a database or schema of the embedded account cannot have: it is the name of a file, and stands in SQL."""
+    """Raise ProgrammingError for a name that a database or schema of the embedded account cannot have: it is the name
+    of a file, and stands in SQL.
+    """
     own = kind == "database" and (name.lower().startswith("_fs_") or name.lower() in ("memory", "system", "temp"))
     if own or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]{0,254}", name):
         raise compilation_error(
@@ -68,7 +79,9 @@ def check_container(kind: str, name: str) -> None:
 
 
 def check_inner(expression: Expr) -> None:
-    """Raise ProgrammingError for what is DuckDB's and not Snowflake's: its functions over files and settings, and files as tables."""
+    """Raise ProgrammingError for what is DuckDB's and not Snowflake's: its functions over files and settings, and files
+    as tables.
+    """
     for function in expression.find_all(exp.Func):
         names = [function.name] if isinstance(function, exp.Anonymous) else function.sql_names()
         for name in names:
@@ -82,22 +95,29 @@ def check_names(expression: Expr) -> None:
     for table in expression.find_all(exp.Table):
         for part in (table.args.get("catalog"), table.args.get("db"), table.this):
             if isinstance(part, exp.Literal) and not part.name.startswith("@"):
-                raise compilation_error(f"{part.name[:60]!a} is no table; the embedded account reads files of a stage only.")
+                raise compilation_error(
+                    f"{part.name[:60]!a} is no table; the embedded account reads files of a stage only."
+                )
             if isinstance(part, exp.Identifier) and not _NAME.fullmatch(part.name):
                 raise compilation_error(
-                    f"{part.name[:60]!a} cannot be a name on the embedded account: it holds a quote, a slash or the like."
+                    f"{part.name[:60]!a} cannot be a name on the embedded account: it holds a quote, a slash or the"
+                    " like."
                 )
 
 
 def check(expression: Expr, text: str) -> None:
-    """Raise ProgrammingError ("rendered only …") unless the embedded account executes the statement with the effect that Snowflake gives it."""
+    """Raise ProgrammingError ("rendered only …") unless the embedded account executes the statement with the effect
+    that Snowflake gives it.
+    """
     for reason in _reasons(expression, text):
         raise rendered_only(reason)
     check_inner(expression)
 
 
 def check_unparsed(text: str) -> None:
-    """The same for a statement that the parser cannot read, as far as its first words tell that it is about something this account does not have."""
+    """The same for a statement that the parser cannot read, as far as its first words tell that it is about something
+    this account does not have.
+    """
     match = re.match(
         r"(?:CREATE|ALTER|DROP|SHOW|DESCRIBE|DESC)\s+(?:OR\s+(?:REPLACE|ALTER)\s+)?(?:(?:LOCAL|GLOBAL|TEMP|TEMPORARY|VOLATILE|TRANSIENT)\s+)*"
         r"(?P<kind>\w+\s+\w+)",
@@ -130,9 +150,13 @@ def _reasons(expression: Expr, text: str) -> Iterator[str]:
                 yield f"{beginning} with {property_.name.upper()}"
         if isinstance(expression, exp.Create):
             for constraint in expression.find_all(exp.ColumnConstraint):
-                if isinstance(constraint.args.get("kind"), (exp.MaskingProperty, exp.Tags, exp.ComputedColumnConstraint)):
+                if isinstance(
+                    constraint.args.get("kind"), (exp.MaskingProperty, exp.Tags, exp.ComputedColumnConstraint)
+                ):
                     yield f"{beginning} with a {type(constraint.kind).__name__}"
-            if re.search(r"\bMASKING\s+POLICY\b|\bROW\s+ACCESS\s+POLICY\b|\bWITH\s+TAG\b", _without_strings(text), re.IGNORECASE):
+            if re.search(
+                r"\bMASKING\s+POLICY\b|\bROW\s+ACCESS\s+POLICY\b|\bWITH\s+TAG\b", _without_strings(text), re.IGNORECASE
+            ):
                 yield f"{beginning} with a policy or tag"
     elif isinstance(expression, exp.Alter):
         if expression.args.get("kind") == "SESSION":
@@ -141,11 +165,13 @@ def _reasons(expression: Expr, text: str) -> Iterator[str]:
             yield beginning
         else:
             for action in expression.args.get("actions") or [None]:
-                if not isinstance(action, _ACTIONS) or (isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() != "COLUMN"):
+                if not isinstance(action, _ACTIONS) or (
+                    isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() != "COLUMN"
+                ):
                     yield beginning
-                if isinstance(action, exp.AlterSet) and [type(p) for s in action.expressions for p in s.expressions] != [
-                    exp.SchemaCommentProperty
-                ]:
+                if isinstance(action, exp.AlterSet) and [
+                    type(p) for s in action.expressions for p in s.expressions
+                ] != [exp.SchemaCommentProperty]:
                     yield f"{beginning} SET"
     elif isinstance(expression, exp.Show):
         if expression.name.upper() not in _SHOWN:
@@ -181,13 +207,21 @@ def _session_parameters(expression: Expr) -> Iterator[str]:
         name = (assignment.this if isinstance(assignment, exp.EQ) else assignment).name.upper()
         if name not in SESSION_PARAMETERS:
             yield f"ALTER SESSION {name}"
-        if name == "TIMEZONE" and isinstance(assignment, exp.EQ) and assignment.expression.name.upper() not in ("UTC", "ETC/UTC"):
+        if (
+            name == "TIMEZONE"
+            and isinstance(assignment, exp.EQ)
+            and assignment.expression.name.upper() not in ("UTC", "ETC/UTC")
+        ):
             yield "ALTER SESSION SET TIMEZONE to another zone than UTC"
 
 
 def _unset(expression: Expr) -> bool:
     """UNSET variable, which the parser reads as an alias."""
-    return isinstance(expression, exp.Alias) and isinstance(expression.this, exp.Column) and expression.this.name.upper() == "UNSET"
+    return (
+        isinstance(expression, exp.Alias)
+        and isinstance(expression.this, exp.Column)
+        and expression.this.name.upper() == "UNSET"
+    )
 
 
 def _without_strings(text: str) -> str:

@@ -1,13 +1,16 @@
-"""The protocol of the embedded account: the part of Snowflake's REST interface that the connector uses, over HTTP on loopback.
+"""The protocol of the embedded account: the part of Snowflake's REST interface that the connector uses, over HTTP on
+loopback.
 
-What belongs here: logins, queries, file uploads, and when sessions and the server end. What does not: what a statement does (`session.py`).
+What belongs here: logins, queries, file uploads, and when sessions and the server end. What does not: what a statement
+does (`session.py`).
 
-Who may: a request that a web page sent is refused (`Host`, `Origin`). Of the rest, a login shows the secret of the home, an upload a ticket of its session, the
-liveness probe `/account` a proof of the secret, and everything else the token of a session. That is judged before a body is read, but for the login's,
-which carries the secret and is small.
+Who may: a request that a web page sent is refused (`Host`, `Origin`). Of the rest, a login shows the secret of the
+home, an upload a ticket of its session, the liveness probe `/account` a proof of the secret, and everything else the
+token of a session. That is judged before a body is read, but for the login's, which carries the secret and is small.
 
-A thread serves each client connection. That also tells when a client is gone: a session whose connections are all closed, and which left a transaction
-open, is rolled back after a moment, so that a killed client never blocks the next one.
+A thread serves each client connection. That also tells when a client is gone: a session whose connections are all
+closed, and which left a transaction open, is rolled back after a moment, so that a killed client never blocks the next
+one.
 """
 
 import hmac
@@ -37,7 +40,14 @@ from fakesnow.statement_type import DML_TYPE_IDS
 from fakesnow.transforms import SERVER_VERSION
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.resources.embedded_account import HOST, AccountAddress, account_secret, proof, read_address, write_address
+from lakehouse_assets.resources.embedded_account import (
+    HOST,
+    AccountAddress,
+    account_secret,
+    proof,
+    read_address,
+    write_address,
+)
 from lakehouse_assets.resources.embedded_account.catalogue import Catalogue
 from lakehouse_assets.resources.embedded_account.session import Session, Statement, without_values
 from lakehouse_assets.resources.embedded_account.stage import Put, upload_target
@@ -106,7 +116,9 @@ class AccountServer(ThreadingHTTPServer):
         self.closing = False
 
     def housekeeping(self, idle_seconds: float) -> None:
-        """End sessions whose client is gone, and the server itself once nobody has used it for `idle_seconds`. Runs until then."""
+        """End sessions whose client is gone, and the server itself once nobody has used it for `idle_seconds`. Runs
+        until then.
+        """
         while not self.closing:
             time.sleep(0.25)
             now = time.monotonic()
@@ -118,18 +130,24 @@ class AccountServer(ThreadingHTTPServer):
                 deleted = _identity(self.lock) != self.home
                 self.closing = self.closing or idle or deleted
             for client in leaving:
-                logger.info("a session ended without saying goodbye; in a transaction: %s", client.session.in_transaction)
+                logger.info(
+                    "a session ended without saying goodbye; in a transaction: %s", client.session.in_transaction
+                )
                 client.close()
             if idle or deleted:
                 logger.info("stopping: %s", "the home is gone" if deleted else f"idle for {idle_seconds} s")
                 self.shutdown()
 
     def end_if_lost(self, error: BaseException) -> None:
-        """End this process where DuckDB has given itself up, as it does when an fsync of its log fails: it would refuse everything from now on. What was
-        committed is in its files, the client sees its connection end, and the next use starts a new server."""
+        """End this process where DuckDB has given itself up, as it does when an fsync of its log fails: it would refuse
+        everything from now on. What was committed is in its files, the client sees its connection end, and the next use
+        starts a new server.
+        """
         for lost in (error, error.__cause__):
             if isinstance(lost, duckdb.FatalException):
-                logger.critical("the files below %s could not be written (%s)", self.directory, str(lost).splitlines()[-1])
+                logger.critical(
+                    "the files below %s could not be written (%s)", self.directory, str(lost).splitlines()[-1]
+                )
                 logging.shutdown()
                 os._exit(1)
 
@@ -201,12 +219,22 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self._reply(*self._answer())
         except _RefusedError as refusal:
-            self._reply(refusal.status, {"success": False, "code": str(refusal.status), "message": str(refusal), "data": None})
+            self._reply(
+                refusal.status, {"success": False, "code": str(refusal.status), "message": str(refusal), "data": None}
+            )
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             self.close_connection = True
         except Exception:
             logger.exception("a request that could not be served")
-            self._reply(400, {"success": False, "code": "400", "message": "The embedded account cannot read this request.", "data": None})
+            self._reply(
+                400,
+                {
+                    "success": False,
+                    "code": "400",
+                    "message": "The embedded account cannot read this request.",
+                    "data": None,
+                },
+            )
         finally:
             with self.server.mutex:
                 self.server.in_flight -= 1
@@ -227,7 +255,9 @@ class Handler(BaseHTTPRequestHandler):
             self._let_pass()
 
     def _let_pass(self) -> None:
-        """Take what the sender is still sending, up to a limit, and forget it: a connection closed under a sender loses the answer."""
+        """Take what the sender is still sending, up to a limit, and forget it: a connection closed under a sender loses
+        the answer.
+        """
         with suppress(OSError):
             for _ in range(LOGIN_BYTES >> 16):
                 if not self.unread or not (block := self.rfile.read1(min(self.unread, 1 << 16))):
@@ -256,15 +286,24 @@ class Handler(BaseHTTPRequestHandler):
             if self.unread > LOGIN_BYTES:
                 raise _RefusedError(401, "The session has ended: connect again.")
             self._let_pass()
-            return 200, {"success": False, "code": "390104", "message": "The session has ended: connect again.", "data": None}
+            return 200, {
+                "success": False,
+                "code": "390104",
+                "message": "The session has ended: connect again.",
+                "data": None,
+            }
         return self._route(client, path, query)
 
     def _refuse_web_pages(self) -> None:
-        """A page of a browser says where it is from (Origin), and one whose name was made to lead here names itself (Host)."""
+        """A page of a browser says where it is from (Origin), and one whose name was made to lead here names itself
+        (Host).
+        """
         hosts = [f"{name}:{self.server.server_port}" for name in (HOST, "localhost")]
         given = self.headers.get_all("Host") or []
         if len(given) != 1 or given[0].strip().lower() not in hosts or "Origin" in self.headers:
-            raise _RefusedError(403, f"The embedded account answers clients of this machine at {hosts[0]}, and no web page.")
+            raise _RefusedError(
+                403, f"The embedded account answers clients of this machine at {hosts[0]}, and no web page."
+            )
 
     def _length(self) -> int:
         """How many bytes of body follow."""
@@ -292,7 +331,9 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def _content(self, most: int = BODY_BYTES) -> dict[str, Any]:
-        """The body as JSON, unpacked if need be. Raises _RefusedError where it is no JSON object, or becomes longer than `most` bytes."""
+        """The body as JSON, unpacked if need be. Raises _RefusedError where it is no JSON object, or becomes longer
+        than `most` bytes.
+        """
         body = self._read(most)
         try:
             if body and self.headers.get("Content-Encoding") == "gzip":
@@ -308,7 +349,9 @@ class Handler(BaseHTTPRequestHandler):
         return content
 
     def _account(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        """The liveness probe of our own processes. It proves that this is the server of the home, to whoever proves that they are of the home."""
+        """The liveness probe of our own processes. It proves that this is the server of the home, to whoever proves
+        that they are of the home.
+        """
         self._let_pass()
         secret, nonce = account_secret(self.server.directory), query.get("nonce", "")
         if not hmac.compare_digest(query.get("proof", "").encode(), proof(secret, "client", nonce).encode()):
@@ -359,7 +402,9 @@ class Handler(BaseHTTPRequestHandler):
         data = content.get("data")
         data = data if isinstance(data, dict) else {}
         given = data.get("PASSWORD")
-        if not isinstance(given, str) or not hmac.compare_digest(given.encode(), account_secret(self.server.directory).encode()):
+        if not isinstance(given, str) or not hmac.compare_digest(
+            given.encode(), account_secret(self.server.directory).encode()
+        ):
             return {"success": False, "code": "390100", "message": _WRONG, "data": {}}
         parameters = {name.upper(): value for name, value in (data.get("SESSION_PARAMETERS") or {}).items()}
         database, schema = query.get("databaseName"), query.get("schemaName")
@@ -389,7 +434,8 @@ class Handler(BaseHTTPRequestHandler):
                 "parameters": [
                     {"name": "AUTOCOMMIT", "value": session.autocommits},
                     {"name": "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "value": 3600},
-                    {"name": "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", "value": 0},  # array bindings come inline, never as a file
+                    # array bindings come inline, never as a file
+                    {"name": "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", "value": 0},
                     {"name": "CLIENT_TELEMETRY_ENABLED", "value": False},
                 ],
                 "sessionInfo": {
@@ -415,7 +461,12 @@ class Handler(BaseHTTPRequestHandler):
         try:
             return statement.result(timeout=POLL_SECONDS)
         except StillRunning:
-            return {"success": True, "code": "333333", "message": "running", "data": {"getResultUrl": f"/queries/{request_id}/result"}}
+            return {
+                "success": True,
+                "code": "333333",
+                "message": "running",
+                "data": {"getResultUrl": f"/queries/{request_id}/result"},
+            }
 
     def _execute(self, client: Client, content: dict[str, Any]) -> dict[str, Any]:
         text, session = content["sqlText"], client.session
@@ -427,7 +478,12 @@ class Handler(BaseHTTPRequestHandler):
         except ProgrammingError as error:
             self.server.end_if_lost(error)
             code = f"{error.errno or 0:06d}"
-            return {"success": False, "code": code, "message": error.raw_msg, "data": {"errorCode": code, "sqlState": error.sqlstate}}
+            return {
+                "success": False,
+                "code": code,
+                "message": error.raw_msg,
+                "data": {"errorCode": code, "sqlState": error.sqlstate},
+            }
         except Exception as error:
             self.server.end_if_lost(error)
             logger.exception("result of: %s", without_values(text))
@@ -442,7 +498,10 @@ class Handler(BaseHTTPRequestHandler):
             logger.info("%.1f ms: %s", 1000 * (time.perf_counter() - started), without_values(text))
         if statement.put:
             return {"success": True, "data": data}
-        return {"success": True, "data": {**data, "finalDatabaseName": session.database, "finalSchemaName": session.schema}}
+        return {
+            "success": True,
+            "data": {**data, "finalDatabaseName": session.database, "finalSchemaName": session.schema},
+        }
 
     def _run(self, statement: Statement, text: str, content: dict[str, Any]) -> int | None:
         """Execute with the request's bindings. The number of changed rows if it was a batch, else None."""
@@ -459,7 +518,9 @@ class Handler(BaseHTTPRequestHandler):
             statement.run(text, tuple(_value(binding) for binding in ordered), describe_only)
             return None
         changed = 0
-        for row in zip(*[[_value({**binding, "value": value}) for value in binding["value"]] for binding in ordered], strict=True):
+        for row in zip(
+            *[[_value({**binding, "value": value}) for value in binding["value"]] for binding in ordered], strict=True
+        ):
             statement.run(text, row)
             changed += statement.rowcount or 0
         return changed
@@ -484,13 +545,20 @@ class Handler(BaseHTTPRequestHandler):
         return {**common, "queryResultFormat": "arrow", "rowsetBase64": encoded}
 
     def _transfer(self, client: Client, put: Put) -> dict[str, Any]:
-        """Tell the client to send a file here. Of the locations a connector knows, a signed cloud address is the one it sends to by plain HTTP."""
+        """Tell the client to send a file here. Of the locations a connector knows, a signed cloud address is the one it
+        sends to by plain HTTP.
+        """
         ticket = secrets.token_urlsafe(16)
         with self.server.mutex:
             self.server.tickets[ticket] = client, put
         address = f"http://{HOST}:{self.server.server_port}/uploads/{ticket}/{quote(Path(put.source).name)}"
         return {
-            "stageInfo": {"locationType": "GCS", "location": f"{put.target.reference()}/", "creds": {}, "presignedUrl": address},
+            "stageInfo": {
+                "locationType": "GCS",
+                "location": f"{put.target.reference()}/",
+                "creds": {},
+                "presignedUrl": address,
+            },
             "src_locations": [put.source],
             "parallel": put.parallel,
             "autoCompress": put.auto_compress,
@@ -500,7 +568,9 @@ class Handler(BaseHTTPRequestHandler):
         }
 
     def _upload(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Write a staged file: aside, then renamed, so that a client or server that dies on the way leaves no half file on the stage."""
+        """Write a staged file: aside, then renamed, so that a client or server that dies on the way leaves no half file
+        on the stage.
+        """
         parts = path.split("/", 3)
         with self.server.mutex:
             ticket = self.server.tickets.pop(parts[2], None) if len(parts) == 4 and parts[1] == "uploads" else None
@@ -548,7 +618,9 @@ def _value(binding: dict[str, Any]) -> Any:
 
 
 def serve(directory: Path, idle_seconds: int) -> None:
-    """Serve the account of a directory until it is told to stop (SIGTERM, SIGINT) or is idle. The caller holds the server's lock."""
+    """Serve the account of a directory until it is told to stop (SIGTERM, SIGINT) or is idle. The caller holds the
+    server's lock.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
     logging.getLogger("snowflake").setLevel(logging.WARNING)

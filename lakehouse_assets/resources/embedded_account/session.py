@@ -1,7 +1,8 @@
-"""Sessions of the embedded account and the statements they execute: fakesnow's, with Snowflake's transactions, one error class and stages.
+"""Sessions of the embedded account and the statements they execute: fakesnow's, with Snowflake's transactions, one
+error class and stages.
 
-What belongs here: the life of one statement, from text to Arrow table, and of one transaction. What does not: the protocol (`server.py`), the files
-behind the catalogue (`catalogue.py`).
+What belongs here: the life of one statement, from text to Arrow table, and of one transaction. What does not: the
+protocol (`server.py`), the files behind the catalogue (`catalogue.py`).
 """
 
 import copy
@@ -37,14 +38,17 @@ _DEFINITIONS = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
 
 
 class Session(FakeSnowflakeConnection):
-    """One login. Statements of one session run one at a time; `in_transaction` and `failed` follow what the client began and what broke."""
+    """One login. Statements of one session run one at a time; `in_transaction` and `failed` follow what the client
+    began and what broke.
+    """
 
     def __init__(self, *arguments: Any, shared: "Shared", **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.shared = shared
         self.lock = threading.Lock()
         self.in_transaction = self.failed = False
-        self.touched = False  # whether the open transaction has changed anything, so that it cannot simply be begun again
+        # whether the open transaction has changed anything, so that it cannot simply be begun again
+        self.touched = False
         self.ending = False  # whether the session is being closed under a running statement
         self.autocommits = True
         self.parameters: dict[str, Any] = {}
@@ -102,12 +106,16 @@ class Session(FakeSnowflakeConnection):
         self.in_transaction, self.touched = True, False
 
     def commit(self) -> None:
-        """Commit the open transaction, if any. Raises ProgrammingError when a statement of it failed: then nothing of it is kept."""
+        """Commit the open transaction, if any. Raises ProgrammingError when a statement of it failed: then nothing of
+        it is kept.
+        """
         if not self.in_transaction:
             return
         if self.failed:
             self.rollback()
-            raise ProgrammingError(msg="The transaction was rolled back: a statement in it had failed.", errno=90232, sqlstate="40000")
+            raise ProgrammingError(
+                msg="The transaction was rolled back: a statement in it had failed.", errno=90232, sqlstate="40000"
+            )
         try:
             self._duck_conn.commit()
         finally:
@@ -131,7 +139,9 @@ class Session(FakeSnowflakeConnection):
 
 
 class Shared:
-    """What all sessions of the account share: memories about staged files, and the catalogue's ways to create and drop a database."""
+    """What all sessions of the account share: memories about staged files, and the catalogue's ways to create and drop
+    a database.
+    """
 
     def __init__(
         self,
@@ -145,7 +155,9 @@ class Shared:
 
 
 class Statement(FakeSnowflakeCursor):
-    """One statement of a session. `rowtype`, `type_id` and fakesnow's own attributes hold its result; `put` a file transfer for the client to do."""
+    """One statement of a session. `rowtype`, `type_id` and fakesnow's own attributes hold its result; `put` a file
+    transfer for the client to do.
+    """
 
     _conn: Session
 
@@ -156,7 +168,9 @@ class Statement(FakeSnowflakeCursor):
         self.rowtype: list[ColumnInfo] = []
 
     def run(self, text: str, bindings: Any = None, describe_only: bool = False) -> None:
-        """Execute one statement. Whatever goes wrong is a ProgrammingError: any other answer makes clients repeat the statement for minutes."""
+        """Execute one statement. Whatever goes wrong is a ProgrammingError: any other answer makes clients repeat the
+        statement for minutes.
+        """
         session = self._conn
         try:
             self._run(text.strip().rstrip(";").rstrip(), bindings, describe_only)
@@ -219,8 +233,9 @@ class Statement(FakeSnowflakeCursor):
     def _execute_all(self, expression: Expr, params: Any, comments: list[str]) -> None:
         """Execute a statement, waiting for another session's locks where Snowflake would.
 
-        DuckDB never waits: it fails a statement that meets a change of another open transaction. That the statement is repeated instead, on the
-        state which that transaction leaves, is possible as long as nothing else was done in this transaction.
+        DuckDB never waits: it fails a statement that meets a change of another open transaction. That the statement is
+        repeated instead, on the state which that transaction leaves, is possible as long as nothing else was done in
+        this transaction.
         """
         session = self._conn
         if isinstance(expression, _CHANGES) and not session.autocommits and not session.in_transaction:
@@ -230,7 +245,12 @@ class Statement(FakeSnowflakeCursor):
             try:
                 self._execute_once(expression.copy(), copy.copy(params), comments)
             except duckdb.TransactionException as error:
-                if not _conflict(error) or (session.in_transaction and session.touched) or session.ending or time.monotonic() > deadline:
+                if (
+                    not _conflict(error)
+                    or (session.in_transaction and session.touched)
+                    or session.ending
+                    or time.monotonic() > deadline
+                ):
                     raise
                 if session.in_transaction:
                     session.rollback()
@@ -241,10 +261,14 @@ class Statement(FakeSnowflakeCursor):
                 return
 
     def _execute_once(self, expression: Expr, params: Any, comments: list[str]) -> None:
-        """Execute a statement, which may be several for DuckDB: all of them or none, unless a transaction of the client's is open anyway."""
+        """Execute a statement, which may be several for DuckDB: all of them or none, unless a transaction of the
+        client's is open anyway.
+        """
         session, duck = self._conn, self._duck_conn
         alone = (
-            not session.in_transaction and isinstance(expression, (*_CHANGES, exp.Create, exp.Alter)) and not _spans_databases(expression)
+            not session.in_transaction
+            and isinstance(expression, (*_CHANGES, exp.Create, exp.Alter))
+            and not _spans_databases(expression)
         )
         lengths: list[tuple[str, int]] = []
         if alone:
@@ -285,10 +309,15 @@ class Statement(FakeSnowflakeCursor):
     def _answer(self, names: tuple[str, ...], rows: list[tuple]) -> None:
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
         types = [pa.int64() if name == "size" else pa.string() for name in names]
-        self._arrow_table = pa.table([pa.array(column, type_) for column, type_ in zip(columns, types, strict=True)], names=list(names))
+        self._arrow_table = pa.table(
+            [pa.array(column, type_) for column, type_ in zip(columns, types, strict=True)], names=list(names)
+        )
         self._rowcount = len(rows)
         self.rowtype = describe_as_rowtype(
-            [(name, "BIGINT" if type_ == pa.int64() else "VARCHAR", *[None] * 4) for name, type_ in zip(names, types, strict=True)]
+            [
+                (name, "BIGINT" if type_ == pa.int64() else "VARCHAR", *[None] * 4)
+                for name, type_ in zip(names, types, strict=True)
+            ]
         )
 
     def _succeed(self, message: str = "Statement executed successfully.") -> None:
@@ -315,7 +344,9 @@ class Statement(FakeSnowflakeCursor):
         for item in expression.find_all(exp.SetItem):
             if isinstance(item.this, exp.EQ):
                 name, value = item.this.this.name.upper(), item.this.expression
-                self._conn.parameters[name] = value.this if isinstance(value, (exp.Literal, exp.Boolean)) else value.name
+                self._conn.parameters[name] = (
+                    value.this if isinstance(value, (exp.Literal, exp.Boolean)) else value.name
+                )
                 if name == "AUTOCOMMIT":
                     self._conn.autocommit(str(self._conn.parameters[name]).upper() == "TRUE")
             else:
@@ -347,7 +378,9 @@ class Statement(FakeSnowflakeCursor):
         target = created.this.this if isinstance(created.this, exp.Schema) else created.this
         self._duck_conn.begin()
         try:
-            for statement in definitions.stage_view(self._duck_conn, created, text, described, comments, self._conn.context):
+            for statement in definitions.stage_view(
+                self._duck_conn, created, text, described, comments, self._conn.context
+            ):
                 self._duck_conn.execute(statement)
             self._duck_conn.commit()
         except BaseException:
@@ -363,10 +396,14 @@ def without_values(text: str) -> str:
 
 
 def _parse(text: str) -> Expr:
-    statements = [s for s in sqlglot.parse(text, read="snowflake") if s is not None and not isinstance(s, exp.Semicolon)]
+    statements = [
+        s for s in sqlglot.parse(text, read="snowflake") if s is not None and not isinstance(s, exp.Semicolon)
+    ]
     if len(statements) != 1:
         raise ProgrammingError(
-            msg=f"Actual statement count {len(statements)} did not match the desired statement count 1.", errno=8, sqlstate="0A000"
+            msg=f"Actual statement count {len(statements)} did not match the desired statement count 1.",
+            errno=8,
+            sqlstate="0A000",
         )
     return statements[0]
 
@@ -407,7 +444,9 @@ def _programming_error(error: Exception) -> ProgrammingError:
     if isinstance(error, SqlglotError):
         return compilation_error(str(error).replace("\x1b[4m", "").replace("\x1b[0m", ""))
     if _conflict(error):
-        return ProgrammingError(msg=f"The statement conflicts with a transaction of another session: {error}", errno=625, sqlstate="57014")
+        return ProgrammingError(
+            msg=f"The statement conflicts with a transaction of another session: {error}", errno=625, sqlstate="57014"
+        )
     if isinstance(error, duckdb.Error) and "Division by zero" in str(error):
         return ProgrammingError(msg="Division by zero", errno=100051, sqlstate="22012")
     if isinstance(error, duckdb.Error):

@@ -1,11 +1,12 @@
-"""Stages: PUT, LIST and REMOVE, and reading staged Parquet where it lies (`FROM @stage/path (FILE_FORMAT => …)`), in queries and in views.
+"""Stages: PUT, LIST and REMOVE, and reading staged Parquet where it lies (`FROM @stage/path (FILE_FORMAT => …)`), in
+queries and in views.
 
-What belongs here: everything that turns a stage reference into files or into a read of them, with Snowflake's strictness. What does not: COPY INTO
-and CREATE STAGE, which are fakesnow's, and sessions.
+What belongs here: everything that turns a stage reference into files or into a read of them, with Snowflake's
+strictness. What does not: COPY INTO and CREATE STAGE, which are fakesnow's, and sessions.
 
-A view over a stage has to see the files of the moment it is read, with the columns these have, so it cannot be a plain DuckDB view. It is stored as one that
-carries the statement it was created by and fails when read as it is; `expand` replaces every reference to it by the query, and the query's stage
-references by the files found now.
+A view over a stage has to see the files of the moment it is read, with the columns these have, so it cannot be a plain
+DuckDB view. It is stored as one that carries the statement it was created by and fails when read as it is; `expand`
+replaces every reference to it by the query, and the query's stage references by the files found now.
 """
 
 import base64
@@ -58,7 +59,9 @@ class StagePath:
 
     @classmethod
     def parse(cls, reference: str, context: Context) -> "StagePath":
-        """Read `@db.schema.stage/path`, quoted as a whole or not. Raises ProgrammingError when it is no stage reference."""
+        """Read `@db.schema.stage/path`, quoted as a whole or not. Raises ProgrammingError when it is no stage
+        reference.
+        """
         text = reference.strip()
         if len(text) > 1 and text[0] == text[-1] == "'":
             text = text[1:-1]
@@ -87,7 +90,8 @@ class StagePath:
     def reference(self) -> str:
         """The fully qualified reference, as SQL writes it."""
         parts = ".".join(
-            f'"{part}"' if not re.fullmatch(r"[A-Z_][A-Z0-9_$]*", part) else part for part in (self.database, self.schema, self.stage)
+            f'"{part}"' if not re.fullmatch(r"[A-Z_][A-Z0-9_$]*", part) else part
+            for part in (self.database, self.schema, self.stage)
         )
         return f"@{parts}/{self.prefix}"
 
@@ -100,7 +104,9 @@ class StagePath:
         return self.confined(self.directory() / self.prefix.rpartition("/")[0])
 
     def confined(self, path: Path) -> Path:
-        """The path, which must lie in the stage's folder whatever links it goes through. Raises ProgrammingError where it does not."""
+        """The path, which must lie in the stage's folder whatever links it goes through. Raises ProgrammingError where
+        it does not.
+        """
         stages = Path(fakesnow.transforms.stage.LOCAL_BUCKET_PATH)
         root = stages.resolve().joinpath(self.database, self.schema, self.stage)
         if not path.resolve().is_relative_to(root):
@@ -110,16 +116,21 @@ class StagePath:
     def check_exists(self, duck: DuckDBPyConnection) -> None:
         """Raise ProgrammingError unless CREATE STAGE has been executed for it."""
         found = duck.execute(
-            "SELECT url FROM _fs_global._fs_information_schema._fs_stages WHERE database_name = ? AND schema_name = ? AND name = ?",
+            "SELECT url FROM _fs_global._fs_information_schema._fs_stages WHERE database_name = ? AND schema_name = ?"
+            " AND name = ?",
             [self.database, self.schema, self.stage],
         ).fetchone()
         if not found:
             raise does_not_exist("Stage", self.qualified)
         if found[0]:
-            raise compilation_error(f"Stage '{self.qualified}' is an external one; the embedded account reads internal stages only.")
+            raise compilation_error(
+                f"Stage '{self.qualified}' is an external one; the embedded account reads internal stages only."
+            )
 
     def files(self, pattern: str | None = None) -> list[StagedFile]:
-        """The files whose name begins with the prefix and, if given, matches the regular expression as a whole; by name."""
+        """The files whose name begins with the prefix and, if given, matches the regular expression as a whole; by
+        name.
+        """
         root = self.directory()
         matches = re.compile(pattern).fullmatch if pattern else None
         found = []
@@ -157,17 +168,22 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-# --- PUT, LIST, REMOVE -------------------------------------------------------------------------------------------------------------------------------
+# --- PUT, LIST, REMOVE
+# ----------------------------------------------------------------------------------------------------
 
 _REFERENCE = r"""(?P<reference>'@[^']*'|@\S+)"""
-_PUT = re.compile(rf"""PUT\s+(?P<source>'file://[^']*'|file://\S+)\s+{_REFERENCE}(?P<options>.*)""", re.IGNORECASE | re.DOTALL)
+_PUT = re.compile(
+    rf"""PUT\s+(?P<source>'file://[^']*'|file://\S+)\s+{_REFERENCE}(?P<options>.*)""", re.IGNORECASE | re.DOTALL
+)
 _LIST = re.compile(rf"""(?:LIST|LS)\s+{_REFERENCE}(?P<options>.*)""", re.IGNORECASE | re.DOTALL)
 _REMOVE = re.compile(rf"""(?:REMOVE|RM)\s+{_REFERENCE}(?P<options>.*)""", re.IGNORECASE | re.DOTALL)
 _OPTION = re.compile(r"""\s*(\w+)\s*=\s*('(?:[^']|'')*'|[\w.]+)""")
 
 
 class Put(NamedTuple):
-    """A PUT statement: local files (a path, maybe with wildcards), where to, and the options the client needs to know."""
+    """A PUT statement: local files (a path, maybe with wildcards), where to, and the options the client needs to
+    know.
+    """
 
     source: str
     target: StagePath
@@ -177,7 +193,9 @@ class Put(NamedTuple):
 
 
 def parse_put(text: str, context: Context) -> Put | None:
-    """Read a PUT statement; None if it is none. Parsed here because `/*` in an unquoted path begins a comment for a SQL parser."""
+    """Read a PUT statement; None if it is none. Parsed here because `/*` in an unquoted path begins a comment for a SQL
+    parser.
+    """
     if not re.match(r"PUT\b", text, re.IGNORECASE):
         return None
     if not (match := _PUT.fullmatch(text)):
@@ -193,7 +211,9 @@ def parse_put(text: str, context: Context) -> Put | None:
 
 
 def upload_target(put: Put, name: str) -> Path:
-    """Where the file of a PUT goes. `name`: its name as the last part of the address says it. Raises ProgrammingError where that is no file of the stage."""
+    """Where the file of a PUT goes. `name`: its name as the last part of the address says it. Raises ProgrammingError
+    where that is no file of the stage.
+    """
     file = unquote(name)
     if not file or "/" in file or file == "." or _leads_out(file):
         raise compilation_error(f"{file!a} is no name of a file on a stage")
@@ -229,7 +249,9 @@ def _options(text: str, known: set[str]) -> dict[str, str]:
 
 
 class Listing:
-    """LIST, with the digests of files remembered: a staged file is large and never changes under its name, size and time."""
+    """LIST, with the digests of files remembered: a staged file is large and never changes under its name, size and
+    time.
+    """
 
     def __init__(self) -> None:
         self._digests: dict[tuple[str, int, int], str] = {}
@@ -273,11 +295,14 @@ def clear(*names: str) -> None:
         shutil.rmtree(Path(fakesnow.transforms.stage.LOCAL_BUCKET_PATH, *names))
 
 
-# --- reading staged Parquet -------------------------------------------------------------------------------------------------------------------------
+# --- reading staged Parquet
+# ----------------------------------------------------------------------------------------------------
 
 
 class ParquetColumn(NamedTuple):
-    """A top-level column of a staged file: its exact name, DuckDB's name and type for it, and what the file says about it."""
+    """A top-level column of a staged file: its exact name, DuckDB's name and type for it, and what the file says about
+    it.
+    """
 
     name: str
     duck_name: str
@@ -304,10 +329,13 @@ class Schemas:
                 escaped = glob.escape(str(path))
                 top_level = _top_level(
                     reader.execute(
-                        "SELECT name, num_children, type, converted_type, logical_type FROM parquet_schema(?)", [escaped]
+                        "SELECT name, num_children, type, converted_type, logical_type FROM parquet_schema(?)",
+                        [escaped],
                     ).fetchall()
                 )
-                described = reader.execute("DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [escaped]).fetchall()
+                described = reader.execute(
+                    "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [escaped]
+                ).fetchall()
             self._known[key] = tuple(
                 ParquetColumn(
                     name=name,
@@ -316,7 +344,9 @@ class Schemas:
                     timestamp=(logical or "").startswith("TimestampType"),
                     raw_binary=physical == "BYTE_ARRAY" and not converted and not logical,
                 )
-                for (name, _, physical, converted, logical), (duck_name, duck_type, *_) in zip(top_level, described, strict=True)
+                for (name, _, physical, converted, logical), (duck_name, duck_type, *_) in zip(
+                    top_level, described, strict=True
+                )
             )
         return self._known[key]
 
@@ -337,7 +367,12 @@ def _top_level(elements: Sequence[tuple]) -> list[tuple]:
     return found
 
 
-_TIMESTAMPS = (exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPNTZ, exp.DataType.Type.TIMESTAMPTZ, exp.DataType.Type.TIMESTAMPLTZ)
+_TIMESTAMPS = (
+    exp.DataType.Type.TIMESTAMP,
+    exp.DataType.Type.TIMESTAMPNTZ,
+    exp.DataType.Type.TIMESTAMPTZ,
+    exp.DataType.Type.TIMESTAMPLTZ,
+)
 _FILE_NAME, _FILE_ROW_NUMBER = "METADATA$FILENAME", "METADATA$FILE_ROW_NUMBER"
 _VIEW = re.compile(r"stage_view:([A-Za-z0-9+/=]+)")
 
@@ -350,7 +385,9 @@ class Expander:
         self._schemas = schemas
 
     def expand(self, expression: Expr, context: Context) -> bool:
-        """Rewrite a statement in place. True if it read a stage. Raises ProgrammingError where Snowflake would, or would be silently wrong."""
+        """Rewrite a statement in place. True if it read a stage. Raises ProgrammingError where Snowflake would, or
+        would be silently wrong.
+        """
         return self._expand(expression, context, depth=0)
 
     def _expand(self, expression: Expr, context: Context, depth: int) -> bool:
@@ -364,7 +401,9 @@ class Expander:
         found = bool(staged)
         targets = {id(target) for target in _targets(expression)}
         names = [
-            t for t in expression.find_all(exp.Table) if id(t) not in targets and isinstance(t.this, exp.Identifier) and not _is_cte(t)
+            t
+            for t in expression.find_all(exp.Table)
+            if id(t) not in targets and isinstance(t.this, exp.Identifier) and not _is_cte(t)
         ]
         if names and (views := self._views()):
             for table in names:
@@ -392,7 +431,9 @@ class Expander:
         columns = [exp.to_identifier(column, quoted=True) for column in view["columns"]]
         alias = table.args.get("alias")
         name = alias.this.copy() if alias else table.this.copy()
-        subquery = exp.Subquery(this=query, alias=exp.TableAlias(this=name, columns=(alias and alias.args.get("columns")) or columns))
+        subquery = exp.Subquery(
+            this=query, alias=exp.TableAlias(this=name, columns=(alias and alias.args.get("columns")) or columns)
+        )
         if joins := table.args.get("joins"):
             subquery.set("joins", joins)
         table.replace(subquery)
@@ -420,7 +461,8 @@ class Expander:
         options = lookup_file_format(self._duck, name, context.database, context.schema)
         if options.get("TYPE") != "PARQUET":
             raise compilation_error(
-                f"file format {name} is of TYPE = {options.get('TYPE')}; the embedded account reads PARQUET stages in place."
+                f"file format {name} is of TYPE = {options.get('TYPE')}; the embedded account reads PARQUET stages in"
+                " place."
             )
         return options
 
@@ -428,12 +470,14 @@ class Expander:
         groups: dict[tuple[ParquetColumn, ...], list[StagedFile]] = {}
         for file, columns in zip(files, self._schemas.of(self._duck, files), strict=True):
             groups.setdefault(columns, []).append(file)
-        return " UNION ALL ".join(_read_group(columns, group, scan, root, options) for columns, group in groups.items()) or _read_nothing(
-            scan
-        )
+        return " UNION ALL ".join(
+            _read_group(columns, group, scan, root, options) for columns, group in groups.items()
+        ) or _read_nothing(scan)
 
 
-def _read_group(columns: tuple[ParquetColumn, ...], files: Sequence[StagedFile], scan: "_Scan", root: Path, options: dict[str, Any]) -> str:
+def _read_group(
+    columns: tuple[ParquetColumn, ...], files: Sequence[StagedFile], scan: "_Scan", root: Path, options: dict[str, Any]
+) -> str:
     by_name = {column.name: column for column in columns}  # exact: $1:col is case-sensitive, DuckDB is not
     projection = []
     for index, key in enumerate(scan.keys):
@@ -442,7 +486,8 @@ def _read_group(columns: tuple[ParquetColumn, ...], files: Sequence[StagedFile],
             if column.timestamp and not options.get("USE_LOGICAL_TYPE"):
                 if scan.casts_to_timestamp(key):
                     raise compilation_error(
-                        f"Invalid date: column {key} of {files[0].name} is a Parquet timestamp, and the file format lacks USE_LOGICAL_TYPE = TRUE.",
+                        f"Invalid date: column {key} of {files[0].name} is a Parquet timestamp, and the file format"
+                        " lacks USE_LOGICAL_TYPE = TRUE.",
                         errno=100035,
                         sqlstate="22007",
                     )
@@ -456,7 +501,10 @@ def _read_group(columns: tuple[ParquetColumn, ...], files: Sequence[StagedFile],
     projection.append(f'substr(_staged_file, {prefix}) AS "{_FILE_NAME}"')
     projection.append(f'file_row_number + 1 AS "{_FILE_ROW_NUMBER}"')
     paths = ", ".join(_literal(glob.escape(str(file.path))) for file in files)
-    return f"SELECT {', '.join(projection)} FROM read_parquet([{paths}], filename = '_staged_file', file_row_number = true, hive_partitioning = false)"
+    return (
+        f"SELECT {', '.join(projection)} FROM read_parquet([{paths}], filename = '_staged_file', file_row_number ="
+        " true, hive_partitioning = false)"
+    )
 
 
 def _read_nothing(scan: "_Scan") -> str:
@@ -466,7 +514,9 @@ def _read_nothing(scan: "_Scan") -> str:
 
 
 class _Scan:
-    """The references `$1:key` of one stage table, collected and replaced by columns of the read that takes its place."""
+    """The references `$1:key` of one stage table, collected and replaced by columns of the read that takes its
+    place.
+    """
 
     def __init__(self, table: exp.Table) -> None:
         select = table.find_ancestor(exp.Select)
@@ -477,15 +527,23 @@ class _Scan:
         self.keys: list[str] = []
         self._timestamps: set[str] = set()
         if star := next((e for e in select.expressions if e.is_star), None):
-            raise compilation_error(f"{star.sql()} cannot be selected from a stage on the embedded account: name the columns, $1:name.")
+            raise compilation_error(
+                f"{star.sql()} cannot be selected from a stage on the embedded account: name the columns, $1:name."
+            )
         stages = sum(_is_stage(source) for source in _sources(select))
         for parameter in list(select.find_all(exp.Parameter)):
             column = parameter.parent if isinstance(parameter.parent, exp.Column) else parameter
             if parameter.name.isdigit() and _stage_select(parameter) is select and self._owns(column, stages):
                 self._replace(parameter, column)
         for column in list(select.find_all(exp.Column)):
-            if column.name.upper() in (_FILE_NAME, _FILE_ROW_NUMBER) and _stage_select(column) is select and self._owns(column, stages):
-                column.replace(exp.column(exp.to_identifier(column.name.upper(), quoted=True), table=column.args.get("table")))
+            if (
+                column.name.upper() in (_FILE_NAME, _FILE_ROW_NUMBER)
+                and _stage_select(column) is select
+                and self._owns(column, stages)
+            ):
+                column.replace(
+                    exp.column(exp.to_identifier(column.name.upper(), quoted=True), table=column.args.get("table"))
+                )
 
     def _owns(self, column: Expr, stages: int) -> bool:
         qualifier = column.table if isinstance(column, exp.Column) else ""
@@ -549,7 +607,9 @@ def check_sources(expression: Expr, context: Context) -> None:
 
 
 def without_stages(expression: Expr) -> Expr:
-    """A copy with an ordinary, fully qualified table for every stage: what decides whether the other names need a current database and schema."""
+    """A copy with an ordinary, fully qualified table for every stage: what decides whether the other names need a
+    current database and schema.
+    """
     expression = expression.copy()
     for table in expression.find_all(exp.Table):
         if _is_stage(table):
@@ -595,11 +655,17 @@ def _targets(expression: Expr) -> Iterable[exp.Table]:
 
 
 def _key(table: exp.Table, context: Context) -> tuple[str, str, str]:
-    return ((table.catalog or context.database or "").upper(), (table.db or context.schema or "").upper(), table.name.upper())
+    return (
+        (table.catalog or context.database or "").upper(),
+        (table.db or context.schema or "").upper(),
+        table.name.upper(),
+    )
 
 
 def qualify(query: Expr, context: Context) -> None:
-    """Write the context's database and schema into every unqualified table, stage and file format of a query, in place."""
+    """Write the context's database and schema into every unqualified table, stage and file format of a query, in
+    place.
+    """
     for table in query.find_all(exp.Table):
         if _is_stage(table):
             table.set("this", exp.Var(this=StagePath.parse(_stage_text(table), context).reference()))
@@ -607,7 +673,10 @@ def qualify(query: Expr, context: Context) -> None:
             if given is not None:
                 name = given.name if isinstance(given, exp.Literal) else given.sql(dialect="snowflake")
                 table.set(
-                    "format", exp.Literal.string(".".join(_quote(part) for part in parts_from_var(name, context.database, context.schema)))
+                    "format",
+                    exp.Literal.string(
+                        ".".join(_quote(part) for part in parts_from_var(name, context.database, context.schema))
+                    ),
                 )
         elif isinstance(table.this, exp.Identifier) and not _is_cte(table):
             if not table.db and context.schema:
@@ -616,12 +685,24 @@ def qualify(query: Expr, context: Context) -> None:
                 table.set("catalog", exp.to_identifier(context.database, quoted=True))
 
 
-def stored_view(statement: str, context: Context, target: str, columns: Sequence[tuple[str, str]], replace: bool) -> str:
-    """The DuckDB view that stands for a view over a stage: its columns and their types, and an error for whoever reads it unexpanded."""
-    definition = {"statement": statement, "database": context.database, "schema": context.schema, "columns": [name for name, _ in columns]}
+def stored_view(
+    statement: str, context: Context, target: str, columns: Sequence[tuple[str, str]], replace: bool
+) -> str:
+    """The DuckDB view that stands for a view over a stage: its columns and their types, and an error for whoever reads
+    it unexpanded.
+    """
+    definition = {
+        "statement": statement,
+        "database": context.database,
+        "schema": context.schema,
+        "columns": [name for name, _ in columns],
+    }
     encoded = base64.b64encode(json.dumps(definition).encode()).decode()
     projection = ", ".join(f"CAST(NULL AS {type_}) AS {_quote(name)}" for name, type_ in columns)
-    return f"CREATE {'OR REPLACE ' if replace else ''}VIEW {target} AS SELECT {projection} FROM (SELECT error('stage_view:{encoded}') AS definition) WHERE definition IS NOT NULL"
+    return (
+        f"CREATE {'OR REPLACE ' if replace else ''}VIEW {target} AS SELECT {projection} FROM (SELECT"
+        f" error('stage_view:{encoded}') AS definition) WHERE definition IS NOT NULL"
+    )
 
 
 def _quote(name: str) -> str:

@@ -1,4 +1,6 @@
-"""One embedded account for all tests of this folder, and a schema of its own for each test. Does not belong here: assertions."""
+"""One embedded account for all tests of this folder, and a schema of its own for each test. Does not belong here:
+assertions.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Nobody gets into the embedded account but its owner, and nothing that a client sends gets out of it. Each test here is an exploit that worked once."""
+"""Nobody gets into the embedded account but its owner, and nothing that a client sends gets out of it. Each test here
+is an exploit that worked once.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def request(
     return answer.status, json.loads(content) if content else None
 
 
-def login(address: AccountAddress, query: str = "", headers: dict[str, str] | None = None, **data: Any) -> tuple[int, Any]:
+def login(
+    address: AccountAddress, query: str = "", headers: dict[str, str] | None = None, **data: Any
+) -> tuple[int, Any]:
     """A login request as the connector sends it, with the right password unless `data` says another."""
     given = {"PASSWORD": connection_arguments(address)["password"], "LOGIN_NAME": "embedded"} | data
     return request(address, "POST", f"/session/v1/login-request?{query}", json.dumps({"data": given}).encode(), headers)
@@ -55,7 +59,7 @@ def token(connection: SnowflakeConnection) -> dict[str, str]:
     return {"Authorization": f'Snowflake Token="{connection.rest.token}"'}  # type: ignore[union-attr]
 
 
-# -- who gets in ------------------------------------------------------------------------------------------------------------------------
+# -- who gets in -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("password", ["embedded", "x" * 43, "\0", "Ä", "' OR '1'='1"])
@@ -75,11 +79,11 @@ def test_a_login_without_a_password_is_refused_by_snowflakes_code(address: Accou
 
 
 @pytest.mark.parametrize(("method", "path"), [
-    ("GET", "/account"), ("GET", "/account?pid={pid}"), ("GET", "/account?nonce=1&proof=x"), ("POST", "/telemetry/send"),
-    ("POST", "/queries/v1/query-request?requestId=1"), ("POST", "/queries/v1/abort-request"), ("GET", "/queries/1/result"),
-    ("GET", "/monitoring/queries/1"), ("POST", "/session"), ("POST", "/session?delete=true"), ("POST", "/session/heartbeat"),
-    ("PUT", "/uploads/x/y"), ("PUT", "/uploads//"), ("PUT", "/uploads"), ("PUT", "/"), ("PUT", "/session/v1/login-request"), ("GET", "/"),
-    ("GET", "//"), ("GET", "/nothing"), ("POST", "/account"), ("GET", "/queries/result"), ("GET", "/monitoring/queries/"),
+    ("GET", "/account"), ("GET", "/account?pid={pid}"), ("GET", "/account?nonce=1&proof=x"), ("POST", "/telemetry/send"),  # noqa: E501
+    ("POST", "/queries/v1/query-request?requestId=1"), ("POST", "/queries/v1/abort-request"), ("GET", "/queries/1/result"),  # noqa: E501
+    ("GET", "/monitoring/queries/1"), ("POST", "/session"), ("POST", "/session?delete=true"), ("POST", "/session/heartbeat"),  # noqa: E501
+    ("PUT", "/uploads/x/y"), ("PUT", "/uploads//"), ("PUT", "/uploads"), ("PUT", "/"), ("PUT", "/session/v1/login-request"), ("GET", "/"),  # noqa: E501
+    ("GET", "//"), ("GET", "/nothing"), ("POST", "/account"), ("GET", "/queries/result"), ("GET", "/monitoring/queries/"),  # noqa: E501
 ])  # fmt: skip
 def test_no_route_does_anything_without_a_login(address: AccountAddress, method: str, path: str) -> None:
     """Without it whoever reaches the port learns what runs there, stops statements or fills the disk."""
@@ -89,22 +93,33 @@ def test_no_route_does_anything_without_a_login(address: AccountAddress, method:
 
 
 @pytest.mark.parametrize("headers", [
-    {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:{port}"}, {"Host": "evil.example:{port}"},
-    {"Host": "127.0.0.1"}, {"Host": "evil.example@127.0.0.1:{port}"}, {"Host": ""}, {"Host": "127.0.0.1.evil.example:{port}"},
+    {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:{port}"}, {"Host": "evil.example:{port}"},  # noqa: E501
+    {"Host": "127.0.0.1"}, {"Host": "evil.example@127.0.0.1:{port}"}, {"Host": ""}, {"Host": "127.0.0.1.evil.example:{port}"},  # noqa: E501
 ])  # fmt: skip
-def test_a_web_page_is_refused_on_every_route(address: AccountAddress, connect: Callable[..., SnowflakeConnection], headers: dict) -> None:
-    """Without it a page in the user's browser, or one whose name was made to lead here, sends requests in their place."""
+def test_a_web_page_is_refused_on_every_route(
+    address: AccountAddress, connect: Callable[..., SnowflakeConnection], headers: dict
+) -> None:
+    """Without it a page in the user's browser, or one whose name was made to lead here, sends requests in their
+    place.
+    """
     given = {name: value.format(port=address.port) for name, value in headers.items()}
     assert login(address, headers=given)[0] == 403
     session = token(connect())
-    for method, path in (("GET", "/account"), ("POST", "/session/heartbeat"), ("PUT", "/uploads/x/y"), ("POST", "/telemetry/send")):
+    for method, path in (
+        ("GET", "/account"),
+        ("POST", "/session/heartbeat"),
+        ("PUT", "/uploads/x/y"),
+        ("POST", "/telemetry/send"),
+    ):
         assert request(address, method, path, b"" if method != "GET" else None, session | given)[0] == 403
 
 
 def test_a_browser_gets_no_leave_for_a_request_of_another_site(address: AccountAddress) -> None:
     """Without it the question that a browser asks first (CORS) is answered as if pages were welcome."""
     raw = socket.create_connection((address.host, address.port), timeout=10)
-    raw.sendall(f"OPTIONS / HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\nOrigin: https://evil.example\r\n\r\n".encode())
+    raw.sendall(
+        f"OPTIONS / HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\nOrigin: https://evil.example\r\n\r\n".encode()
+    )
     answer = raw.recv(10000).decode()
     raw.close()
     assert answer.split()[1] in ("403", "501")
@@ -119,9 +134,11 @@ def test_the_server_of_a_home_proves_itself_before_it_is_sent_the_secret(tmp_pat
     heard = []
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
-        (directory / "server.json").write_text(json.dumps({"host": "127.0.0.1", "port": port, "pid": os.getpid(), "started": 0.0}))
+        (directory / "server.json").write_text(
+            json.dumps({"host": "127.0.0.1", "port": port, "pid": os.getpid(), "started": 0.0})
+        )
         child = subprocess.Popen(
-            [sys.executable, "-c", f"from pathlib import Path; from lakehouse_assets.resources.embedded_account import running;"
+            [sys.executable, "-c", f"from pathlib import Path; from lakehouse_assets.resources.embedded_account import running;"  # noqa: E501
              f"assert running(Path({str(tmp_path)!r})) is None"]
         )  # fmt: skip
         client, _ = stranger.accept()
@@ -148,24 +165,30 @@ def test_a_secret_that_is_lost_or_broken_is_made_anew(tmp_path: Path) -> None:
         seen.add(address.secret)
         snowflake.connector.connect(**connection_arguments(address)).close()
         with pytest.raises(Error):
-            snowflake.connector.connect(**{**connection_arguments(address), "password": (broken or b"").decode("latin-1")})
+            snowflake.connector.connect(
+                **{**connection_arguments(address), "password": (broken or b"").decode("latin-1")}
+            )
     assert len(seen) == 6
     stop(tmp_path)
 
 
-# -- requests that are none ----------------------------------------------------------------------------------------------------------------
+# -- requests that are none ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("head", "body"), [
-    ("Content-Length: -1", ""), ("Content-Length: x", ""), ("Content-Length: 99999999999999999999", ""), ("Content-Length: 5000000000", ""),
-    ("Content-Length: 1\r\nContent-Length: 2", "ab"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"), ("Content-Length: 1", "{"),
+    ("Content-Length: -1", ""), ("Content-Length: x", ""), ("Content-Length: 99999999999999999999", ""), ("Content-Length: 5000000000", ""),  # noqa: E501
+    ("Content-Length: 1\r\nContent-Length: 2", "ab"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"), ("Content-Length: 1", "{"),  # noqa: E501
     ("Content-Length: 2", "[]"), ("Content-Length: 4", "null"), ("Content-Length: 2\r\nContent-Encoding: gzip", "{}"),
-    ("Content-Length: 200000", "[" * 200000), ("Content-Length: 2000000", "x" * 2000000), ("X: " + "y" * 70000, ""), ("\x00: \x00", ""),
+    ("Content-Length: 200000", "[" * 200000), ("Content-Length: 2000000", "x" * 2000000), ("X: " + "y" * 70000, ""), ("\x00: \x00", ""),  # noqa: E501
 ])  # fmt: skip
 def test_a_request_that_is_none_gets_an_answer(address: AccountAddress, head: str, body: str) -> None:
     """Without it one malformed request ends in a traceback or leaves a thread that waits for ever."""
     raw = socket.create_connection((address.host, address.port), timeout=20)
-    raw.sendall(f"POST /session/v1/login-request HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\n{head}\r\n\r\n{body}".encode("latin-1"))
+    raw.sendall(
+        f"POST /session/v1/login-request HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\n{head}\r\n\r\n{body}".encode(
+            "latin-1"
+        )
+    )
     answer = raw.recv(10000).decode()
     raw.close()
     assert int(answer.split()[1]) in (400, 411, 413, 431, 200), answer
@@ -173,12 +196,16 @@ def test_a_request_that_is_none_gets_an_answer(address: AccountAddress, head: st
     assert "390100" in answer or " 200 " not in answer.splitlines()[0]
 
 
-def test_a_body_that_grows_when_it_is_unpacked_is_refused(address: AccountAddress, connect: Callable[..., SnowflakeConnection]) -> None:
+def test_a_body_that_grows_when_it_is_unpacked_is_refused(
+    address: AccountAddress, connect: Callable[..., SnowflakeConnection]
+) -> None:
     """Without it some kilobytes become all of the memory, before anybody has logged in."""
     import gzip
 
     before = psutil.Process(address.pid).memory_info().rss
-    status, _ = request(address, "POST", "/session/v1/login-request", gzip.compress(b" " * 400_000_000, 9), {"Content-Encoding": "gzip"})
+    status, _ = request(
+        address, "POST", "/session/v1/login-request", gzip.compress(b" " * 400_000_000, 9), {"Content-Encoding": "gzip"}
+    )
     assert status == 413
     assert psutil.Process(address.pid).memory_info().rss - before < 100_000_000
 
@@ -187,7 +214,9 @@ def test_what_an_unknown_sender_uploads_is_never_written(address: AccountAddress
     """Without it whoever reaches the port fills the disk: the body was written before its ticket was looked at."""
     uploads = account_directory(account_home) / "uploads"
     raw = socket.create_connection((address.host, address.port), timeout=20)
-    raw.sendall(f"PUT /uploads/nobody/file HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\nContent-Length: 100000000\r\n\r\n".encode())
+    raw.sendall(
+        f"PUT /uploads/nobody/file HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\nContent-Length: 100000000\r\n\r\n".encode()  # noqa: E501
+    )
     raw.sendall(b"x" * 1000)
     raw.settimeout(10)
     answer = raw.recv(1000)  # before the rest was sent
@@ -217,12 +246,14 @@ def test_a_ticket_is_good_for_one_upload_of_a_session_that_lives(sql: Sql, addre
     assert request(address, "PUT", f"{late}/f", b"three")[0] == 403
 
 
-OUT = ["/tmp/x", "../x", "../../../../x", "..", ".", "", "a/../../x", "..\\x", "%2e%2e/x", "%252e%252e%252fx", "%2fetc%2fx", "a\0b", "..%00/x",
+OUT = ["/tmp/x", "../x", "../../../../x", "..", ".", "", "a/../../x", "..\\x", "%2e%2e/x", "%252e%252e%252fx", "%2fetc%2fx", "a\0b", "..%00/x",  # noqa: E501
        "a\nb", "a\x7fb", "..%5cx", "%5c%5cserver%5cshare"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OUT)
-def test_the_name_of_an_upload_cannot_leave_the_stage(sql: Sql, address: AccountAddress, account_home: Path, name: str) -> None:
+def test_the_name_of_an_upload_cannot_leave_the_stage(
+    sql: Sql, address: AccountAddress, account_home: Path, name: str
+) -> None:
     """Without it a client writes anywhere in the home, in however many layers it wraps the path."""
     sql("CREATE STAGE ST")
     where = put_address(address, token(sql.connection), "PUT file:///tmp/f @ST/d/")
@@ -233,7 +264,17 @@ def test_the_name_of_an_upload_cannot_leave_the_stage(sql: Sql, address: Account
 
 @pytest.mark.parametrize(
     "path",
-    ["/{outside}", "//{outside}", "../{outside}", "%2e%2e/{outside}", "%252e%252e/x", "a/../../../x", "..\\x", "%5c..%5cx", "link/x"],
+    [
+        "/{outside}",
+        "//{outside}",
+        "../{outside}",
+        "%2e%2e/{outside}",
+        "%252e%252e/x",
+        "a/../../../x",
+        "..\\x",
+        "%5c..%5cx",
+        "link/x",
+    ],
 )
 def test_the_target_of_a_put_cannot_leave_the_stage(sql: Sql, account_home: Path, tmp_path: Path, path: str) -> None:
     """Without it a PUT writes to any folder of the user's."""
@@ -259,21 +300,25 @@ def test_the_target_of_a_put_cannot_leave_the_stage(sql: Sql, account_home: Path
             sql(statement)
 
 
-# -- what SQL reaches -----------------------------------------------------------------------------------------------------------------------
+# -- what SQL reaches ------------------------------------------------------------------------------------------------
 
-NAMES = ["x; DROP TABLE LAKEHOUSE.KEPT.T; --", 'x"; DROP TABLE LAKEHOUSE.KEPT.T; --', "x; COPY (SELECT 1) TO '{out}'; --", "'x'; COPY (SELECT 1) TO '{out}'; --", "x' OR '1'='1", "../x", "a b", "_fs_global",
+NAMES = ["x; DROP TABLE LAKEHOUSE.KEPT.T; --", 'x"; DROP TABLE LAKEHOUSE.KEPT.T; --', "x; COPY (SELECT 1) TO '{out}'; --", "'x'; COPY (SELECT 1) TO '{out}'; --", "x' OR '1'='1", "../x", "a b", "_fs_global",  # noqa: E501
          "x\0y", "{{ 7*7 }}", "$(touch {out})", "é", "", "a" * 300, "-- x", "x/*", "x' UNION SELECT 1 --"]  # fmt: skip
 
 
 @pytest.mark.parametrize("where", ["databaseName", "schemaName", "roleName", "warehouse"])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_name_of_a_login_runs_as_sql(address: AccountAddress, sql: Sql, tmp_path: Path, where: str, name: str) -> None:
+def test_no_name_of_a_login_runs_as_sql(
+    address: AccountAddress, sql: Sql, tmp_path: Path, where: str, name: str
+) -> None:
     """Without it a name drops tables and writes files, as a schema name in a login request did."""
     sql("CREATE SCHEMA IF NOT EXISTS LAKEHOUSE.KEPT")
     sql("CREATE TABLE IF NOT EXISTS LAKEHOUSE.KEPT.T (a INT)")
     out = tmp_path / "out"
     given = name.format(out=out) if "{out}" in name else name
-    query = "&".join(f"{k}={quote(v)}" for k, v in ({"databaseName": "LAKEHOUSE", "schemaName": "S"} | {where: given}).items())
+    query = "&".join(
+        f"{k}={quote(v)}" for k, v in ({"databaseName": "LAKEHOUSE", "schemaName": "S"} | {where: given}).items()
+    )
     status, answer = login(address, query)
     assert status == 200
     if where in ("databaseName", "schemaName") and given and not (where == "schemaName" and given == "_fs_global"):
@@ -281,46 +326,67 @@ def test_no_name_of_a_login_runs_as_sql(address: AccountAddress, sql: Sql, tmp_p
     elif where in ("roleName", "warehouse"):
         header = {"Authorization": f'Snowflake Token="{answer["data"]["token"]}"'}
         function = "CURRENT_ROLE()" if where == "roleName" else "CURRENT_WAREHOUSE()"
-        asked = json.dumps({"sqlText": f"SELECT {function} = ? AS same", "bindings": {"1": {"type": "TEXT", "value": given}}}).encode()
+        asked = json.dumps(
+            {"sqlText": f"SELECT {function} = ? AS same", "bindings": {"1": {"type": "TEXT", "value": given}}}
+        ).encode()
         said = request(address, "POST", "/queries/v1/query-request?requestId=1", asked, header)[1]
         assert said["success"] or "\0" in given, said
     assert sql("SELECT COUNT(*) FROM LAKEHOUSE.KEPT.T") == [(0,)]
     assert not out.exists()
-    assert sql("SHOW DATABASES") == sql("SHOW DATABASES LIKE '%LAKEHOUSE%'") or {r[1] for r in sql("SHOW DATABASES")} == {"LAKEHOUSE"}
+    assert sql("SHOW DATABASES") == sql("SHOW DATABASES LIKE '%LAKEHOUSE%'") or {
+        r[1] for r in sql("SHOW DATABASES")
+    } == {"LAKEHOUSE"}
 
 
 FILES = [
-    "SELECT * FROM read_text('{secret}')", "SELECT * FROM READ_BLOB('{secret}')", "SELECT * FROM \"read_text\"('{secret}')",
-    "SELECT * FROM system.main.read_text('{secret}')", "SELECT * FROM TABLE(read_text('{secret}'))", "SELECT * FROM read_csv('{secret}')",
-    "SELECT * FROM read_csv_auto('{secret}')", "SELECT * FROM read_json('{secret}')", "SELECT * FROM read_parquet('{secret}')",
+    "SELECT * FROM read_text('{secret}')", "SELECT * FROM READ_BLOB('{secret}')",
+    "SELECT * FROM \"read_text\"('{secret}')",
+    "SELECT * FROM system.main.read_text('{secret}')", "SELECT * FROM TABLE(read_text('{secret}'))",
+    "SELECT * FROM read_csv('{secret}')",
+    "SELECT * FROM read_csv_auto('{secret}')", "SELECT * FROM read_json('{secret}')",
+    "SELECT * FROM read_parquet('{secret}')",
     "SELECT * FROM '{secret}'", "FROM '{secret}'", 'SELECT * FROM "{secret}"', "SELECT * FROM IDENTIFIER('{secret}')",
-    "SELECT * FROM IDENTIFIER('\"{secret}\"')", "SELECT * FROM glob('{home}/**')", "SELECT * FROM sniff_csv('{secret}')",
+    "SELECT * FROM IDENTIFIER('\"{secret}\"')", "SELECT * FROM glob('{home}/**')",
+    "SELECT * FROM sniff_csv('{secret}')",
     "SELECT * FROM read_text('/proc/self/environ')", "SELECT getenv('HOME')", "SELECT * FROM query('SELECT 1')",
-    "SELECT * FROM query_table('T')", "SELECT * FROM json_execute_serialized_sql('x')", "SELECT * FROM duckdb_settings()",
+    "SELECT * FROM query_table('T')", "SELECT * FROM json_execute_serialized_sql('x')",
+    "SELECT * FROM duckdb_settings()",
     "SELECT * FROM duckdb_secrets()", "SELECT current_setting('temp_directory')", "SELECT * FROM arrow_scan(1, 2, 3)",
     "COPY (SELECT 1) TO '{out}'", "COPY T TO '{out}'", "COPY INTO '{out}' FROM T", "COPY INTO 'file://{out}' FROM T",
-    "COPY INTO T FROM '{secret}'", "COPY INTO T FROM 'file://{secret}'", "COPY INTO T FROM 's3://x/y'", "COPY T FROM '{secret}'",
-    "COPY (SELECT 1) TO '{home}/account/databases/x.db'", "SELECT * FROM read_blob('{home}/account/databases/LAKEHOUSE.db')",
+    "COPY INTO T FROM '{secret}'", "COPY INTO T FROM 'file://{secret}'", "COPY INTO T FROM 's3://x/y'",
+    "COPY T FROM '{secret}'",
+    "COPY (SELECT 1) TO '{home}/account/databases/x.db'",
+    "SELECT * FROM read_blob('{home}/account/databases/LAKEHOUSE.db')",
     "SELECT * FROM '{home}/account/databases/LAKEHOUSE.db'", 'SELECT * FROM "{home}/account/databases/LAKEHOUSE.db"',
-    "ATTACH ':memory:' AS m", "ATTACH '{out}' AS m", "ATTACH DATABASE '{out}'", "DETACH LAKEHOUSE", "EXPORT DATABASE '{out}'",
-    "IMPORT DATABASE '{home}'", "INSTALL httpfs", "LOAD httpfs", "LOAD '{out}'", "PRAGMA database_list", "PRAGMA enable_logging",
+    "ATTACH ':memory:' AS m", "ATTACH '{out}' AS m", "ATTACH DATABASE '{out}'", "DETACH LAKEHOUSE",
+    "EXPORT DATABASE '{out}'",
+    "IMPORT DATABASE '{home}'", "INSTALL httpfs", "LOAD httpfs", "LOAD '{out}'", "PRAGMA database_list",
+    "PRAGMA enable_logging",
     "CREATE SECRET s (TYPE s3)", "CREATE TEMPORARY SECRET s (TYPE s3)", "RESET allowed_directories",
     "CALL enable_logging(storage_path = '{out}')", "CREATE VIEW V AS SELECT * FROM read_text('{secret}')",
     "CREATE TABLE U AS SELECT * FROM read_text('{secret}')", "INSERT INTO T SELECT content FROM read_text('{secret}')",
     "DESCRIBE SELECT * FROM read_text('{secret}')", "WITH c AS (SELECT * FROM read_text('{secret}')) SELECT * FROM c",
-    "SELECT (SELECT content FROM read_text('{secret}'))", "MERGE INTO T USING (SELECT content AS a FROM read_text('{secret}')) s ON T.a = s.a WHEN NOT MATCHED THEN INSERT VALUES (s.a)",
-    "DELETE FROM T WHERE a IN (SELECT content FROM read_text('{secret}'))", "UPDATE T SET a = (SELECT content FROM read_text('{secret}'))",
-    "SELECT 1; COPY (SELECT 1) TO '{out}'", "USE SCHEMA \"x'; COPY (SELECT 1) TO '{out}'; --\"", "USE DATABASE \"x'; COPY (SELECT 1) TO '{out}'; --\"",
-    "CREATE DATABASE \"../x\"", "DROP DATABASE \"../../x\"", 'DROP DATABASE "_fs_global"', 'CREATE OR REPLACE DATABASE "_fs_global"',
-    "CREATE SCHEMA \"x'; COPY (SELECT 1) TO '{out}'; --\"", "CREATE STAGE \"../../x\"", "CREATE STAGE \"a' || (SELECT content FROM read_text('{secret}')) || '\"",
-    "CREATE FILE FORMAT \"a' || 'b\" TYPE = PARQUET", "CREATE TABLE \"{out}\" (a INT)", "PUT file:///tmp/x '@\"../../x\"/'", "GET @ST 'file://{out}'",
-    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}'", "VACUUM", "CHECKPOINT", "SELECT * FROM parquet_metadata('{secret}')", "SELECT write_log('x')",
+    "SELECT (SELECT content FROM read_text('{secret}'))",
+    "MERGE INTO T USING (SELECT content AS a FROM read_text('{secret}')) s ON T.a = s.a WHEN NOT MATCHED THEN INSERT VALUES (s.a)",  # noqa: E501
+    "DELETE FROM T WHERE a IN (SELECT content FROM read_text('{secret}'))",
+    "UPDATE T SET a = (SELECT content FROM read_text('{secret}'))",
+    "SELECT 1; COPY (SELECT 1) TO '{out}'", "USE SCHEMA \"x'; COPY (SELECT 1) TO '{out}'; --\"",
+    "USE DATABASE \"x'; COPY (SELECT 1) TO '{out}'; --\"",
+    "CREATE DATABASE \"../x\"", "DROP DATABASE \"../../x\"", 'DROP DATABASE "_fs_global"', 'CREATE OR REPLACE DATABASE "_fs_global"',  # noqa: E501
+    "CREATE SCHEMA \"x'; COPY (SELECT 1) TO '{out}'; --\"", "CREATE STAGE \"../../x\"",
+    "CREATE STAGE \"a' || (SELECT content FROM read_text('{secret}')) || '\"",
+    "CREATE FILE FORMAT \"a' || 'b\" TYPE = PARQUET", "CREATE TABLE \"{out}\" (a INT)",
+    "PUT file:///tmp/x '@\"../../x\"/'", "GET @ST 'file://{out}'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}'", "VACUUM", "CHECKPOINT",
+    "SELECT * FROM parquet_metadata('{secret}')", "SELECT write_log('x')",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("statement", FILES)
 def test_sql_reaches_no_file_and_no_setting(sql: Sql, account_home: Path, tmp_path: Path, statement: str) -> None:
-    """Without it a statement reads any file of the user's, or writes one. Also the account's own database files are none of its business."""
+    """Without it a statement reads any file of the user's, or writes one. Also the account's own database files are
+    none of its business.
+    """
     secret, out = tmp_path / "secret.csv", tmp_path / "out"
     secret.write_text("CANARY\n1\n")
     sql("CREATE TABLE T (a VARCHAR)")
@@ -342,7 +408,9 @@ def test_a_variable_cannot_hold_what_a_statement_may_not(sql: Sql, tmp_path: Pat
 
 
 def test_what_refusals_would_let_through_is_shut_in_duckdb_itself(sql: Sql, tmp_path: Path) -> None:
-    """Without it one function that nobody thought of opens the machine. The refusals are turned off here, in a catalogue of this process."""
+    """Without it one function that nobody thought of opens the machine. The refusals are turned off here, in a
+    catalogue of this process.
+    """
     script = f"""
 import duckdb, pathlib
 from lakehouse_assets.resources.embedded_account.catalogue import Catalogue
@@ -362,12 +430,12 @@ for statement in (f"FROM read_text('{{home}}/x.csv')", "FROM read_text('/proc/se
     raise SystemExit(f"{{statement}}: {{rows}}")
 assert not list(home.glob("out*"))
 catalogue.connect("SECOND", "S")._duck_conn.execute("CREATE TABLE t AS SELECT 1")
-"""
+"""  # noqa: E501
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-# -- what lies on disk, and in the process ---------------------------------------------------------------------------------------------------
+# -- what lies on disk, and in the process ---------------------------------------------------------------------------
 
 
 def open_to_others(home: Path) -> list[str]:
@@ -391,7 +459,9 @@ def test_a_home_is_its_owners_alone(tmp_path: Path) -> None:
         for path in (home, *home.rglob("*")):
             path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
         os.umask(0o022)
-        Sql(snowflake.connector.connect(**connection_arguments(ensure_running(home), "LAKEHOUSE", "S")))("SELECT * FROM T")
+        Sql(snowflake.connector.connect(**connection_arguments(ensure_running(home), "LAKEHOUSE", "S")))(
+            "SELECT * FROM T"
+        )
         assert open_to_others(home) == []
     finally:
         os.umask(old)
@@ -469,9 +539,9 @@ c = http.client.HTTPConnection("127.0.0.1", {address.port}, timeout=10)
 c.request("POST", "/session/v1/login-request", json.dumps({{"data": {{"PASSWORD": "embedded"}}}}))
 got += [] if json.loads(c.getresponse().read())["code"] == "390100" else ["login"]
 print(got)
-"""
+"""  # noqa: E501
         done = subprocess.run(
-            ["/usr/bin/env", "python3", "-c", script], user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd="/", capture_output=True,
+            ["/usr/bin/env", "python3", "-c", script], user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd="/", capture_output=True,  # noqa: E501
             text=True, check=False, env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
         )  # fmt: skip
         if done.returncode and "Permission denied" in done.stderr:

@@ -43,7 +43,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.mark.parametrize("change", [pytest.param(name, marks=() if name == "flipped" else pytest.mark.heavy) for name in BREAKS])
+@pytest.mark.parametrize(
+    "change", [pytest.param(name, marks=() if name == "flipped" else pytest.mark.heavy) for name in BREAKS]
+)
 def test_a_damaged_database_says_what_to_do_and_never_answers(whole: Path, tmp_path: Path, change: str) -> None:
     """A wrong figure would be served, or an error be shown that only a developer of the database understands."""
     home = tmp_path / "home"
@@ -51,7 +53,9 @@ def test_a_damaged_database_says_what_to_do_and_never_answers(whole: Path, tmp_p
     file = account_directory(home) / "databases" / "D.db"
     file.write_bytes(BREAKS[change](file.read_bytes()))
     try:
-        with pytest.raises((LakehouseError, snowflake.connector.errors.ProgrammingError), match=r"`lakehouse down`.*move .* away") as said:
+        with pytest.raises(
+            (LakehouseError, snowflake.connector.errors.ProgrammingError), match=r"`lakehouse down`.*move .* away"
+        ) as said:
             count(home)
         assert "lakehouse run" in str(said.value)
         stop(home)

@@ -14,15 +14,23 @@ from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
 
 def comment(sql: Sql, table: str) -> str | None:
     """A table's comment, which both ways of asking agree on."""
-    (said,) = sql(f"SELECT comment FROM INFORMATION_SCHEMA.TABLES WHERE table_schema = CURRENT_SCHEMA() AND table_name = '{table}'")
+    (said,) = sql(
+        "SELECT comment FROM INFORMATION_SCHEMA.TABLES WHERE table_schema = CURRENT_SCHEMA() AND table_name ="
+        f" '{table}'"
+    )
     shown = {row[1]: row[5] for row in sql("SHOW TABLES")}
     assert shown[table] == (said[0] or "")
     return said[0]
 
 
 def test_keys_are_not_enforced_but_not_null_is(sql: Sql) -> None:
-    """Without it a delete and insert of the same key fails here, or a duplicate is stopped here that a real account would take."""
-    sql("CREATE TABLE T (k INT PRIMARY KEY, v VARCHAR NOT NULL UNIQUE, w INT, CONSTRAINT other UNIQUE (w), PRIMARY KEY (k))")
+    """Without it a delete and insert of the same key fails here, or a duplicate is stopped here that a real account
+    would take.
+    """
+    sql(
+        "CREATE TABLE T (k INT PRIMARY KEY, v VARCHAR NOT NULL UNIQUE, w INT, CONSTRAINT other UNIQUE (w), PRIMARY KEY"
+        " (k))"
+    )
     sql("INSERT INTO T VALUES (1, 'a', 1), (1, 'a', 1)")
     for row in ("(NULL, 'a', 1)", "(1, NULL, 1)"):
         with pytest.raises(ProgrammingError, match="NOT NULL"):
@@ -31,7 +39,9 @@ def test_keys_are_not_enforced_but_not_null_is(sql: Sql) -> None:
 
 
 def test_a_comment_belongs_to_its_table_and_changes_with_it(sql: Sql) -> None:
-    """Without it the mark of a hand-off in the comment survives the table it marked, or is lost with a crash between two commits."""
+    """Without it the mark of a hand-off in the comment survives the table it marked, or is lost with a crash between
+    two commits.
+    """
     sql("CREATE TABLE T (a INT COMMENT 'the a') COMMENT = 'first'")
     assert comment(sql, "T") == "first"
     assert sql("SELECT comment FROM INFORMATION_SCHEMA.COLUMNS WHERE table_schema = CURRENT_SCHEMA()") == [("the a",)]
@@ -48,7 +58,9 @@ def test_a_comment_belongs_to_its_table_and_changes_with_it(sql: Sql) -> None:
     assert comment(sql, "T") is None
 
 
-def test_create_or_replace_as_select_keeps_the_old_table_when_it_fails(sql: Sql, connect: Callable[..., SnowflakeConnection]) -> None:
+def test_create_or_replace_as_select_keeps_the_old_table_when_it_fails(
+    sql: Sql, connect: Callable[..., SnowflakeConnection]
+) -> None:
     """Without it a failed rebuild leaves no table at all."""
     sql("CREATE TABLE T COMMENT = 'good' AS SELECT 1 AS a")
     with pytest.raises(ProgrammingError):
@@ -82,7 +94,8 @@ def test_columns_are_added_and_widened_but_never_narrowed(sql: Sql) -> None:
         ("B", "NUMBER(12,3)"),
     ]
     rows = sql(
-        "SELECT column_name, data_type, numeric_precision, numeric_scale FROM INFORMATION_SCHEMA.COLUMNS WHERE table_schema = CURRENT_SCHEMA() ORDER BY ordinal_position"
+        "SELECT column_name, data_type, numeric_precision, numeric_scale FROM INFORMATION_SCHEMA.COLUMNS WHERE"
+        " table_schema = CURRENT_SCHEMA() ORDER BY ordinal_position"
     )
     assert rows[0] == ("N", "NUMBER", 18, 2)
     assert rows[1][:2] == ("V", "TEXT")
@@ -103,11 +116,15 @@ def test_databases_and_schemas_are_created_once_and_dropped_with_what_they_hold(
         sql("SELECT a FROM OTHER.S.T")
 
 
-def test_many_sessions_may_open_the_same_new_schema_at_once(sql: Sql, connect: Callable[..., SnowflakeConnection]) -> None:
+def test_many_sessions_may_open_the_same_new_schema_at_once(
+    sql: Sql, connect: Callable[..., SnowflakeConnection]
+) -> None:
     """Without it parallel runs on a fresh account fail each other."""
     with ThreadPoolExecutor(8) as pool:
         for database in ("FRESH_1", "FRESH_2", "FRESH_3", "FRESH_4"):
-            sessions = pool.map(lambda n, name=database: Sql(connect(database=name, schema="S"))(f"CREATE TABLE T{n} (a INT)"), range(8))
+            sessions = pool.map(
+                lambda n, name=database: Sql(connect(database=name, schema="S"))(f"CREATE TABLE T{n} (a INT)"), range(8)
+            )
             assert [row[0][0] for row in sessions] == [f"Table T{n} successfully created." for n in range(8)]
 
 

@@ -1,4 +1,6 @@
-"""The account's server when its disk fails, and when it is killed while it is being born: never an answer as if all were well, and the next use has a server."""
+"""The account's server when its disk fails, and when it is killed while it is being born: never an answer as if all
+were well, and the next use has a server.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ import snowflake.connector
 from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.resources.embedded_account import account_directory, connection_arguments, ensure_running, stop, try_lock
+from lakehouse_assets.resources.embedded_account import (
+    account_directory,
+    connection_arguments,
+    ensure_running,
+    stop,
+    try_lock,
+)
 from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
 
 MODULE = "lakehouse_assets.resources.embedded_account"
@@ -50,7 +58,7 @@ int fsync(int fd) { return fails(fd, "fsync") ? -1 : REAL(fsync)(fd); }
 int fdatasync(int fd) { return fails(fd, "fsync") ? -1 : REAL(fdatasync)(fd); }
 ssize_t write(int fd, const void *from, size_t n) { return fails(fd, "write") ? -1 : REAL(write)(fd, from, n); }
 ssize_t pwrite64(int fd, const void *from, size_t n, off64_t at) { return fails(fd, "write") ? -1 : REAL(pwrite64)(fd, from, n, at); }
-"""
+"""  # noqa: E501
 """A library loaded before the C library, for no file system can be asked to fail an fsync."""
 
 
@@ -63,7 +71,9 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def fault(home: Path, tmp_path: Path) -> Path:
-    """A file: while it is there, the call that it names fails on the log of the account of the home. The account runs."""
+    """A file: while it is there, the call that it names fails on the log of the account of the home. The account
+    runs.
+    """
     compiler = shutil.which("cc")
     if not compiler or sys.platform != "linux":
         pytest.skip("no C compiler, or not Linux: nothing else makes an fsync fail")
@@ -81,7 +91,9 @@ def born(home: Path, code: str = "", **environment: str) -> subprocess.Completed
     script = f"import os, signal, sys\nfrom {MODULE} import __main__\n{code}\nsys.exit(__main__.main())"
     command = [sys.executable, "-c", script, "--home", str(home), "--detach"]
     with (directory / "server.log").open("ab") as log:
-        return subprocess.run(command, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.run(
+            command, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def session(home: Path) -> Sql:
@@ -96,8 +108,12 @@ def rows(home: Path) -> list[tuple]:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("transaction", [False, True])
-def test_an_fsync_of_the_log_that_fails_ends_the_server_and_the_next_use_has_a_new_one(home: Path, fault: Path, transaction: bool) -> None:
-    """A server that goes on refuses every statement of every session for hours, or says of a commit that it is kept when it is not."""
+def test_an_fsync_of_the_log_that_fails_ends_the_server_and_the_next_use_has_a_new_one(
+    home: Path, fault: Path, transaction: bool
+) -> None:
+    """A server that goes on refuses every statement of every session for hours, or says of a commit that it is kept
+    when it is not.
+    """
     sql, other = session(home), session(home)
     sql("CREATE TABLE T (a INT)")
     sql("INSERT INTO T VALUES (1)")
@@ -108,7 +124,10 @@ def test_an_fsync_of_the_log_that_fails_ends_the_server_and_the_next_use_has_a_n
     fault.write_text("fsync")
     with pytest.raises(
         LakehouseError,
-        match=r"has stopped .*, for the files below .*account could not be written \(.*fsync failed.*\): run the command again",
+        match=(
+            r"has stopped .*, for the files below .*account could not be written \(.*fsync failed.*\): run the command"
+            r" again"
+        ),
     ):
         sql("COMMIT" if transaction else "INSERT INTO T VALUES (2)")
     with pytest.raises(LakehouseError, match="has stopped"):
@@ -145,7 +164,10 @@ AT = {
     "before it reads its files": f"from {MODULE} import server\nserver.Catalogue = lambda directory: {DIES}",
     "before it writes server.json": f"from {MODULE} import server\nserver.write_address = lambda *_: {DIES}",
     "while it writes server.json": f"from pathlib import Path\nPath.replace = lambda *_: {DIES}",
-    "just after it wrote server.json": f"from {MODULE} import server\nwrite = server.write_address\nserver.write_address = lambda *a: (write(*a), {DIES})",
+    "just after it wrote server.json": (
+        f"from {MODULE} import server\nwrite = server.write_address\nserver.write_address = lambda *a: (write(*a),"
+        f" {DIES})"
+    ),
 }
 """Where a server dies while it is being born → the code that makes it do so."""
 
@@ -172,13 +194,19 @@ def test_whoever_waits_for_a_server_that_dies_while_it_is_born_starts_another(ho
     session(home)("CREATE TABLE T (a INT)")
     stop(home)
     go = home / "go"
-    waits = f"import time\nfrom {MODULE} import server\ndef dies(*_):\n while not os.path.exists({str(go)!r}): time.sleep(0.01)\n {DIES}\nserver.write_address = dies"
+    waits = (
+        f"import time\nfrom {MODULE} import server\ndef dies(*_):\n while not os.path.exists({str(go)!r}):"
+        f" time.sleep(0.01)\n {DIES}\nserver.write_address = dies"
+    )
     born(home, waits)
     waiting = subprocess.Popen(
         [
             sys.executable,
             "-c",
-            f"import sys; from pathlib import Path; from {MODULE} import ensure_running; print(ensure_running(Path(sys.argv[1])).pid)",
+            (
+                f"import sys; from pathlib import Path; from {MODULE} import ensure_running;"
+                " print(ensure_running(Path(sys.argv[1])).pid)"
+            ),
             home,
         ],
         stdout=subprocess.PIPE,

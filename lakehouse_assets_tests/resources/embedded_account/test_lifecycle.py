@@ -1,4 +1,6 @@
-"""One server a home: started by whoever comes first, shared, stopped or idle, and back with everything after any death."""
+"""One server a home: started by whoever comes first, shared, stopped or idle, and back with everything after any
+death.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,13 @@ import snowflake.connector
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.resources import embedded_account
-from lakehouse_assets.resources.embedded_account import AccountAddress, connection_arguments, ensure_running, running, stop
+from lakehouse_assets.resources.embedded_account import (
+    AccountAddress,
+    connection_arguments,
+    ensure_running,
+    running,
+    stop,
+)
 from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
 
 
@@ -38,8 +46,13 @@ def session(home: Path) -> Sql:
 
 def test_processes_that_race_to_start_it_share_one_server(home: Path) -> None:
     """Without it two servers fight over the same files, or a run fails because another one was starting."""
-    script = "import sys; from pathlib import Path; from lakehouse_assets.resources.embedded_account import ensure_running; print(ensure_running(Path(sys.argv[1])).pid)"
-    racers = [subprocess.Popen([sys.executable, "-c", script, str(home)], stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    script = (
+        "import sys; from pathlib import Path; from lakehouse_assets.resources.embedded_account import ensure_running;"
+        " print(ensure_running(Path(sys.argv[1])).pid)"
+    )
+    racers = [
+        subprocess.Popen([sys.executable, "-c", script, str(home)], stdout=subprocess.PIPE, text=True) for _ in range(5)
+    ]
     pids = {int(racer.communicate()[0]) for racer in racers}
     assert len(pids) == 1
     assert ensure_running(home).pid in pids
@@ -91,7 +104,10 @@ def test_stop_says_whether_it_ran_and_leaves_nothing_running(home: Path) -> None
     assert running(home) == address
     assert stop(home)
     assert running(home) is None
-    assert not psutil.pid_exists(address.pid) or psutil.Process(address.pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    assert not psutil.pid_exists(address.pid) or psutil.Process(address.pid).status() in (
+        psutil.STATUS_ZOMBIE,
+        psutil.STATUS_DEAD,
+    )
     assert not stop(home)
     assert not (home / "account" / "server.json").exists()
 
@@ -123,7 +139,9 @@ def test_the_address_of_a_dead_server_is_not_believed(home: Path) -> None:
 
 
 def test_a_server_whose_home_is_deleted_stops_and_leaves_the_next_one_alone(home: Path) -> None:
-    """Without it every home that is deleted by hand keeps a process for half an hour, which may then take the new server's address away."""
+    """Without it every home that is deleted by hand keeps a process for half an hour, which may then take the new
+    server's address away.
+    """
     before = ensure_running(home)
     shutil.rmtree(home)
     after = ensure_running(home)

@@ -1,4 +1,6 @@
-"""What the connector relies on between statement and answer: long statements, repeated requests, cancelled ones, ended sessions."""
+"""What the connector relies on between statement and answer: long statements, repeated requests, cancelled ones, ended
+sessions.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ def post(address: AccountAddress, connection: SnowflakeConnection, request_id: s
     http_ = http.client.HTTPConnection(address.host, address.port)
     headers = {"Authorization": f'Snowflake Token="{connection.rest.token}"', "Content-Encoding": "gzip"}  # type: ignore[union-attr]
     http_.request(
-        "POST", f"/queries/v1/query-request?requestId={request_id}", gzip.compress(json.dumps({"sqlText": statement}).encode()), headers
+        "POST",
+        f"/queries/v1/query-request?requestId={request_id}",
+        gzip.compress(json.dumps({"sqlText": statement}).encode()),
+        headers,
     )
     answer = json.loads(http_.getresponse().read())
     http_.close()
@@ -87,7 +92,9 @@ def test_a_statement_that_times_out_is_cancelled_and_the_session_goes_on(sql: Sq
     assert sql.value("1") == 1
 
 
-def test_an_ended_session_is_an_error_and_not_a_hang(connect: Callable[..., SnowflakeConnection], address: AccountAddress) -> None:
+def test_an_ended_session_is_an_error_and_not_a_hang(
+    connect: Callable[..., SnowflakeConnection], address: AccountAddress
+) -> None:
     """Without it a client whose session is gone retries until its time-out."""
     connection = connect()
     token = connection.rest.token  # type: ignore[union-attr]
@@ -100,8 +107,13 @@ def test_an_ended_session_is_an_error_and_not_a_hang(connect: Callable[..., Snow
 
 def test_a_query_is_described_without_being_run(sql: Sql) -> None:
     """Without it a tool that asks for columns first runs everything twice."""
-    described = sql.connection.cursor().describe("SELECT 1::NUMBER(12,3) AS amount, 'x' AS name FROM (SELECT 1 / x FROM (SELECT 0 AS x))")
-    assert [(column.name, column.precision, column.scale) for column in described] == [("AMOUNT", 12, 3), ("NAME", None, None)]
+    described = sql.connection.cursor().describe(
+        "SELECT 1::NUMBER(12,3) AS amount, 'x' AS name FROM (SELECT 1 / x FROM (SELECT 0 AS x))"
+    )
+    assert [(column.name, column.precision, column.scale) for column in described] == [
+        ("AMOUNT", 12, 3),
+        ("NAME", None, None),
+    ]
 
 
 def test_the_server_remembers_the_last_results_only() -> None:

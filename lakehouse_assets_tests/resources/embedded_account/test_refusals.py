@@ -1,4 +1,6 @@
-"""What this account can neither execute nor enforce is refused by name, whatever fakesnow or the parser would make of it."""
+"""What this account can neither execute nor enforce is refused by name, whatever fakesnow or the parser would make of
+it.
+"""
 
 from __future__ import annotations
 

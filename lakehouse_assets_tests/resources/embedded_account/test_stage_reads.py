@@ -1,4 +1,6 @@
-"""Reading staged Parquet in place is as strict as Snowflake: what would break or be empty there must not look right here."""
+"""Reading staged Parquet in place is as strict as Snowflake: what would break or be empty there must not look right
+here.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,16 @@ def test_every_type_arrives_exactly(staged: Staged, sql: Sql) -> None:
     """Without it a hand-off alters what it carries."""
     staged("a.parquet", lines(1))
     row = sql(
-        "SELECT $1:id::INT, $1:at::TIMESTAMP_NTZ, $1:amount::NUMBER(18,3), $1:day::DATE, $1:text::VARCHAR, $1:flag::BOOLEAN "
-        "FROM @ST/d/ (FILE_FORMAT => 'PQ')"
+        "SELECT $1:id::INT, $1:at::TIMESTAMP_NTZ, $1:amount::NUMBER(18,3), $1:day::DATE, $1:text::VARCHAR,"
+        " $1:flag::BOOLEAN FROM @ST/d/ (FILE_FORMAT => 'PQ')"
     )
     assert row == [(1, MOMENT, Decimal("12345678901234.567"), dt.date(2010, 12, 1), "Zoë's 𝄞", None)]
 
 
 def test_a_view_reads_the_files_of_the_moment(staged: Staged, sql: Sql) -> None:
-    """Without it a view created before its files shows nothing for ever, or one read after a clean-up shows what is gone."""
+    """Without it a view created before its files shows nothing for ever, or one read after a clean-up shows what is
+    gone.
+    """
     sql("CREATE VIEW V AS SELECT $1:id::INT AS id FROM @ST/d/ (FILE_FORMAT => 'PQ') t")
     assert sql("SELECT id FROM V") == []
     staged("a.parquet", lines(1))
@@ -56,7 +60,8 @@ def test_a_key_is_case_sensitive_and_a_missing_one_is_null(staged: Staged, sql: 
     """Without it a view with a misspelt column passes here and loads NULLs into a real account."""
     staged("a.parquet", lines(1))
     row = sql(
-        "SELECT $1:ID::INT, $1:nope::TIMESTAMP_NTZ, $1:nope::DATE, $1:nope::VARCHAR, $1:\"id\"::INT, $1['id']::INT FROM @ST/d/ (FILE_FORMAT => 'PQ')"
+        "SELECT $1:ID::INT, $1:nope::TIMESTAMP_NTZ, $1:nope::DATE, $1:nope::VARCHAR, $1:\"id\"::INT, $1['id']::INT FROM"
+        " @ST/d/ (FILE_FORMAT => 'PQ')"
     )
     assert row == [(None, None, None, None, 1, 1)]
 
@@ -123,7 +128,10 @@ def test_a_read_that_cannot_be_right_is_an_error(staged: Staged, sql: Sql, query
 def test_metadata_names_the_file_below_the_stage_and_counts_rows_from_one(staged: Staged, sql: Sql) -> None:
     """Without it a row cannot be traced to the file it came in."""
     staged("a.parquet", lines(7, 8), directory="d/2010-12-01")
-    rows = sql("SELECT METADATA$FILENAME, t.METADATA$FILE_ROW_NUMBER, t.$1:id::INT FROM @ST/d/ (FILE_FORMAT => 'PQ') t ORDER BY 2")
+    rows = sql(
+        "SELECT METADATA$FILENAME, t.METADATA$FILE_ROW_NUMBER, t.$1:id::INT FROM @ST/d/ (FILE_FORMAT => 'PQ') t ORDER"
+        " BY 2"
+    )
     assert rows == [("d/2010-12-01/a.parquet", 1, 7), ("d/2010-12-01/a.parquet", 2, 8)]
 
 
@@ -170,11 +178,13 @@ def test_views_over_stage_views_and_joins_of_stages_read_as_one_would_think(stag
 def test_a_stage_view_is_described_like_any_other(staged: Staged, sql: Sql) -> None:
     """Without it deploy cannot tell whether a view is up to date."""
     sql(
-        "CREATE VIEW V COMMENT = 'incoming' AS SELECT $1:id::INT AS id, $1:amount::NUMBER(18,3) AS amount FROM @ST/d/ (FILE_FORMAT => 'PQ')"
+        "CREATE VIEW V COMMENT = 'incoming' AS SELECT $1:id::INT AS id, $1:amount::NUMBER(18,3) AS amount FROM @ST/d/"
+        " (FILE_FORMAT => 'PQ')"
     )
     assert [row[:2] for row in sql("DESCRIBE VIEW V")] == [("ID", "NUMBER(38,0)"), ("AMOUNT", "NUMBER(18,3)")]
     definition, comment = sql(
-        "SELECT view_definition, t.comment FROM INFORMATION_SCHEMA.VIEWS v JOIN INFORMATION_SCHEMA.TABLES t USING (table_schema, table_name) WHERE table_schema = CURRENT_SCHEMA()"
+        "SELECT view_definition, t.comment FROM INFORMATION_SCHEMA.VIEWS v JOIN INFORMATION_SCHEMA.TABLES t USING"
+        " (table_schema, table_name) WHERE table_schema = CURRENT_SCHEMA()"
     )[0]
     assert definition.startswith("CREATE VIEW V COMMENT = 'incoming' AS SELECT $1:id::INT")
     assert comment == "incoming"

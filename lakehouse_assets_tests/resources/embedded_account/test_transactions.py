@@ -27,7 +27,9 @@ def state(sql: Sql) -> Sql:
     return sql
 
 
-def test_a_reader_sees_the_old_state_until_commit_and_the_new_one_after(state: Sql, connect: Callable[..., SnowflakeConnection]) -> None:
+def test_a_reader_sees_the_old_state_until_commit_and_the_new_one_after(
+    state: Sql, connect: Callable[..., SnowflakeConnection]
+) -> None:
     """Without it a dashboard shows half a hand-off."""
     reader = Sql(connect())
     state("CREATE VIEW FRESH AS SELECT 2 AS k")
@@ -80,7 +82,9 @@ def test_the_loser_of_a_conflict_gets_a_programming_error_after_its_lock_timeout
 def test_a_writer_that_locks_first_waits_for_the_other_and_sees_what_it_left(
     state: Sql, connect: Callable[..., SnowflakeConnection]
 ) -> None:
-    """Without it a publish that Snowflake would let wait for its lock fails here, and the check of the acknowledged version is never exercised."""
+    """Without it a publish that Snowflake would let wait for its lock fails here, and the check of the acknowledged
+    version is never exercised.
+    """
     waiting = Sql(connect(session_parameters={"LOCK_TIMEOUT": 60}))
     state("BEGIN")
     state("UPDATE STATE SET version = version + 1 WHERE name = 't'")
@@ -119,7 +123,7 @@ def test_a_killed_client_does_not_block_the_next_publish(state: Sql, address: Ac
             connection.cursor().execute(statement)
         print("in the middle", flush=True)
         time.sleep(600)
-    """)
+    """)  # noqa: E501
     client = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert client.stdout is not None
     assert client.stdout.readline() == "in the middle\n"
@@ -133,7 +137,9 @@ def test_a_killed_client_does_not_block_the_next_publish(state: Sql, address: Ac
     assert state("SELECT SUM(version) FROM STATE") == [(2,)]
 
 
-def test_a_definition_commits_the_open_transaction_first(state: Sql, connect: Callable[..., SnowflakeConnection]) -> None:
+def test_a_definition_commits_the_open_transaction_first(
+    state: Sql, connect: Callable[..., SnowflakeConnection]
+) -> None:
     """Without it code that relies on rolling DDL back passes here and corrupts a real account."""
     state("BEGIN")
     state("INSERT INTO DATA VALUES (2)")
@@ -188,7 +194,9 @@ def test_a_second_begin_is_an_error(state: Sql) -> None:
     state("ROLLBACK")
 
 
-def test_closing_a_session_rolls_its_transaction_back_at_once(state: Sql, connect: Callable[..., SnowflakeConnection]) -> None:
+def test_closing_a_session_rolls_its_transaction_back_at_once(
+    state: Sql, connect: Callable[..., SnowflakeConnection]
+) -> None:
     """Without it a client that gives up in good order blocks the next one."""
     leaving = connect()
     Sql(leaving)("BEGIN")

@@ -1,4 +1,6 @@
-"""Numbers, text and times have Snowflake's values, exactly, on their way in, through functions and out to the client."""
+"""Numbers, text and times have Snowflake's values, exactly, on their way in, through functions and out to the
+client.
+"""
 
 from __future__ import annotations
 
@@ -72,19 +74,32 @@ def test_a_date_that_is_moved_by_days_stays_a_date(sql: Sql, expression: str, va
 
 
 @SHARED
-@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30), min_size=1, max_size=20))
+@given(
+    texts=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30), min_size=1, max_size=20
+    )
+)
 def test_row_hashes_equal_pythons_for_any_text(sql: Sql, texts: list[str]) -> None:
     """Without it reconciliation reports differences for names with unusual letters."""
     expected = [int.from_bytes(hashlib.md5(text.encode()).digest()[8:]) for text in texts]
     values = ", ".join(["(%s)"] * len(texts))
-    rows = sql(f"SELECT MD5_NUMBER_LOWER64(column1), LENGTH(column1), HEX_ENCODE(column1), column1 FROM VALUES {values}", tuple(texts))
-    assert rows == [(hash_, len(text), text.encode().hex().upper(), text) for hash_, text in zip(expected, texts, strict=True)]
+    rows = sql(
+        f"SELECT MD5_NUMBER_LOWER64(column1), LENGTH(column1), HEX_ENCODE(column1), column1 FROM VALUES {values}",
+        tuple(texts),
+    )
+    assert rows == [
+        (hash_, len(text), text.encode().hex().upper(), text) for hash_, text in zip(expected, texts, strict=True)
+    ]
     total = sql(f"SELECT SUM(MD5_NUMBER_LOWER64(column1))::NUMBER(38,0) FROM VALUES {values}", tuple(texts))
     assert total == [(sum(expected),)]
 
 
 @SHARED
-@given(numbers=st.lists(st.decimals(Decimal("-99999999999999.999"), Decimal("99999999999999.999"), places=3), min_size=1, max_size=30))
+@given(
+    numbers=st.lists(
+        st.decimals(Decimal("-99999999999999.999"), Decimal("99999999999999.999"), places=3), min_size=1, max_size=30
+    )
+)
 def test_sums_of_a_plain_decimal_column_are_exact(sql: Sql, numbers: list[Decimal]) -> None:
     """Without it fakesnow adds money as FLOAT, and the last cents are wrong."""
     sql("CREATE OR REPLACE TABLE MONEY (amount NUMBER(18,3))")
@@ -129,10 +144,14 @@ def test_a_timestamp_is_read_without_a_current_database(address: AccountAddress)
     """Without it fakesnow reads it by a macro that only a database has."""
     arguments = connection_arguments(address)
     with snowflake.connector.connect(**arguments) as connection:
-        assert Sql(connection).value("'2010-12-01 08:26:00.000001'::TIMESTAMP_NTZ") == dt.datetime(2010, 12, 1, 8, 26, 0, 1)
+        assert Sql(connection).value("'2010-12-01 08:26:00.000001'::TIMESTAMP_NTZ") == dt.datetime(
+            2010, 12, 1, 8, 26, 0, 1
+        )
 
 
-@pytest.mark.parametrize("expression", ["1 / 0", "1.5::NUMBER(10,2) / 0", "x / y FROM (SELECT 1 AS x, 0 AS y)", "MOD(5, 0)"])
+@pytest.mark.parametrize(
+    "expression", ["1 / 0", "1.5::NUMBER(10,2) / 0", "x / y FROM (SELECT 1 AS x, 0 AS y)", "MOD(5, 0)"]
+)
 def test_division_by_zero_is_an_error(sql: Sql, expression: str) -> None:
     """Without it a KPI becomes infinite here and an error there."""
     with pytest.raises(ProgrammingError, match="Division by zero"):
@@ -148,7 +167,10 @@ def test_a_format_that_would_be_ignored_is_refused(sql: Sql) -> None:
 
 def test_a_million_rows_arrive_as_rows_and_as_arrow(sql: Sql) -> None:
     """Without it a large export fails."""
-    sql("CREATE TABLE BIG AS SELECT i, i::NUMBER(18,3) AS amount, 'row ' || i AS text FROM (SELECT UNNEST(RANGE(1000000)) AS i)")
+    sql(
+        "CREATE TABLE BIG AS SELECT i, i::NUMBER(18,3) AS amount, 'row ' || i AS text FROM (SELECT"
+        " UNNEST(RANGE(1000000)) AS i)"
+    )
     cursor = sql.connection.cursor()
     table = cursor.execute("SELECT * FROM BIG ORDER BY i").fetch_arrow_all()  # type: ignore[union-attr]
     assert table is not None
@@ -168,11 +190,15 @@ def test_session_variables_and_bindings_are_values(sql: Sql, connect: Callable[.
     assert positional("SELECT ?, ?", (1, "it's $5")) == [(1, "it's $5")]
 
 
-def test_what_the_client_said_at_connect_is_what_the_session_answers(connect: Callable[..., SnowflakeConnection]) -> None:
+def test_what_the_client_said_at_connect_is_what_the_session_answers(
+    connect: Callable[..., SnowflakeConnection],
+) -> None:
     """Without it role, warehouse and session parameters of a real account cannot be given to this one."""
     parameters = {"TIMEZONE": "UTC", "QUERY_TAG": "hand-off", "LOCK_TIMEOUT": 30}
     session = Sql(connect(role="LOADER", warehouse="SMALL", session_parameters=parameters))
-    assert session("SELECT CURRENT_ROLE(), CURRENT_WAREHOUSE(), CURRENT_DATABASE()") == [("LOADER", "SMALL", "LAKEHOUSE")]
+    assert session("SELECT CURRENT_ROLE(), CURRENT_WAREHOUSE(), CURRENT_DATABASE()") == [
+        ("LOADER", "SMALL", "LAKEHOUSE")
+    ]
     session("USE ROLE OTHER")
     session("USE WAREHOUSE OTHER")
     session("ALTER SESSION SET QUERY_TAG = 'x', TIMEZONE = 'UTC'")
