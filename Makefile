@@ -7,9 +7,12 @@ UV := $(shell command -v uv 2>/dev/null)
 # Compiled modules make every start some seconds cheaper.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run test test-all lint ui java postgres browser status clean lock
+.PHONY: help setup run test test-all lint ui java postgres browser status clean lock
 
-setup: $(VENV)/.installed .env
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+setup: $(VENV)/.installed .env  ## Install everything into .venv
 
 $(VENV)/.installed: pyproject.toml constraints.txt setup.py
 	@echo "Installing into $(VENV): one to three minutes on a first run, for some 200 packages are brought from PyPI …"
@@ -28,25 +31,25 @@ endif
 
 FORCE:
 
-run: setup
+run: setup  ## Load the sample, show figures, prove Snowflake equal
 	$(BIN)/lakehouse run
 	@echo "Daily sales of the last days, from Snowflake:"
 	$(BIN)/lakehouse sql "SELECT invoice_date, SUM(gross_sales) AS gross_sales, SUM(returns) AS returns, SUM(net_sales) AS net_sales, SUM(gross_sales_eur) AS gross_sales_eur, SUM(orders) AS orders, SUM(units) AS units FROM ANALYTICS.DAILY_SALES GROUP BY invoice_date ORDER BY invoice_date DESC LIMIT 7"
 	$(BIN)/lakehouse sql "SELECT cohort_month, months_since, cohort_size, active_customers, net_sales FROM ANALYTICS.COHORT_RETENTION ORDER BY cohort_month, months_since LIMIT 12"
 	$(BIN)/lakehouse verify
 
-test: setup java postgres
+test: setup java postgres  ## The normal suite (TESTS=path for a part of it)
 	$(BIN)/python -m pytest -m "not heavy" -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-test-all: setup java postgres browser
+test-all: setup java postgres browser  ## All tests, the long batteries too
 	$(BIN)/python -m pytest $(TESTS)
 
-lint: setup
+lint: setup  ## Formatting, ruff, pyright
 	$(BIN)/ruff format --check lakehouse_assets lakehouse_assets_tests benchmarks setup.py
 	$(BIN)/ruff check lakehouse_assets lakehouse_assets_tests benchmarks setup.py
 	$(BIN)/pyright
 
-ui: setup
+ui: setup  ## Dagster on 127.0.0.1 (PORT=3000)
 	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -w workspace.yaml -p $(PORT)
 
 # What tests need beside Python: Java for Apache Spark, PostgreSQL for the team's instance and the customers' database, Chromium for the UI. Installed by
@@ -64,13 +67,13 @@ install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(1) || true; \
 	else echo "$(1) is not installed, and only root can do so by apt-get: its tests are skipped."; fi
 
-status: setup
+status: setup  ## What is loaded and what is pending
 	$(BIN)/lakehouse status
 
 # A new set of versions within the bounds of pyproject.toml.
-lock:
+lock:  ## New versions within the bounds of pyproject.toml (needs uv)
 	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --extra alerts --no-header --no-annotate pyproject.toml -o constraints.txt
 
-clean:
+clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .env build *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
