@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Compiled modules make every start some seconds cheaper.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all lint ui java postgres browser status clean lock
+.PHONY: help setup run test test-all battery lint ui java postgres browser status clean lock
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -43,6 +43,17 @@ test: setup java postgres  ## The normal suite (TESTS=path for a part of it)
 
 test-all: setup java postgres browser  ## All tests, the long batteries too
 	$(BIN)/python -m pytest $(TESTS)
+
+# What is injected and killed, from one call. Left out: the real year in pieces, which takes longer than all of it.
+BATTERY := $(addprefix lakehouse_assets_tests/,handoff/test_faults.py handoff/test_concurrency.py handoff/test_recovery.py \
+	resources/embedded_account/test_access.py resources/embedded_account/test_faults.py \
+	resources/embedded_account/test_damaged_files.py sources/test_caps.py sources/test_formats.py test_paths.py \
+	automation/test_maintenance_beside_runs.py $(addprefix pipeline/,test_battery.py test_corrections.py test_corruption.py \
+	test_crashes.py test_disk_full.py test_injections.py test_lost_connection.py test_model.py test_order.py test_secrets.py \
+	test_side_by_side.py))
+
+battery: setup  ## Faults, kills and attacks alone (part of test-all)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -k "not real_year" $(BATTERY)
 
 lint: setup  ## Formatting, ruff, pyright
 	$(BIN)/ruff format --check lakehouse_assets lakehouse_assets_tests benchmarks setup.py
