@@ -13,6 +13,7 @@ import typer
 
 from lakehouse_assets import cli
 from lakehouse_assets.cli import command
+from lakehouse_assets.instance.local import in_use
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, line, order_csv
 
