@@ -120,7 +120,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         where = f" in {error.filename}" if isinstance(error, SyntaxError) else ""
         full = full_disk(error, _written) if _written else None
         # The errors of the command line name the option only so.
-        plain = error.format_message() if hasattr(error, "format_message") else str(error)
+        plain = getattr(error, "format_message", error.__str__)()
         said = f"Error{where}: {full or ' '.join((plain or type(error).__name__).split())}"
     print(printable(said), file=sys.stderr)
     return code
@@ -818,7 +818,8 @@ def check(
         elif checked.unproven is None:
             print(f"{checked.table}: lies where no proofs are kept; the object store keeps sums of its own.")
     how = "content, size and log" if full else "size and log; content by --full"
-    print(f"{files:,} files compared ({how}): {'nothing is wrong' if not wrong else f'{wrong} findings'}.")
+    said = f"{wrong} finding{'s' if wrong > 1 else ''}" if wrong else "nothing is wrong"
+    print(f"{files:,} files compared ({how}): {said}.")
     if wrong:
         raise typer.Exit(1)
 
