@@ -9,7 +9,6 @@ import atexit
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
@@ -33,7 +32,7 @@ from lakehouse_assets.disks import full_disk
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.private import OURS
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.shown import printable, say, wide
+from lakehouse_assets.shown import pasted, printable, say, wide
 from lakehouse_assets.shown import table as table_of
 
 if TYPE_CHECKING:
@@ -120,7 +119,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         where = f" in {error.filename}" if isinstance(error, SyntaxError) else ""
         full = full_disk(error, _written) if _written else None
-        said = f"Error{where}: {full or ' '.join((str(error) or type(error).__name__).split())}"
+        # The errors of the command line name the option only so.
+        plain = getattr(error, "format_message", error.__str__)()
+        said = f"Error{where}: {full or ' '.join((plain or type(error).__name__).split())}"
     print(printable(said), file=sys.stderr)
     return code
 
@@ -155,7 +156,7 @@ def _settings(*, makes_home: bool = False, **given: Any) -> Settings:
     if home and not home.expanduser().exists():
         if not makes_home:
             raise LakehouseError(
-                f"There is no lakehouse in {home}; `lakehouse run --home {shlex.quote(str(home))}` makes one."
+                f"There is no lakehouse in {home}; `lakehouse run --home {pasted(str(home))}` makes one."
             )
         print(f"A new lakehouse in {printable(str(home))}.", file=sys.stderr)
     known = [f"LAKEHOUSE_{name.upper()}" for name in Settings.model_fields]
@@ -195,7 +196,7 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
 @contextmanager
 def _instance(settings: Settings) -> Iterator[Any]:
     """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
-    from lakehouse_assets.instance.local import environment_of_command, one_at_a_time, refuse_broken_storage
+    from lakehouse_assets.instance.local import environment_of_command, in_use, one_at_a_time, refuse_broken_storage
 
     os.environ.update(environment_of_command(settings.home, os.environ))
     from dagster import DagsterInstance
@@ -208,7 +209,9 @@ def _instance(settings: Settings) -> Iterator[Any]:
                 opening.enter_context(one_at_a_time(Path(home)))
             refuse_broken_storage(Path(home))
         opened = DagsterInstance.get()
-    with opened as instance:
+    # Where nothing can be written, nothing can be taken away either.
+    holding = in_use(settings.home) if os.access(settings.home, os.W_OK) else nullcontext()
+    with holding, opened as instance:
         sweep_dead_runs(instance)
         yield instance
 
@@ -427,11 +430,11 @@ def _print_recovered(found: Recovered) -> None:
     kept = f"{found.kept} contents of drops were had back from its own files, " if found.aside else ""
     print(f"{kept}{found.landed} were landed again from the landing zone.")
     for path in found.superseded:
-        print(f"  an earlier content of {path} is gone; it has been corrected since, so nothing rests on it")
+        print(f"  an earlier content of {printable(path)} is gone; it has been corrected since, so nothing rests on it")
     for path in found.lost:
         print(
-            f"{path} is missing: put it back into the landing zone and run this again, or take it back by `lakehouse"
-            f" withdraw {path}`.",
+            f"{printable(path)} is missing: put it back into the landing zone and run this again, or take it back by"
+            f" `lakehouse withdraw {pasted(path)}`.",
             file=sys.stderr,
         )
     if found.lost:
@@ -455,7 +458,7 @@ def sql(
     _one_of(format, ["table", "csv", "json"])
     if not query.strip():
         raise LakehouseError("The query is empty; give one SQL statement.")
-    if not write and not _READS.match(query):
+    if not write and not _reads(query):
         raise LakehouseError("The statement may change something; say --write if it is to.")
     settings = _settings(home=home)
     from lakehouse_assets.resources.snowflake import snowflake_resource
@@ -484,11 +487,21 @@ def sql(
         wide().print(table_of([n.lower() for n in names], rows))
 
 
-_READS = re.compile(
-    r"(\s|--[^\n]*\n|/\*.*?\*/|\()*(select|with|values|show|describe|desc|explain|list|ls|table)\b",
-    re.IGNORECASE | re.DOTALL,
+_NO_CODE = re.compile(
+    r"""--[^\n]*|//[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.)*'|"[^"]*"|\$\$.*?\$\$""",
+    re.DOTALL,
 )
+"""Comments, texts and quoted names."""
+_READS = re.compile(r"[\s(]*(select|with|values|show|describe|desc|explain|list|ls)\b", re.IGNORECASE)
 """How a statement begins that changes nothing."""
+_WRITES = re.compile(r"\b(delete|update|into)\b", re.IGNORECASE)
+"""What one holds that begins so and changes something all the same, as `WITH … DELETE`; these words are reserved."""
+
+
+def _reads(query: str) -> bool:
+    """Whether a statement changes nothing."""
+    code = _NO_CODE.sub(" ", query)
+    return bool(_READS.match(code)) and not _WRITES.search(code)
 
 
 def _json_rows(names: list[str], rows: list[Any]) -> str:
@@ -667,8 +680,8 @@ def status(
     for verdict, words in drifted:
         alike.setdefault(words, []).append(verdict.path)
     for words, paths in alike.items():
-        more = f" and {len(paths) - 1} more drops" if len(paths) > 1 else ""
-        drift = f"{paths[-1]}{more}: {words} (`lakehouse acknowledge {shlex.quote(paths[-1])}` silences this)"
+        more = f" and {len(paths) - 1} more drop{'s' if len(paths) > 2 else ''}" if len(paths) > 1 else ""
+        drift = f"{paths[-1]}{more}: {words} (`lakehouse acknowledge {pasted(paths[-1])}` silences this)"
         say(console, drift, "Other columns than its source:", "yellow")
     for reason in _rejected(found):
         say(console, reason, "Waits for a correction:", "red")
@@ -805,7 +818,8 @@ def check(
         elif checked.unproven is None:
             print(f"{checked.table}: lies where no proofs are kept; the object store keeps sums of its own.")
     how = "content, size and log" if full else "size and log; content by --full"
-    print(f"{files:,} files compared ({how}): {'nothing is wrong' if not wrong else f'{wrong} findings'}.")
+    said = f"{wrong} finding{'s' if wrong > 1 else ''}" if wrong else "nothing is wrong"
+    print(f"{files:,} files compared ({how}): {said}.")
     if wrong:
         raise typer.Exit(1)
 
@@ -833,11 +847,11 @@ def withdraw(
     entry = take_back(lakehouse.lakehouse, path)
     table = next(t for t in source_tables(email_key(settings), settings.keep_email) if t.source == entry.source)
     print(
-        f"Withdrawn: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this; `lakehouse land {path}`"
-        " undoes it."
+        f"Withdrawn: {printable(path)}, batch {entry.batch_date}. Run `lakehouse run` to publish this;"
+        f" `lakehouse land {pasted(path)}` undoes it."
     )
     for other, rows in supported_elsewhere(lakehouse.lakehouse, table, entry):
-        print(f"  {rows} of its rows also stand in {other}")
+        print(f"  {rows} of its rows also stand in {printable(other)}")
 
 
 @app.command()
@@ -854,7 +868,7 @@ def land(
 
     lakehouse, _ = _resources(_settings(landing=landing, home=home))
     entry = land_again(lakehouse.lakehouse, path)
-    print(f"Landed again: {path}, batch {entry.batch_date}. Run `lakehouse run` to publish this.")
+    print(f"Landed again: {printable(path)}, batch {entry.batch_date}. Run `lakehouse run` to publish this.")
 
 
 @app.command()
@@ -873,8 +887,8 @@ def acknowledge(
     lakehouse, _ = _resources(_settings(landing=landing, home=home))
     entry = journal(lakehouse.lakehouse, path)
     print(
-        f"Acknowledged: {path}, batch {entry.batch_date}. What is published stays as it is; the next `lakehouse run`"
-        " clears its batch date."
+        f"Acknowledged: {printable(path)}, batch {entry.batch_date}. What is published stays as it is; the next"
+        " `lakehouse run` clears its batch date."
     )
 
 
@@ -898,7 +912,10 @@ def generate(
     kinds = None if dirt is None else [] if dirt == "none" else [k.strip() for k in dirt.split(",")]
     day = _day(start, "--start")
     assert day is not None
-    ledger = write(out, day, days, lines_per_day, seed, kinds)
+    try:
+        ledger = write(out, day, days, lines_per_day, seed, kinds)
+    except OverflowError:
+        raise LakehouseError(f"{days} days from {day} on leave the calendar; choose another --start.") from None
     rows = sum(ledger.landed().values())
     print(
         f"Wrote {len(ledger.drops)} drops with {rows:,} rows below {out}, {len(ledger.dirty)} of them bad; the ledger"
@@ -1322,7 +1339,7 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
     Example: `lakehouse reset --yes`
     """
-    from lakehouse_assets.instance.local import working_on
+    from lakehouse_assets.instance.local import alone, working_on
     from lakehouse_assets.resources.embedded_account import stop
 
     folder = _settings(home=home).home
@@ -1333,12 +1350,14 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
         )
     if not yes and not typer.confirm(f"Delete everything below {folder}?"):
         raise typer.Exit(1)
-    stop(folder)
-    if folder.exists() and not {p.name for p in folder.iterdir()} <= OURS:
-        raise LakehouseError(
-            f"{folder} does not look like a state folder of this application, so it was left alone; delete it by hand."
-        )
-    shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
+    with alone(folder):
+        stop(folder)
+        if folder.exists() and not {p.name for p in folder.iterdir()} <= OURS:
+            raise LakehouseError(
+                f"{folder} does not look like a state folder of this application, so it was left alone; delete it by"
+                " hand."
+            )
+        shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
     print(f"Deleted {folder}.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date, datetime
@@ -15,7 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse_assets.delta.staging import JOURNAL
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.sources.landing import SOURCES, date_in
+from lakehouse_assets.sources.landing import SOURCES, LandingZone, date_in
 
 EARLIEST = date(1995, 1, 1)
 """The earliest date of an invoice, as the contract of order lines has it."""
@@ -46,9 +45,9 @@ def first_day(settings: Settings) -> date:
 
 
 def _dates(settings: Settings) -> Iterator[date]:
+    zone = LandingZone(settings.landing, settings.timezone, EARLIEST, Path(), follow_links=settings.follow_links)
     for source in SOURCES:
-        for _, _, files in os.walk(settings.landing / source, followlinks=True):
-            yield from filter(None, map(date_in, files))
+        yield from filter(None, (date_in(file.name) for file in zone.files(source, {})))
     journal = Path(settings.tables_root, *JOURNAL.split("."))
     if "://" not in settings.tables_root and journal.is_dir():
         # What is wrong with it is said where it is used.

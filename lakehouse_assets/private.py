@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from lakehouse_assets.errors import LakehouseError
+
 OURS = frozenset({"tables", "staging", "cache", "dagster", "account", "logs"})
 """The folders that the application makes in a home."""
 
@@ -21,8 +23,10 @@ def open_home(home: Path) -> Path:
 
     What an earlier version left open is closed, once. A folder that also holds other things than ours stays as it is,
     but for our folders in it. Where the file system has no permissions, as on some network drives, nothing changes.
-    Returns the home.
+    Returns the home. Raises `LakehouseError` where it is no folder.
     """
+    if home.exists() and not home.is_dir():
+        raise LakehouseError(f"{home} is no folder; set LAKEHOUSE_HOME, or --home, to a folder.")
     os.umask(os.umask(0o077) | _OTHERS)
     home.mkdir(mode=FOLDER, parents=True, exist_ok=True)
     with os.scandir(home) as entries:

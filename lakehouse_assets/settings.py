@@ -72,7 +72,10 @@ class Settings(BaseSettings):
     )
     customers_db_table: str = Field("customers", description="its table or view of customers: a name, or schema.name")
     customers_db_overlap_seconds: float = Field(
-        3600.0, ge=0, description="how far behind the watermark rows are read again, for transactions that commit late"
+        3600.0,
+        ge=0,
+        le=1e8,
+        description="how far behind the watermark rows are read again, for transactions that commit late",
     )
     customers_db_may_lose: float = Field(
         0.5,
@@ -87,15 +90,19 @@ class Settings(BaseSettings):
         False, description="hash every drop at every look, where neither sizes nor times of files can be trusted"
     )
     drop_settle_seconds: float = Field(
-        0.0, ge=0, description="a drop younger than this is treated as incomplete; 5 for Dagster's servers"
+        0.0, ge=0, le=86_400, description="a drop younger than this is treated as incomplete; 5 for Dagster's servers"
     )
     retry_seconds: float = Field(
         60.0,
         ge=0,
+        le=86_400,
         description="how long the landing sensor waits after a failed run; 5 and 30 times that after several",
     )
     freshness_hours: int = Field(
-        36, ge=1, description="a served table that was not materialised for so long is shown and told as late"
+        36,
+        ge=1,
+        le=1_000_000,
+        description="a served table that was not materialised for so long is shown and told as late",
     )
     alert_webhook: SecretStr | None = Field(
         None, description="where alerts are posted as JSON; without it they go to the log of the sensor `watch`"
@@ -116,14 +123,17 @@ class Settings(BaseSettings):
         None, description="key of the e-mail hash; has a default on the embedded account only"
     )
     handoff_file_mb: int = Field(128, ge=1, description="target size of a hand-off file, MB")
-    stage_retention_hours: int = Field(24, ge=0, description="how long files of done hand-offs stay on the stage")
+    stage_retention_hours: int = Field(
+        24, ge=0, le=1_000_000, description="how long files of done hand-offs stay on the stage"
+    )
     quarantine_days: int = Field(
         0,
         ge=0,
+        le=36_500,
         description="how many days rejected rows stay in quarantine, counted from their batch date; 0: for ever",
     )
     account_idle_seconds: int = Field(
-        1800, ge=1, description="after how long without a request the embedded account stops"
+        1800, ge=1, le=100_000_000, description="after how long without a request the embedded account stops"
     )
 
     def __init__(self, **given: Any) -> None:
@@ -134,8 +144,9 @@ class Settings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0])
             value = "" if "SecretStr" in str(type(self).model_fields[name].annotation) else f" is {first['input']!r}"
+            why = first["msg"].removeprefix("Value error, ")
             raise LakehouseError(
-                f"LAKEHOUSE_{name.upper()}{value}: {first['msg']}; mend it in the environment or in .env."
+                f"LAKEHOUSE_{name.upper()}{value}: {why}; mend it in the environment or in .env."
             ) from None
 
     @field_validator("timezone", mode="after")
@@ -145,6 +156,14 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError("there is no time zone of that name; write one as Europe/Berlin") from None
+        return value
+
+    @field_validator("home", "landing", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        # As a variable of a script that is not set leaves it: it would be the folder in which one happens to be.
+        if not str(value).strip():
+            raise ValueError("it is empty; name a folder, or leave the setting out")
         return value
 
     @field_validator("home", "landing", mode="after")

@@ -6,6 +6,7 @@ JSON), which carry data as it is.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def pasted(text: str) -> str:
+    """A text as one word of a shell's command line, for a command that a message proposes."""
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = printable(text.replace("\\", "\\\\").replace("'", "\\'"))
+    return f"$'{escaped}'"
 
 
 def cell(value: Any, missing: str = "") -> Text:

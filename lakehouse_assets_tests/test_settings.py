@@ -2,10 +2,13 @@
 does.
 """
 
+from pathlib import Path
+
 import pytest
 
 from lakehouse_assets import cli
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.private import open_home
 from lakehouse_assets.settings import Settings
 
 
@@ -19,7 +22,23 @@ from lakehouse_assets.settings import Settings
         ),
         ("LAKEHOUSE_PARTITIONS_START", "yesterday", "LAKEHOUSE_PARTITIONS_START is 'yesterday': "),
         ("LAKEHOUSE_FRESHNESS_HOURS", "0", "LAKEHOUSE_FRESHNESS_HOURS is '0': "),
-        ("LAKEHOUSE_TIMEZONE", "Mars", "there is no time zone of that name; write one as Europe/Berlin"),
+        # What no duration holds is otherwise told by a library, wherever it is used first.
+        ("LAKEHOUSE_FRESHNESS_HOURS", "999999999999", "LAKEHOUSE_FRESHNESS_HOURS is '999999999999': "),
+        ("LAKEHOUSE_STAGE_RETENTION_HOURS", "999999999999", "LAKEHOUSE_STAGE_RETENTION_HOURS is '999999999999': "),
+        ("LAKEHOUSE_CUSTOMERS_DB_OVERLAP_SECONDS", "inf", "LAKEHOUSE_CUSTOMERS_DB_OVERLAP_SECONDS is 'inf': "),
+        ("LAKEHOUSE_DROP_SETTLE_SECONDS", "inf", "LAKEHOUSE_DROP_SETTLE_SECONDS is 'inf': "),
+        ("LAKEHOUSE_QUARANTINE_DAYS", "99999999999", "LAKEHOUSE_QUARANTINE_DAYS is '99999999999': "),
+        (
+            "LAKEHOUSE_HOME",
+            "",
+            "LAKEHOUSE_HOME is '': it is empty; name a folder, or leave the setting out; mend it in",
+        ),
+        ("LAKEHOUSE_LANDING", " ", "LAKEHOUSE_LANDING is ' ': it is empty; name a folder"),
+        (
+            "LAKEHOUSE_TIMEZONE",
+            "Mars",
+            "LAKEHOUSE_TIMEZONE is 'Mars': there is no time zone of that name; write one as Europe/Berlin",
+        ),
     ],
 )
 def test_a_wrong_value_is_told_by_the_name_of_its_variable(
@@ -46,3 +65,10 @@ def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setenv("LAKEHOUSE_KILL_AT", "nowhere")
     cli._settings()
     assert capsys.readouterr().err == "LAKEHOUSE_LANDNG is no setting; did you mean LAKEHOUSE_LANDING?\n"
+
+
+def test_a_home_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    """Else the number of an error of the operating system is."""
+    (tmp_path / "home").write_text("")
+    with pytest.raises(LakehouseError, match=r"home is no folder; set LAKEHOUSE_HOME, or --home, to a folder"):
+        open_home(tmp_path / "home")

@@ -43,6 +43,8 @@ def short(store: DeltaStore, name: str, readers: Iterable[str]) -> Finding | Non
     computed anew, and so are its readers. A reader that is damaged itself says nothing.
     """
     mine = store.head(name)
+    if mine and (title := store.title(name)) and title != name:
+        return Finding(name, "_delta_log", f"is that of the table {title}", "all rows")
     if mine and mine.put_back and name.startswith(_ONLY_COPY):
         return Finding(
             name,

@@ -177,6 +177,9 @@ class DeltaRsStore(DeltaStore):
     def table_id(self, name: str) -> str:
         return str(self._open(name).metadata().id)
 
+    def title(self, name: str) -> str | None:
+        return self._open(name).metadata().name
+
     @recorded
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
         if not self.exists(contract.name):

@@ -454,6 +454,9 @@ class SharedDeltaSparkStore(DeltaSparkStore):
     def table_id(self, name: str) -> str:
         return self._log.table_id(name)
 
+    def title(self, name: str) -> str | None:
+        return self._log.title(name)
+
     def head(self, name: str) -> Head | None:
         return self._log.head(name)
 

@@ -303,6 +303,10 @@ class DeltaStore(ABC):
     def table_id(self, name: str) -> str:
         """The id that a table keeps for life and that a re-created one does not share."""
 
+    def title(self, name: str) -> str | None:
+        """The name that a table was created under; None where none was written."""
+        return None
+
     @abstractmethod
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
         """Create the table from its contract where it does not exist; returns the current version."""

@@ -120,6 +120,34 @@ def one_at_a_time(instance: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def in_use(home: Path) -> Iterator[None]:
+    """Held by a command that works on a home, with others."""
+    folder = open_home(plain(home)) / "cache"
+    folder.mkdir(exist_ok=True)
+    with (folder / "in_use.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Held by whoever takes a home away. Raises `LakehouseError` where a command works on it."""
+    file = plain(home) / "cache" / "in_use.lock"
+    if not file.is_file():
+        yield
+        return
+    with file.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LakehouseError(
+                f"A command works on {home}; wait until it has ended, or stop it with Ctrl-C, for it would go on with"
+                " files that are gone."
+            ) from None
+        yield
+
+
 def _written_by_make(env_file: Path) -> dict[str, str | None]:
     block = _BLOCK.search(env_file.read_text(encoding="utf-8")) if env_file.is_file() else None
     return dict(dotenv_values(stream=io.StringIO(block.group()))) if block else {}

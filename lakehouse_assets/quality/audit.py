@@ -9,7 +9,6 @@ broken: hand in staged or cached rows. Samples show key and offending columns on
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from lakehouse_assets.contracts.checks import sql_name
 from lakehouse_assets.contracts.contract import Blocking, Severity
 from lakehouse_assets.contracts.describe import allowance_text
 from lakehouse_assets.quality.rules import VIOLATIONS, WARNINGS, offending_columns, sql_text, violations
+from lakehouse_assets.shown import pasted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -137,7 +137,7 @@ def _tallies(df: DataFrame) -> dict[tuple[str, str, date], _Tally]:
 
 def remedy(verdict: DropVerdict) -> str:
     """What to do about a drop that is refused or cannot be read, as a sentence."""
-    path = shlex.quote(verdict.path)
+    path = pasted(verdict.path)
     return (
         f"Send a correction under the same path, take the drop back (`lakehouse withdraw {path}`), "
         f"or leave it out for good (`lakehouse acknowledge {path}`)."

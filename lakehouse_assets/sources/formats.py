@@ -26,6 +26,8 @@ _SIGNATURES: Final = (
     (b"Obj\x01", "an Avro file"),
     (b"ORC", "an ORC file"),
     (b"ARROW1", "an Arrow file"),
+    (b"{\\rtf", "a document (RTF)"),
+    (b"version https://git-lfs", "a pointer of Git LFS, without the content"),
     (b"\xff\xfe\0\0", "encoded as UTF-32"),
     (b"\0\0\xfe\xff", "encoded as UTF-32"),
     (b"\xff\xfe", "encoded as UTF-16"),
@@ -36,6 +38,8 @@ _HTML: Final = re.compile(
 )
 _XML: Final = re.compile(rb"\s*<(\?xml|[a-z_][\w.:-]*[\s/>])", re.IGNORECASE)
 _YAML_LINE: Final = re.compile(rb"\s*(- )?[A-Za-z_][\w -]{0,60}:(\s[^,]*)?$|\s*-(\s[^,]*)?$|\s*#.*$")
+_JSON: Final = re.compile(rb'\s*(\[\s*([\]\[{"0-9-]|true|false|null)|\{\s*["}])')
+_INI: Final = re.compile(rb"\s*\[[A-Za-z_][^\]\[{}\",\r\n]*\]\s*[\r\n]")
 _CSV_LINE: Final = re.compile(rb'("[^"\r\n]*"|[\w .-]+)([,;\t]("[^"\r\n]*"|[^,;\t\r\n]*)){1,}\s*$')
 
 
@@ -63,12 +67,16 @@ def other_format(body: bytes) -> str | None:
         return "YAML"
     if len(lines) >= 2 and all(_YAML_LINE.match(line) for line in lines) and any(b":" in line for line in lines):
         return "YAML"
+    if _INI.match(head):
+        return "settings (INI or TOML)"
     return None
 
 
 def is_json(body: bytes) -> str | None:
     """Which JSON the bytes begin as, where CSV is wanted; None where they do not."""
-    return {b"[": "a JSON array", b"{": "JSON"}.get(body.lstrip()[:1])
+    if _JSON.match(body):
+        return "a JSON array" if body.lstrip()[:1] == b"[" else "JSON"
+    return None
 
 
 def not_json_lines(body: bytes) -> str | None:

@@ -81,14 +81,18 @@ class LandingZone:
         if source is None:
             refused |= self._foreign()
         for folder in [source] if source else list(SOURCES):
-            for file in self._files(folder, refused):
+            for file in self.files(folder, refused):
                 path = file.relative_to(self.root).as_posix()
                 if (spelled := path.encode(errors="backslashreplace").decode()) != path:
                     refused[spelled] = f"{spelled} has a name that is not UTF-8; rename it."
                     continue
                 try:
                     stat = file.stat()
-                    if not S_ISREG(stat.st_mode) or now - stat.st_mtime < self.settle_seconds:
+                    if not S_ISREG(stat.st_mode):
+                        refused[path] = f"{path} is a pipe, socket or device, and no file; remove it."
+                        continue
+                    # A time in the future, as a copy from a machine whose clock is ahead has it, says nothing.
+                    if abs(now - stat.st_mtime) < self.settle_seconds:
                         continue
                     if stat.st_size > MAX_UNPACKED_MB * 1_000_000:
                         refused[path] = f"{path} is larger than {MAX_UNPACKED_MB} MB; send it in several drops."
@@ -143,7 +147,7 @@ class LandingZone:
         )
         return {".": said} if names else {}
 
-    def _files(self, folder: str, refused: dict[str, str]) -> Iterator[Path]:
+    def files(self, folder: str, refused: dict[str, str]) -> Iterator[Path]:
         """What lies below a source's folder and is not half written; a folder that cannot be looked into is added to
         `refused`.
         """

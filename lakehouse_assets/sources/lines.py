@@ -36,6 +36,7 @@ MAX_COLUMNS: Final = 1_000
 
 _LONGEST: Final = MAX_LINE_MB * 1_000_000
 _SHOWN: Final = 1_000
+_OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _GZIP: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
 _MAX_LINES_PER_RECORD: Final = 100
@@ -223,6 +224,12 @@ def split_header(body: bytes) -> tuple[list[str], bytes]:
         ) from problem
     if names is None:
         raise DropProblem("drop.unreadable", "The header opens a quote and does not close it; mend the header.")
+    if len(names) == 1 and (sign := next((s for s in _OTHER_SEPARATORS if s in names[0]), None)):
+        raise DropProblem(
+            "drop.unreadable",
+            f"The header separates its columns by {_OTHER_SEPARATORS[sign]}; send the drop with commas between them,"
+            " and a point in numbers.",
+        )
     if len(names) > MAX_COLUMNS:
         raise DropProblem(
             "drop.unreadable",

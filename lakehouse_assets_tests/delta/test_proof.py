@@ -5,12 +5,14 @@ lost by that.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from lakehouse_assets.delta.check import check
 from lakehouse_assets.delta.proof import FOLD_AT, DamagedTableError, Span
 from lakehouse_assets.delta.rs import DeltaRsStore
 from lakehouse_assets.delta.store import Consumed, HistoryUnavailableError
@@ -188,3 +190,12 @@ def test_sums_are_written_with_a_sum_of_their_own(rs: Workbench):
     assert set(written) == {"sum", "said"}
     assert set(json.loads(written["said"])) == {"entries", "files", "checkpoints"}
     assert issubclass(DamagedTableError, LakehouseError)
+
+
+def test_a_table_in_the_place_of_another_is_named(rs: Workbench):
+    """A copy that went to the wrong folder is sound in itself, and the rows of another table would be read from it."""
+    other = "gold.others"
+    shutil.copytree(folder(rs), rs.store.uri(other))
+    (found,) = check(rs.store, other).findings
+    assert (found.table, found.what) == (other, f"is that of the table {NAME}")
+    assert not check(rs.store, NAME).findings

@@ -13,6 +13,7 @@ import typer
 
 from lakehouse_assets import cli
 from lakehouse_assets.cli import command
+from lakehouse_assets.instance.local import in_use
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, line, order_csv
 
@@ -60,6 +61,9 @@ def test_every_command_has_help_with_an_example() -> None:
     ("arguments", "code", "words"),
     [
         (["nonsense"], 2, "nonsense"),
+        (["ui", "--port", "0"], 2, "'--port'"),
+        (["rebuild"], 2, "'table'"),
+        (["generate", "--out", "g", "--start", "9999-12-30", "--days", "5"], 1, "5 days from 9999-12-30 on leave"),
         (["run", "--start", "yesterday"], 1, "2010-12-01"),
         (["run", "--start", "2011-01-02", "--end", "2011-01-01"], 1, "exchange"),
         (["run", "--select", "gold.daily_sales,gold/nonsense"], 1, "'gold.nonsense'"),
@@ -261,5 +265,17 @@ def test_reset_deletes_local_state_when_told_so_and_nothing_else(
     assert code == 1
     assert "by hand" in error
     (home / "thesis.txt").unlink()
+    assert said(None, "reset", "--yes", "--home", str(home))[0] == 0
+    assert not home.exists()
+
+
+def test_reset_leaves_a_home_on_which_a_command_works(said: Said, tmp_path: Path) -> None:
+    """A run goes on with files that are gone, and says so in the words of a library."""
+    home = tmp_path / "home"
+    with in_use(home), in_use(home):
+        code, _, error = said(None, "reset", "--yes", "--home", str(home))
+    assert code == 1
+    assert error.startswith(f"Error: A command works on {home}; wait until it has ended")
+    assert home.exists()
     assert said(None, "reset", "--yes", "--home", str(home))[0] == 0
     assert not home.exists()

@@ -148,11 +148,14 @@ def test_what_cannot_be_read_is_told_and_holds_nothing_up(
             f"orders/nowhere_2012-03-04.csv is a link to {world.root}/gone.csv, which is not there; {link}"
         ),
         "orders/orders_2012-03-02.csv": f"orders/orders_2012-03-02.csv cannot be read (Permission denied); {mend}",
+        "orders/pipe_2012-03-07.csv": "orders/pipe_2012-03-07.csv is a pipe, socket or device, and no file; remove it.",
         "orders/shut": f"orders/shut cannot be read (Permission denied); {mend}",
     }
     runner = world.run()
     assert runner.runs == 1
-    assert set(runner.found.refused_names) == {"orders/loop_2012-03-05.csv", "orders/nowhere_2012-03-04.csv"}
+    assert set(runner.found.refused_names) == {
+        f"orders/{name}_2012-03-{day}.csv" for name, day in (("loop", "05"), ("nowhere", "04"), ("pipe", "07"))
+    }
 
 
 def test_a_landing_zone_that_is_not_there_is_told_in_one_sentence(make_world: NewWorld, tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ EVERYWHERE: dict[str, bytes] = {
     "YAML": b"---\n- invoice: 1\n  quantity: 2\n",
     "compressed with zstd": b"\x28\xb5\x2f\xfd" + bytes(20),
     "compressed with bzip2": b"BZh91AY&SY" + bytes(20),
+    "a document (RTF)": b"{\\rtf1\\ansi InvoiceNo}",
+    "settings (INI or TOML)": b"[section]\nkey = 1\n",
+    "a pointer of Git LFS, without the content": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
 }
 CASES = [(source, content, name) for source in GOOD for name, content in EVERYWHERE.items()]
 CASES += [(source, gzip.compress(PAGE, mtime=0), "an HTML page") for source in GOOD]
@@ -60,6 +63,15 @@ def test_another_format_is_called_by_its_name(source: str, content: bytes, name:
     (row,) = parse_drop(source, content).to_pylist()
     assert (row["_malformed"], row["row_number"]) == ("drop.unreadable", 0)
     assert row["_detail"].startswith(f"The drop is {name}; send it as ")
+
+
+@pytest.mark.parametrize("source", ["orders", "fx"])
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_a_csv_of_another_separator_is_told_so(source: str, sign: str, name: str) -> None:
+    """As a spreadsheet in Europe writes it; a header that lacks every column is a riddle."""
+    (row,) = parse_drop(source, GOOD[source].replace(b",", sign.encode())).to_pylist()
+    assert row["_malformed"] == "drop.unreadable"
+    assert row["_detail"].startswith(f"The header separates its columns by {name}; send the drop with commas")
 
 
 @pytest.mark.parametrize("source", list(GOOD))

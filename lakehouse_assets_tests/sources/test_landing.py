@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from lakehouse_assets.partitions import first_day
+from lakehouse_assets.settings import Settings
 from lakehouse_assets.sources.landing import LandingZone
 from lakehouse_assets.sources.lines import MAX_UNPACKED_MB
 
@@ -81,6 +83,16 @@ def test_a_file_that_changes_within_the_tick_of_the_clock_is_seen(
     assert hashes(zone()) != before
 
 
+@pytest.mark.parametrize("settle", [0.0, 5.0])
+def test_a_drop_whose_time_lies_in_the_future_is_taken_in(root: Path, zone: Zone, settle: float) -> None:
+    """A copy from a machine whose clock is ahead keeps that time, and would wait for it, maybe for years, unsaid."""
+    file = root / "orders" / DAY
+    file.write_text("a")
+    ahead = file.stat().st_mtime + 3600
+    os.utime(file, (ahead, ahead))
+    assert list(hashes(zone(settle_seconds=settle))) == [f"orders/{DAY}"]
+
+
 def test_links_within_the_zone_are_followed_once(root: Path, zone: Zone) -> None:
     """An archive that is linked into the landing zone would never land, or land for ever."""
     (root / "archive" / "2025").mkdir(parents=True)
@@ -94,6 +106,20 @@ def test_links_within_the_zone_are_followed_once(root: Path, zone: Zone) -> None
     drops, refused = zone().scan("orders")
     assert [d.path for d in drops] == [f"orders/2026/{DAY}", "orders/old/2025/orders_2025-01-01.csv"]
     assert not refused
+
+
+def test_partitions_begin_with_what_is_taken_in_whatever_links_there_are(root: Path, tmp_path: Path) -> None:
+    """Two links to their own folder are two to the fortieth folders for who follows each, and no command ever ends."""
+    (root / "orders" / DAY).write_text("a")
+    (root / "orders" / "orders_2020-01-01.csv.part").write_text("a")
+    for name in ("one", "other"):
+        (root / "orders" / name).symlink_to(".")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "orders_2020-01-01.csv").write_text("a")
+    (root / "orders" / "archive").symlink_to(tmp_path / "outside")
+    settings = Settings(landing=root, home=tmp_path / "home")
+    assert first_day(settings) == date(2026, 9, 1)
+    assert first_day(settings.model_copy(update={"follow_links": True})) == date(2020, 1, 1)
 
 
 def test_links_out_of_the_zone_are_named_unless_a_setting_follows_them(root: Path, zone: Zone, tmp_path: Path) -> None:
