@@ -153,7 +153,7 @@ def _settings(*, makes_home: bool = False, **given: Any) -> Settings:
     it is a typing mistake.
     """
     home: Path | None = given.get("home")
-    if home and not home.expanduser().exists():
+    if home and not Path(home).expanduser().exists():
         if not makes_home:
             raise LakehouseError(
                 f"There is no lakehouse in {home}; `lakehouse run --home {pasted(str(home))}` makes one."

@@ -216,6 +216,7 @@ def test_a_refused_drop_waits_and_holds_nothing_up(landing: Ticker, world: World
     assert against_oracle(world) == ""
 
 
+@pytest.mark.heavy
 def test_failed_work_comes_again_with_pauses_and_not_for_ever(landing: Ticker, world: World, later: Later):
     """Otherwise an outage of the account would start a run at every tick, or a run that failed once would never come
     again.
@@ -253,6 +254,7 @@ def test_failed_work_comes_again_with_pauses_and_not_for_ever(landing: Ticker, w
     assert against_oracle(world) == ""
 
 
+@pytest.mark.heavy
 def test_a_poisonous_drop_is_isolated_and_told(
     landing: Ticker, world: World, later: Later, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):

@@ -34,6 +34,7 @@ def correct(world: World, path: str) -> None:
     world.drop(path, gzip.compress(shorter, mtime=0) if path.endswith(".gz") else shorter)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(1800)
 def test_two_months_come_out_the_same_on_local_spark(two_months: tuple[Path, Tables], tmp_path: Path):
     """Else `LAKEHOUSE_ENGINE=local` changes figures."""

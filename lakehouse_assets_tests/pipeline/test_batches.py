@@ -58,6 +58,7 @@ def test_on_an_empty_home_the_batch_is_named(make_world: NewWorld):
     assert empty.materialized("gold.daily_sales") == set()
 
 
+@pytest.mark.heavy
 def test_a_batch_is_followed_from_the_landing_zone_to_the_table(world: World):
     """A user sees a green day of which the sales are not in the table."""
     day = DAYS[1]
@@ -116,6 +117,7 @@ def test_days_without_drops_are_green_and_of_many_only_some_are_named(world: Wor
     assert materialise(world, "gold.daily_sales", first=DAYS[3], last=DAYS[4]).success
 
 
+@pytest.mark.heavy
 def test_a_rebuild_is_not_held_up_by_drops_that_wait(world: World):
     """A user who mends one table must first load everything that has landed meanwhile."""
     assert world.runner().found.drops

@@ -117,7 +117,7 @@ def assert_finished(world: World, where: str) -> None:
     assert world.command("verify").returncode == 0, where
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=[pytest.mark.heavy, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=[pytest.mark.heavy, pytest.mark.timeout(3600)])])
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(make_world: NewWorld, kills: int) -> None:
     """Power fails where it likes, and not where a test has a name for the place."""
     rng, world, landing = random.Random(SEED), make_world(), days()
@@ -144,7 +144,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(make_world: NewWorld
             assert_finished(world, f"seed {SEED}, kill {number}")
 
 
-@pytest.mark.parametrize("call", ["write", "rename"])
+@pytest.mark.parametrize("call", ["write", pytest.param("rename", marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("tries", [1, pytest.param(20, marks=[pytest.mark.heavy, pytest.mark.timeout(3600)])])
 def test_a_run_whose_nth_call_fails_says_so_and_is_finished_by_the_next(
     make_world: NewWorld, library: Path, tmp_path: Path, call: str, tries: int

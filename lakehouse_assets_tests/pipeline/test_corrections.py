@@ -99,7 +99,11 @@ class Story:
 
 
 @pytest.mark.parametrize(
-    ("seed", "chapters"), [(1, 2), *(pytest.param(seed, 8, marks=pytest.mark.heavy) for seed in range(2, 6))]
+    ("seed", "chapters"),
+    [
+        pytest.param(1, 2, marks=pytest.mark.heavy),
+        *(pytest.param(seed, 8, marks=pytest.mark.heavy) for seed in range(2, 6)),
+    ],
 )
 @pytest.mark.timeout(3600)
 def test_any_history_of_drops_ends_where_one_run_over_the_journal_ends(
@@ -117,6 +121,7 @@ def test_any_history_of_drops_ends_where_one_run_over_the_journal_ends(
     assert not step_by_step.run().runs
 
 
+@pytest.mark.heavy
 def test_a_content_that_returns_and_stands_elsewhere_is_followed_through_every_turn(
     make_world: NewWorld, tmp_path: Path
 ) -> None:

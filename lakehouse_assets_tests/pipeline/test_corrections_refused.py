@@ -3,6 +3,8 @@
 import json
 from datetime import date
 
+import pytest
+
 from lakehouse_assets.quality.checks import plain
 from lakehouse_assets.sources import ingest
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
@@ -93,6 +95,7 @@ def test_what_is_open_is_said_everywhere_until_it_is_acknowledged(make_world: Ne
     assert not world.run().runs
 
 
+@pytest.mark.heavy
 def test_a_verdict_follows_from_the_journal_and_not_from_the_runs(make_world: NewWorld) -> None:
     """The same contents in one run or in three would end in two states."""
     contents = [

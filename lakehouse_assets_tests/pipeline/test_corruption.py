@@ -200,7 +200,7 @@ def no_log(kept: Kept, table: str) -> None:
     [
         (drop_last, "bronze.orders", "the log ends at version"),
         heavy(empty_last, "bronze.orders", "is empty"),
-        (empty_first, "silver.order_lines", "is empty"),
+        heavy(empty_first, "silver.order_lines", "is empty"),
         heavy(another, "gold.daily_sales", "is another one than was committed"),
         heavy(drop_last, "bronze.landings", "the log ends at version"),
         heavy(no_log, "silver.customers", "was committed"),

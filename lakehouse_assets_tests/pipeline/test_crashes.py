@@ -41,6 +41,7 @@ def run_until(world: World, table: str | None, **environment: str) -> None:
     assert process.returncode == -signal.SIGKILL, (world.root / "run.log").read_text()
 
 
+@pytest.mark.heavy
 def test_runs_killed_one_after_the_other_are_finished_by_the_next(
     loaded: tuple[World, State], sample: Sample, make_world: NewWorld
 ) -> None:

@@ -11,11 +11,13 @@ from lakehouse_assets_tests.pipeline.world import State, World, differences, lin
     ("done", "noticed"),
     [
         (["DROP TABLE {a}.DIM_PRODUCTS"], {"dim_products", "sales"}),
-        (["DROP VIEW {a}.SALES"], {"sales"}),
+        pytest.param(["DROP VIEW {a}.SALES"], {"sales"}, marks=pytest.mark.heavy),
         (["DROP TABLE {a}.DIM_CUSTOMERS", "DROP TABLE {a}.SALES_LINES"], {"dim_customers", "sales_lines", "sales"}),
         (["ALTER TABLE {a}.DAILY_SALES DROP COLUMN UNITS"], {"daily_sales"}),
-        (["ALTER TABLE {a}.DAILY_SALES RENAME TO {a}.DAILY_SALES_OLD"], {"daily_sales"}),
-        (["DELETE FROM {a}.PRODUCT_SALES"], {"product_sales"}),
+        pytest.param(
+            ["ALTER TABLE {a}.DAILY_SALES RENAME TO {a}.DAILY_SALES_OLD"], {"daily_sales"}, marks=pytest.mark.heavy
+        ),
+        pytest.param(["DELETE FROM {a}.PRODUCT_SALES"], {"product_sales"}, marks=pytest.mark.heavy),
         (["INSERT INTO {a}.PRODUCT_SALES SELECT * FROM {a}.PRODUCT_SALES"], {"product_sales"}),
     ],
     ids=lambda v: " ".join(v[0].split()[:2]) if isinstance(v, list) else None,

@@ -541,6 +541,7 @@ def test_tables_that_somebody_put_back_are_brought_up_to_date_again(make_world: 
     assert not differences(state, world.state())
 
 
+@pytest.mark.heavy
 def test_what_a_dead_run_left_in_bronze_and_was_replaced_before_the_next_one_is_not_published(
     make_world: NewWorld,
 ) -> None:
