@@ -228,6 +228,9 @@ def run(
         str | None, typer.Option(help="Assets to materialise, comma-separated, as gold.daily_sales.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Recompute every table although nothing is pending.")] = False,
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="Hash every drop, where sizes and times of files cannot be trusted.")
+    ] = False,
     home: Home = None,
     quiet: Annotated[bool, typer.Option(help="Print no progress and no summary.")] = False,
 ) -> None:
@@ -235,7 +238,7 @@ def run(
 
     Example: `lakehouse run --landing drops --start 2010-11-15 --end 2011-12-09`
     """
-    settings = _settings(makes_home=True, landing=landing, home=home)
+    settings = _settings(makes_home=True, landing=landing, home=home, checksum=checksum or None)
     first, last = _day(start, "--start"), _day(end, "--end")
     if first and last and first > last:
         raise LakehouseError(f"--start {first} lies after --end {last}; exchange them.")
