@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "disks": set(),
-    "private": set(),
+    "private": {"errors"},
     "processes": set(),
     "paths": {"errors"},
     "shown": set(),
