@@ -19,6 +19,7 @@ ASIDE = "_damaged"
 """The folder below the tables' root into which damaged tables are moved."""
 
 _ONLY_COPY = "bronze."
+_LAYERS = ("bronze.", "silver.", "gold.")
 """Tables of this layer are not computed from others, so one that was made anew lacks what the former one held."""
 
 
@@ -43,8 +44,9 @@ def short(store: DeltaStore, name: str, readers: Iterable[str]) -> Finding | Non
     computed anew, and so are its readers. A reader that is damaged itself says nothing.
     """
     mine = store.head(name)
-    if mine and (title := store.title(name)) and title != name:
-        return Finding(name, "_delta_log", f"is that of the table {title}", "all rows")
+    # Of a table that is registered elsewhere too, an engine may give the name that it has there.
+    if mine and mine.title and mine.title != name and mine.title.startswith(_LAYERS):
+        return Finding(name, "_delta_log", f"is that of the table {mine.title}", "all rows")
     if mine and mine.put_back and name.startswith(_ONLY_COPY):
         return Finding(
             name,

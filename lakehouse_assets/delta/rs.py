@@ -174,11 +174,9 @@ class DeltaRsStore(DeltaStore):
     def version(self, name: str) -> int:
         return self._open(name).version() if self.exists(name) else -1
 
-    def table_id(self, name: str) -> str:
-        return str(self._open(name).metadata().id)
-
-    def title(self, name: str) -> str | None:
-        return self._open(name).metadata().name
+    def identity(self, name: str) -> tuple[str, str | None]:
+        metadata = self._open(name).metadata()
+        return str(metadata.id), metadata.name
 
     @recorded
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:

@@ -97,11 +97,11 @@ class DeltaSparkStore(DeltaStore):
         newest = self._history(name, 1)
         return newest[0].version if newest else -1
 
-    def table_id(self, name: str) -> str:
+    def identity(self, name: str) -> tuple[str, str | None]:
         detail = self._detail(name)
         if detail is None:
             raise self._missing(name)
-        return str(detail["id"])
+        return str(detail["id"]), detail["name"] or None
 
     def head(self, name: str) -> Head | None:
         newest = self._history(name, 1)
@@ -389,7 +389,7 @@ class DeltaSparkStore(DeltaStore):
                     conf.unset(key)
 
     def _detail(self, name: str) -> Row | None:
-        return next(iter(self._about(f"DESCRIBE DETAIL {self._sql_name(name)}", ["id"]) or []), None)
+        return next(iter(self._about(f"DESCRIBE DETAIL {self._sql_name(name)}", ["id", "name"]) or []), None)
 
     def _history(self, name: str, limit: int | None) -> list[Commit] | None:
         columns = ["version", "unix_millis(timestamp) AS at", "operation", "userMetadata", "operationMetrics"]
@@ -451,11 +451,8 @@ class SharedDeltaSparkStore(DeltaSparkStore):
     def version(self, name: str) -> int:
         return self._log.version(name)
 
-    def table_id(self, name: str) -> str:
-        return self._log.table_id(name)
-
-    def title(self, name: str) -> str | None:
-        return self._log.title(name)
+    def identity(self, name: str) -> tuple[str, str | None]:
+        return self._log.identity(name)
 
     def head(self, name: str) -> Head | None:
         return self._log.head(name)

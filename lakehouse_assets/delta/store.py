@@ -109,6 +109,8 @@ class Head:
     data_version: int
     table_id: str
     consumed: Consumed | None
+    title: str | None = None
+    """The name under which the table was created; None where none was written."""
     put_back: bool = False
     """Somebody has made an earlier version the current one by Delta's RESTORE, and no commit of ours has followed."""
 
@@ -300,12 +302,14 @@ class DeltaStore(ABC):
         """The current version. -1 where the table does not exist."""
 
     @abstractmethod
-    def table_id(self, name: str) -> str:
-        """The id that a table keeps for life and that a re-created one does not share."""
+    def identity(self, name: str) -> tuple[str, str | None]:
+        """The id that a table keeps for life and that a re-created one does not share, and the name under which it was
+        created; None where none was written, or the engine does not say it.
+        """
 
-    def title(self, name: str) -> str | None:
-        """The name that a table was created under; None where none was written."""
-        return None
+    def table_id(self, name: str) -> str:
+        """The id of a table."""
+        return self.identity(name)[0]
 
     @abstractmethod
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
@@ -435,15 +439,16 @@ class DeltaStore(ABC):
             said = next((c for c in history if "consumed" in c.metadata or c.operation == RESTORE), None)
             if said is not None:
                 break
+        identity, title = self.identity(name)
         if said is None or "consumed" not in said.metadata:
-            return Head(
-                name, newest[0].version, newest[0].version, self.table_id(name), None, put_back=said is not None
-            )
+            version = newest[0].version
+            return Head(name, version, version, identity, None, title, put_back=said is not None)
         foreign = max(
             (c.version for c in history if c.version > said.version and c.operation not in TIDYING), default=-1
         )
         data_version = max(foreign, said.metadata.get("data_version", said.version))
-        return Head(name, history[0].version, data_version, self.table_id(name), Consumed(**said.metadata["consumed"]))
+        consumed = Consumed(**said.metadata["consumed"])
+        return Head(name, history[0].version, data_version, identity, consumed, title)
 
     @abstractmethod
     def history(self, name: str, limit: int | None = None) -> list[Commit]:

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.proof import Span
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse, StagedSlice
-from lakehouse_assets.delta.store import CHANGE, OPERATION, Head, HistoryUnavailableError
+from lakehouse_assets.delta.store import CHANGE, OPERATION, Consumed, Head, HistoryUnavailableError
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.quality.audit import AGED, DropVerdict, as_correction, drift_of, judge
 from lakehouse_assets.quality.rules import violations
@@ -273,8 +273,8 @@ def _recorded(row: Mapping[str, Any], rules: Mapping[str, int]) -> DropVerdict:
 
 
 def _affected(
-    lakehouse: Lakehouse, heads: Iterable[Head], reading, journal_head: Head, paths: set[str], force: bool
-) -> set[str]:  # type: ignore[no-untyped-def]
+    lakehouse: Lakehouse, heads: Iterable[Head], reading: Consumed, journal_head: Head, paths: set[str], force: bool
+) -> set[str]:
     """The paths of which the journal says something that the table or one of its side tables has not consumed."""
     since: int | None = journal_head.data_version
     for head in heads:
@@ -365,7 +365,7 @@ def _silver_slice(
     lakehouse: Lakehouse,
     table: SourceTable,
     head: Head,
-    reading,  # type: ignore[no-untyped-def]
+    reading: Consumed,
     came: DataFrame,
     contents: dict[Content, date],
     live: set[Content],
@@ -446,8 +446,13 @@ def _good_rows(lakehouse: Lakehouse, table: SourceTable, contents: Iterable[Cont
 
 
 def _verdict_slice(
-    lakehouse: Lakehouse, table: SourceTable, head: Head, reading, affected: set[str], judged: Iterable[DropVerdict]
-) -> StagedSlice:  # type: ignore[no-untyped-def]
+    lakehouse: Lakehouse,
+    table: SourceTable,
+    head: Head,
+    reading: Consumed,
+    affected: set[str],
+    judged: Iterable[DropVerdict],
+) -> StagedSlice:
     model = table.verdicts
     fields = pa.schema([pa.field(f.name, f.type) for f in model.arrow_schema])
     rows = [{n: getattr(v, n) for n in model.names} for v in judged]
@@ -465,7 +470,7 @@ def _quarantine_slice(
     lakehouse: Lakehouse,
     table: SourceTable,
     head: Head,
-    reading,  # type: ignore[no-untyped-def]
+    reading: Consumed,
     affected: set[str],
     candidates: DataFrame,
     landed: DataFrame,
