@@ -56,6 +56,7 @@ class Table(DeltaSparkStore):
                 "userMetadata": "{}",
                 "operationMetrics": {},
                 "id": "an id",
+                "name": THINGS.name,
             }
             rows = SimpleNamespace(collect=lambda: [newest] if self.there else [])
             return SimpleNamespace(selectExpr=lambda *_: rows)
