@@ -27,7 +27,7 @@ endif
 
 # Names the Dagster instance of this home for Dagster's own commands; each time, for LAKEHOUSE_HOME, in the environment or in .env, may have changed.
 .env: $(VENV)/.installed FORCE
-	@$(BIN)/python -m lakehouse_assets.instance.local --env-file .env
+	@$(BIN)/python -m lakehouse_assets.orchestration.instance.local --env-file .env
 
 FORCE:
 
@@ -45,10 +45,10 @@ test-all: setup java postgres browser  ## All tests, the long batteries too
 	$(BIN)/python -m pytest $(TESTS)
 
 # What is injected and killed, from one call. Left out: the real year in pieces, which takes longer than all of it.
-BATTERY := $(addprefix lakehouse_assets_tests/,handoff/test_faults.py handoff/test_concurrency.py handoff/test_recovery.py \
+BATTERY := $(addprefix lakehouse_assets_tests/,core/handoff/test_faults.py core/handoff/test_concurrency.py core/handoff/test_recovery.py \
 	resources/embedded_account/test_access.py resources/embedded_account/test_faults.py \
-	resources/embedded_account/test_damaged_files.py sources/test_caps.py sources/test_formats.py test_paths.py \
-	automation/test_maintenance_beside_runs.py $(addprefix pipeline/,test_battery.py test_corrections.py test_corruption.py \
+	resources/embedded_account/test_damaged_files.py core/sources/test_caps.py core/sources/test_formats.py test_paths.py \
+	orchestration/automation/test_maintenance_beside_runs.py $(addprefix pipeline/,test_battery.py test_corrections.py test_corruption.py \
 	test_crashes.py test_disk_full.py test_injections.py test_lost_connection.py test_model.py test_order.py test_secrets.py \
 	test_side_by_side.py))
 

@@ -63,9 +63,9 @@ def spent(work: Callable[[], Any]) -> float:
 
 def measure(lakehouse: Any, source: Any, folder: str) -> dict[str, float]:
     """CPU seconds of the whole step, and of each part that the audit adds to it."""
-    from lakehouse_assets.quality.audit import judge, unique_key_violations
-    from lakehouse_assets.quality.rules import violations
-    from lakehouse_assets.sources.cleanse import cleanse
+    from lakehouse_assets.core.quality.audit import judge, unique_key_violations
+    from lakehouse_assets.core.quality.rules import violations
+    from lakehouse_assets.core.sources.cleanse import cleanse
 
     model = source.contract
 
@@ -103,10 +103,10 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     os.environ.setdefault("RUST_LOG", "error")
-    from lakehouse_assets.definitions import LAPTOP_EMAIL_KEY, resources
+    from lakehouse_assets.core.declarations.registry import SOURCES
+    from lakehouse_assets.core.sources.ingest import stage_bronze, stage_journal
+    from lakehouse_assets.definitions import resources
     from lakehouse_assets.settings import Settings
-    from lakehouse_assets.sources.ingest import stage_bronze, stage_journal
-    from lakehouse_assets.sources.tables import source_tables
 
     with tempfile.TemporaryDirectory() as folder:
         landing = Path(folder) / "landing"
@@ -114,9 +114,9 @@ def main() -> None:
         resource_ = resources(Settings(home=Path(folder) / "home", landing=landing))["lakehouse"]  # pyright: ignore[reportCallIssue]
         lakehouse = resource_.lakehouse
         drops, _ = resource_.zone.scan("orders")
-        lakehouse.publish(stage_bronze(lakehouse, "orders", resource_.zone, drops))
+        lakehouse.publish(stage_bronze(lakehouse, SOURCES["orders"], resource_.zone, drops))
         lakehouse.publish(stage_journal(lakehouse, resource_.zone, drops))
-        source = next(s for s in source_tables(LAPTOP_EMAIL_KEY, False) if s.name == TABLE)
+        source = next(s for s in SOURCES.values() if s.table == TABLE)
         measure(lakehouse, source, folder)  # the first one warms the engine up
         times = [measure(lakehouse, source, folder) for _ in range(options.repeat)]
     least = {name: min(cpu[name] for cpu in times) for name in times[0]}

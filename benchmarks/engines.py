@@ -25,7 +25,7 @@ import duckdb
 from audit import multiply
 from deltalake import DeltaTable
 
-from lakehouse_assets.contracts import CONTRACTS
+from lakehouse_assets.core.contracts import CONTRACTS
 
 HERE = Path(__file__).resolve().parent
 

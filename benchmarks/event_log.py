@@ -33,9 +33,9 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     """Execute the run in this process on an instance in a temporary folder."""
     import dagster as dg
 
-    from lakehouse_assets.instance.check_events import log_check_evaluations
-    from lakehouse_assets.instance.local import ensure_instance
-    from lakehouse_assets.instance.runs import execute_range
+    from lakehouse_assets.orchestration.instance.check_events import log_check_evaluations
+    from lakehouse_assets.orchestration.instance.local import ensure_instance
+    from lakehouse_assets.orchestration.instance.runs import execute_range
 
     first = date(2024, 1, 1)
     last = first + timedelta(days=options.partitions - 1)

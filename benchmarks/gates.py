@@ -26,18 +26,19 @@ def cpu_seconds() -> float:
 
 def load(resource_: Any, tables: list[Any], sources: list[Any], wanted: Callable[[Any], bool]) -> dict[str, Any]:
     """Take in those drops and bring the tables up to date; what it cost."""
-    from lakehouse_assets.assets.table import disagreements
-    from lakehouse_assets.contracts import contract
-    from lakehouse_assets.delta.store import OPERATION
-    from lakehouse_assets.quality.audit import slice_violations
-    from lakehouse_assets.sources.cleanse import cleanse
-    from lakehouse_assets.sources.ingest import stage_bronze, stage_journal
+    from lakehouse_assets.core.contracts import contract
+    from lakehouse_assets.core.declarations.registry import TABLES
+    from lakehouse_assets.core.delta.store import OPERATION
+    from lakehouse_assets.core.quality.audit import slice_violations
+    from lakehouse_assets.core.sources.cleanse import cleanse
+    from lakehouse_assets.core.sources.ingest import stage_bronze, stage_journal
+    from lakehouse_assets.orchestration.assets.step import disagreements
 
     lakehouse, said, began = resource_.lakehouse, {}, cpu_seconds()
     for source in sources:
-        drops = [d for d in resource_.zone.scan(source.source)[0] if wanted(d)]
+        drops = [d for d in resource_.zone.scan(source.name)[0] if wanted(d)]
         if drops:
-            lakehouse.publish(stage_bronze(lakehouse, source.source, resource_.zone, drops))
+            lakehouse.publish(stage_bronze(lakehouse, source, resource_.zone, drops))
             lakehouse.publish(stage_journal(lakehouse, resource_.zone, drops))
     for source in sources:
         cleansed = cleanse(lakehouse, source, fingerprint="")
@@ -46,7 +47,7 @@ def load(resource_: Any, tables: list[Any], sources: list[Any], wanted: Callable
     for table in tables:
         model = contract(table.name)
         at = [cpu_seconds()]
-        staged = lakehouse.stage(model, table.transform, table.upstreams, fingerprint=table.fingerprint)
+        staged = lakehouse.stage(model, TABLES[table.name].transform, table.upstreams, fingerprint=table.fingerprint)
         at.append(cpu_seconds())
         rows = lakehouse.staged_frame(model, staged.uri)
         written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
@@ -69,14 +70,14 @@ def main() -> None:
     parser.add_argument("--landing", type=Path, required=True)
     options = parser.parse_args()
     os.environ.setdefault("RUST_LOG", "error")
-    from lakehouse_assets.definitions import LAPTOP_EMAIL_KEY, resources, tables
+    from lakehouse_assets.core.declarations.registry import SOURCES
+    from lakehouse_assets.definitions import resources, tables
     from lakehouse_assets.settings import Settings
-    from lakehouse_assets.sources.tables import source_tables
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(home=Path(folder), landing=options.landing)  # pyright: ignore[reportCallIssue]
         resource_ = resources(settings)["lakehouse"]
-        sources = [s for s in source_tables(LAPTOP_EMAIL_KEY, False) if s.source != "customers"]
+        sources = [s for s in SOURCES.values() if s.name != "customers"]
         gold = [t for t in tables(settings) if t.name.startswith("gold.") and not t.name.startswith("gold.dim_")]
         last = max(d.batch_date for d in resource_.zone.scan("orders")[0])
         print(json.dumps(load(resource_, gold, sources, lambda d: d.batch_date < last)))

@@ -24,11 +24,11 @@ import polars as pl
 from deltalake import DeltaTable, write_deltalake
 from year import measured
 
-from lakehouse_assets.contracts import Contract, contract
-from lakehouse_assets.delta.rs import DeltaRsStore
-from lakehouse_assets.handoff import Handoff, TargetNames
+from lakehouse_assets.core.contracts import Contract, contract
+from lakehouse_assets.core.delta.rs import DeltaRsStore
+from lakehouse_assets.core.handoff import Handoff, TargetNames
+from lakehouse_assets.orchestration.resources.spark import SparkEngine
 from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running, stop
-from lakehouse_assets.resources.spark import SparkEngine
 
 DAYS = 365
 FIRST = date(2024, 1, 1)

@@ -57,9 +57,9 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, layout: str, home: Path) -> tuple[dict[str, Any], Any]:
     """What a layout costs and saves, and what the readings gave."""
-    from lakehouse_assets.contracts import contract
-    from lakehouse_assets.delta.store import OPERATION, Consumed
-    from lakehouse_assets.resources.lakehouse import LakehouseResource
+    from lakehouse_assets.core.contracts import contract
+    from lakehouse_assets.core.delta.store import OPERATION, Consumed
+    from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
     from lakehouse_assets.settings import Settings
 
     path = home / "tables" / TABLE.replace(".", "/")

@@ -21,7 +21,7 @@ from pathlib import Path
 from audit import multiply
 from engines import fingerprint, load
 
-from lakehouse_assets.contracts import CONTRACTS
+from lakehouse_assets.core.contracts import CONTRACTS
 
 VARIANTS = {
     "ours": "",

@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from lakehouse_assets.instance.local import ensure_instance, environment
+from lakehouse_assets.orchestration.instance.local import ensure_instance, environment
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCATION = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } }

@@ -36,13 +36,14 @@ from lakehouse_assets.shown import pasted, printable, say, wide
 from lakehouse_assets.shown import table as table_of
 
 if TYPE_CHECKING:
-    from lakehouse_assets.automation.pending import Pending
-    from lakehouse_assets.automation.runner import Runner
-    from lakehouse_assets.delta.store import DeltaStore
-    from lakehouse_assets.handoff import TargetNames
-    from lakehouse_assets.resources.handoff import HandoffResource, Plan
-    from lakehouse_assets.resources.lakehouse import LakehouseResource
-    from lakehouse_assets.sources.recover import Recovered
+    from lakehouse_assets.core.declarations.source import Source
+    from lakehouse_assets.core.delta.store import DeltaStore
+    from lakehouse_assets.core.handoff import TargetNames
+    from lakehouse_assets.core.sources.recover import Recovered
+    from lakehouse_assets.orchestration.automation.pending import Pending
+    from lakehouse_assets.orchestration.automation.runner import Runner
+    from lakehouse_assets.orchestration.resources.handoff import HandoffResource, Plan
+    from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 _verbose = False
 _written: list[Path] = []
@@ -196,12 +197,17 @@ def _resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
 @contextmanager
 def _instance(settings: Settings) -> Iterator[Any]:
     """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
-    from lakehouse_assets.instance.local import environment_of_command, in_use, one_at_a_time, refuse_broken_storage
+    from lakehouse_assets.orchestration.instance.local import (
+        environment_of_command,
+        in_use,
+        one_at_a_time,
+        refuse_broken_storage,
+    )
 
     os.environ.update(environment_of_command(settings.home, os.environ))
     from dagster import DagsterInstance
 
-    from lakehouse_assets.instance.sweep import sweep_dead_runs
+    from lakehouse_assets.orchestration.instance.sweep import sweep_dead_runs
 
     with ExitStack() as opening:
         if home := os.environ.get("DAGSTER_HOME"):
@@ -260,7 +266,7 @@ def _chosen(settings: Settings, select: str | None) -> list[str] | None:
     if select is None:
         return None
     from lakehouse_assets.definitions import graph
-    from lakehouse_assets.resources.handoff import served
+    from lakehouse_assets.orchestration.resources.handoff import served
 
     names = [*graph(settings), *(f"snowflake.{table}" for table in served())]
     chosen = [s.strip().replace("/", ".") for s in select.split(",")]
@@ -282,7 +288,7 @@ def _conclude(runner: Runner) -> None:
 
 def _rejected(found: Pending) -> list[str]:
     """Why drops wait for somebody, and what to do about each, a sentence or two a drop."""
-    from lakehouse_assets.quality.audit import remedy
+    from lakehouse_assets.core.quality.audit import remedy
 
     return [f"{v.reason} {remedy(v)}" for v in (*found.refused, *found.unreadable)]
 
@@ -290,9 +296,9 @@ def _rejected(found: Pending) -> list[str]:
 def _runner(
     settings: Settings, instance: Any, console: Console, first: date | None, last: date | None, select: list[str] | None
 ) -> Runner:
-    from lakehouse_assets.automation.runner import Runner
     from lakehouse_assets.definitions import build_definitions, graph, resources
-    from lakehouse_assets.resources.handoff import served
+    from lakehouse_assets.orchestration.automation.runner import Runner
+    from lakehouse_assets.orchestration.resources.handoff import served
 
     total, done = len(select) if select else len(graph(settings)) + len(served()), 0
 
@@ -341,7 +347,7 @@ def _accounts(runner: Runner) -> dict[str, list[int]]:
 
 def _intake(store: DeltaStore) -> list[dict[str, Any]]:
     """The accounts of all drops; none where their table is not there, or damaged, which is said elsewhere."""
-    from lakehouse_assets.delta.proof import DamagedTableError
+    from lakehouse_assets.core.delta.proof import DamagedTableError
 
     try:
         return store.read("silver.intake").to_pylist() if store.exists("silver.intake") else []
@@ -375,7 +381,7 @@ def _print_summary(console: Console, runner: Runner, before: dict[str, list[int]
         ]
         columns = ["Snowflake table", "rows", "Delta version", "rows handed off", "slices", "bytes"]
         console.print(table_of(columns, rows, "In Snowflake; the last three columns: what this run sent"))
-    from lakehouse_assets.resources.spark import start_seconds
+    from lakehouse_assets.orchestration.resources.spark import start_seconds
 
     started = "".join(f" The engine {engine} started in {took:.1f} s." for engine, took in start_seconds.items())
     console.print(f"{runner.runs} run{'' if runner.runs == 1 else 's'} in {seconds:.1f} s.{started}")
@@ -399,7 +405,7 @@ def rebuild(
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(nodes)}.")
     lakehouse, handoff = _resources(settings)
     store = lakehouse.lakehouse.store
-    from lakehouse_assets.automation.recovery import make_way, recover
+    from lakehouse_assets.orchestration.automation.recovery import make_way, recover
 
     if table.startswith("bronze."):
         _print_recovered(recover(lakehouse, table))
@@ -464,7 +470,7 @@ def sql(
     if not write and not _reads(query):
         raise LakehouseError("The statement may change something; say --write if it is to.")
     settings = _settings(home=home)
-    from lakehouse_assets.resources.snowflake import snowflake_resource
+    from lakehouse_assets.orchestration.resources.snowflake import snowflake_resource
 
     account = snowflake_resource(
         mode=settings.snowflake,
@@ -533,11 +539,11 @@ def status(
     """
     _one_of(format, ["table", "json"])
     settings = _settings(landing=landing, home=home)
-    from lakehouse_assets.automation.pending import pending
+    from lakehouse_assets.core.declarations.registry import SOURCES
+    from lakehouse_assets.core.delta.staging import JOURNAL
+    from lakehouse_assets.core.sources.cleanse import drifted_now
     from lakehouse_assets.definitions import graph
-    from lakehouse_assets.delta.staging import JOURNAL
-    from lakehouse_assets.sources.cleanse import drifted_now
-    from lakehouse_assets.sources.intake import TABLES
+    from lakehouse_assets.orchestration.automation.pending import pending
 
     lakehouse, handoff = _resources(settings)
     store = lakehouse.lakehouse.store
@@ -550,12 +556,10 @@ def status(
         )
         known = deployed.tables if deployed else {}
         stage = open_handoff.status() if deployed else None
-    sound = {
-        source: table
-        for source, table in TABLES.items()
-        if not {table, f"{table}_verdicts", f"{table}_quarantine", JOURNAL} & set(found.damaged)
-    }
-    found_drift = (d for source, table in sound.items() for d in drifted_now(lakehouse.lakehouse, table, source))
+    sound = [
+        s for s in SOURCES.values() if not {s.table, s.verdicts.name, s.quarantine.name, JOURNAL} & set(found.damaged)
+    ]
+    found_drift = (d for source in sound for d in drifted_now(lakehouse.lakehouse, source))
     drifted = sorted(found_drift, key=lambda d: (d[0].batch_date, d[0].path))
     batches: dict[tuple[date, str], dict[str, Any]] = {}
     for row in _intake(store):
@@ -675,7 +679,7 @@ def status(
         if reason.startswith("stale"):
             preview = (
                 f"; `lakehouse quarantine preview {name}` counts the rows that would enter or leave quarantine"
-                if name in _QUARANTINED
+                if name in _judged()
                 else ""
             )
             say(console, f"is {reason}{preview}.", name, "yellow")
@@ -713,10 +717,10 @@ def verify(
     settings = _settings(home=home)
     from snowflake.connector.errors import ProgrammingError
 
-    from lakehouse_assets.delta.proof import DamagedTableError
-    from lakehouse_assets.handoff.deploy import MISSING
-    from lakehouse_assets.handoff.slices import between
-    from lakehouse_assets.resources.handoff import served
+    from lakehouse_assets.core.delta.proof import DamagedTableError
+    from lakehouse_assets.core.handoff.deploy import MISSING
+    from lakehouse_assets.core.handoff.slices import between
+    from lakehouse_assets.orchestration.resources.handoff import served
 
     lakehouse, handoff = _resources(settings)
     chosen = {t.strip().lower() for t in tables.split(",")} if tables else set(served())
@@ -801,8 +805,8 @@ def check(
     Example: `lakehouse check --full`
     """
     settings = _settings(home=home)
-    from lakehouse_assets.automation.recovery import check_tables
     from lakehouse_assets.definitions import kept_tables
+    from lakehouse_assets.orchestration.automation.recovery import check_tables
 
     if table is not None and table not in kept_tables():
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(kept_tables())}.")
@@ -841,19 +845,18 @@ def withdraw(
     Example: `lakehouse withdraw orders/orders_2010-12-01.csv.gz`
     """
     settings = _settings(landing=landing, home=home)
-    from lakehouse_assets.definitions import email_key
-    from lakehouse_assets.sources.cleanse import supported_elsewhere
-    from lakehouse_assets.sources.ingest import withdraw as take_back
-    from lakehouse_assets.sources.tables import source_tables
+    from lakehouse_assets.core.declarations.registry import SOURCES
+    from lakehouse_assets.core.sources.cleanse import supported_elsewhere
+    from lakehouse_assets.core.sources.ingest import withdraw as take_back
 
     lakehouse, _ = _resources(settings)
     entry = take_back(lakehouse.lakehouse, path)
-    table = next(t for t in source_tables(email_key(settings), settings.keep_email) if t.source == entry.source)
+    source = SOURCES[entry.source].with_settings(settings)
     print(
         f"Withdrawn: {printable(path)}, batch {entry.batch_date}. Run `lakehouse run` to publish this;"
         f" `lakehouse land {pasted(path)}` undoes it."
     )
-    for other, rows in supported_elsewhere(lakehouse.lakehouse, table, entry):
+    for other, rows in supported_elsewhere(lakehouse.lakehouse, source, entry):
         print(f"  {rows} of its rows also stand in {printable(other)}")
 
 
@@ -867,7 +870,7 @@ def land(
 
     Example: `lakehouse land orders/orders_2010-12-01.csv.gz`
     """
-    from lakehouse_assets.sources.ingest import land_again
+    from lakehouse_assets.core.sources.ingest import land_again
 
     lakehouse, _ = _resources(_settings(landing=landing, home=home))
     entry = land_again(lakehouse.lakehouse, path)
@@ -885,7 +888,7 @@ def acknowledge(
 
     Example: `lakehouse acknowledge orders/orders_2010-12-01.csv.gz`
     """
-    from lakehouse_assets.sources.ingest import acknowledge as journal
+    from lakehouse_assets.core.sources.ingest import acknowledge as journal
 
     lakehouse, _ = _resources(_settings(landing=landing, home=home))
     entry = journal(lakehouse.lakehouse, path)
@@ -946,7 +949,7 @@ def fetch_online_retail(
 
     Example: `lakehouse fetch online-retail --out drops --from online_retail.csv`
     """
-    from lakehouse_assets.sources.fetch import fetch_online_retail as fetch
+    from lakehouse_assets.sample.fetch import fetch_online_retail as fetch
 
     print(f"Wrote {fetch(out, from_file)} drops below {out}.")
 
@@ -955,21 +958,27 @@ def fetch_online_retail(
 
 quarantine_app = typer.Typer(help="Look at, export and replay rejected rows.", no_args_is_help=True)
 app.add_typer(quarantine_app, name="quarantine")
-_QUARANTINED = ("silver.order_lines", "silver.customers", "silver.fx_rates")
+
+
+def _judged() -> dict[str, Source]:
+    """Silver table → the source that feeds it, whose rejected rows are in quarantine."""
+    from lakehouse_assets.core.declarations.registry import SOURCES
+
+    return {source.table: source for source in SOURCES.values()}
 
 
 def _quarantined(settings: Settings, table: str | None, drop: str | None, rule: str | None) -> list[dict[str, Any]]:
     """Rejected rows, each with the table it was kept out of."""
-    if table is not None and table not in _QUARANTINED:
-        raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_QUARANTINED)}.")
+    if table is not None and table not in _judged():
+        raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_judged())}.")
     lakehouse = _resources(settings)[0].lakehouse
     if drop is not None:
-        from lakehouse_assets.sources.ingest import entries, never_landed
+        from lakehouse_assets.core.sources.ingest import entries, never_landed
 
         if all(e.path != drop for e in entries(lakehouse)):
             raise never_landed(drop)
     store, rows = lakehouse.store, []
-    for name in [table] if table else _QUARANTINED:
+    for name in [table] if table else _judged():
         if store.exists(f"{name}_quarantine"):
             rows += [{"table": name, **r} for r in store.read(f"{name}_quarantine").to_pylist()]
     found = [r for r in rows if (drop is None or r["path"] == drop) and (rule is None or rule in r["rules"])]
@@ -1055,14 +1064,12 @@ def quarantine_export(
 
 def _effect_on_quarantine(settings: Settings, table: str) -> str | None:
     """What judging everything again would change; None for a table without quarantine."""
-    from lakehouse_assets.definitions import email_key
-    from lakehouse_assets.sources.cleanse import preview
-    from lakehouse_assets.sources.tables import source_tables
+    from lakehouse_assets.core.sources.cleanse import preview
 
-    source = next((s for s in source_tables(email_key(settings), settings.keep_email) if s.name == table), None)
+    source = _judged().get(table)
     if source is None:
         return None
-    entering, leaving = preview(_resources(settings)[0].lakehouse, source)
+    entering, leaving = preview(_resources(settings)[0].lakehouse, source.with_settings(settings))
     return f"{entering} rows would enter quarantine, {leaving} would leave it"
 
 
@@ -1078,7 +1085,7 @@ def quarantine_preview(
     """
     effect = _effect_on_quarantine(_settings(home=home), table)
     if effect is None:
-        raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_QUARANTINED)}.")
+        raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(_judged())}.")
     print(f"{table}: {effect}.")
 
 
@@ -1092,7 +1099,7 @@ def quarantine_replay(home: Home = None) -> None:
     before = len(_quarantined(settings, None, None, None))
     with os.fdopen(os.dup(2), "w") as terminal, _instance(settings) as instance:
         runner = _runner(settings, instance, Console(file=terminal), None, None, None)
-        runner.run(force=_QUARANTINED)
+        runner.run(force=tuple(_judged()))
     print(f"{before} rows were rejected before, {len(_quarantined(settings, None, None, None))} are now.")
     _conclude(runner)
 
@@ -1108,8 +1115,8 @@ def contracts(
     """
     from rich.markdown import Markdown
 
-    from lakehouse_assets.contracts import CONTRACTS, contract
-    from lakehouse_assets.contracts.describe import markdown, page
+    from lakehouse_assets.core.contracts import CONTRACTS, contract
+    from lakehouse_assets.core.contracts.describe import markdown, page
 
     text = markdown(contract(table)) if table else page(CONTRACTS)
     if export:
@@ -1155,7 +1162,7 @@ def plan(home: Home = None) -> None:
     Example: `lakehouse plan`
     """
     settings = _settings(home=home)
-    from lakehouse_assets.handoff.deploy import refuse_foreign
+    from lakehouse_assets.core.handoff.deploy import refuse_foreign
 
     _, handoff = _resources(settings)
     with handoff.open() as open_handoff:
@@ -1234,9 +1241,9 @@ def _render(
     names: TargetNames, roles: bool, folder: Path | None, external: str | None, integration: str | None
 ) -> None:
     """Scripts for an administrator or for CI/CD, from the contracts and the settings alone."""
-    from lakehouse_assets.handoff import external_lane_script, roles_script
-    from lakehouse_assets.handoff.deploy import script
-    from lakehouse_assets.resources.handoff import served
+    from lakehouse_assets.core.handoff import external_lane_script, roles_script
+    from lakehouse_assets.core.handoff.deploy import script
+    from lakehouse_assets.orchestration.resources.handoff import served
 
     if roles:
         print(roles_script(names))
@@ -1276,7 +1283,7 @@ def account(
 
     Example: `lakehouse account --show-secret`
     """
-    from lakehouse_assets.resources.clients import how_to_connect
+    from lakehouse_assets.orchestration.resources.clients import how_to_connect
 
     print(how_to_connect(_settings(home=home), show_secret))
 
@@ -1290,7 +1297,7 @@ def ui(
 
     Example: `lakehouse ui --port 3001`
     """
-    from lakehouse_assets.instance.local import environment_of_command
+    from lakehouse_assets.orchestration.instance.local import environment_of_command
 
     settings = _settings(makes_home=True, home=home)
     os.environ.update({"LAKEHOUSE_HOME": str(settings.home), **environment_of_command(settings.home, os.environ)})
@@ -1319,8 +1326,8 @@ def alerts(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     """
     _one_of(format, ["table", "json"])
     settings = _settings(home=home)
-    from lakehouse_assets.automation.alerts import open_alerts
     from lakehouse_assets.definitions import build_definitions, watched
+    from lakehouse_assets.orchestration.automation.alerts import open_alerts
 
     lakehouse, _ = _resources(settings)
     with _instance(settings) as instance:
@@ -1342,7 +1349,7 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
     Example: `lakehouse reset --yes`
     """
-    from lakehouse_assets.instance.local import alone, working_on
+    from lakehouse_assets.orchestration.instance.local import alone, working_on
     from lakehouse_assets.resources.embedded_account import stop
 
     folder = _settings(home=home).home

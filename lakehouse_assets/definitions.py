@@ -1,59 +1,58 @@
-"""Puts everything together: one pure `build_definitions(settings, **overrides)`, and `defs`, which Dagster loads."""
+"""Puts everything together: one pure `build_definitions(settings, **overrides)`, which merges the areas, and `defs`,
+which Dagster loads. Importing this module starts nothing and reads no landing zone.
+
+Does not belong here: what an area brings (`domains/`), which areas there are (`areas.py`), how an asset is built
+(`orchestration/`).
+"""
 
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.assets import bronze, gold, silver
-from lakehouse_assets.assets.links import linked
-from lakehouse_assets.assets.snowflake import publication, reconciliation, snowflake_assets
-from lakehouse_assets.assets.table import Table
-from lakehouse_assets.automation.alerts import watch_sensor
-from lakehouse_assets.automation.jobs import RECONCILE, table_jobs
-from lakehouse_assets.automation.maintenance import maintenance_job
-from lakehouse_assets.automation.pending import TableNode
-from lakehouse_assets.automation.recovery import check_job
-from lakehouse_assets.automation.schedules import schedules
-from lakehouse_assets.automation.sensor import landing_sensor
-from lakehouse_assets.automation.sinks import sink
-from lakehouse_assets.contracts import CONTRACTS, contract
-from lakehouse_assets.delta.proof import SIDES
-from lakehouse_assets.delta.staging import JOURNAL
+from lakehouse_assets.areas import AREAS
+from lakehouse_assets.core.contracts import CONTRACTS, Contract, contract
+from lakehouse_assets.core.declarations.registry import SOURCES, TABLES
+from lakehouse_assets.core.delta.proof import SIDES
+from lakehouse_assets.core.delta.staging import JOURNAL
+from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.handoff.handoff import Handoff
-from lakehouse_assets.instance.processes import in_process_executor
-from lakehouse_assets.io_managers.delta import DeltaIOManager
-from lakehouse_assets.io_managers.snowflake_stage import SnowflakeStageIOManager
-from lakehouse_assets.partitions import daily
-from lakehouse_assets.quality import checks
-from lakehouse_assets.resources.handoff import HandoffResource, served
-from lakehouse_assets.resources.lakehouse import LakehouseResource
-from lakehouse_assets.resources.snowflake import snowflake_resource
+from lakehouse_assets.orchestration import checks
+from lakehouse_assets.orchestration.assets.bronze import bronze_table, journal_table
+from lakehouse_assets.orchestration.assets.links import linked
+from lakehouse_assets.orchestration.assets.silver import source_table
+from lakehouse_assets.orchestration.assets.snowflake import publication, reconciliation, snowflake_assets
+from lakehouse_assets.orchestration.assets.step import TableAsset
+from lakehouse_assets.orchestration.assets.table import computed_table
+from lakehouse_assets.orchestration.automation.alerts import watch_sensor
+from lakehouse_assets.orchestration.automation.jobs import RECONCILE, table_jobs
+from lakehouse_assets.orchestration.automation.maintenance import maintenance_job
+from lakehouse_assets.orchestration.automation.pending import TableNode
+from lakehouse_assets.orchestration.automation.recovery import check_job
+from lakehouse_assets.orchestration.automation.schedules import schedules
+from lakehouse_assets.orchestration.automation.sensor import landing_sensor
+from lakehouse_assets.orchestration.automation.sinks import sink
+from lakehouse_assets.orchestration.instance.processes import in_process_executor
+from lakehouse_assets.orchestration.io_managers.delta import DeltaIOManager
+from lakehouse_assets.orchestration.io_managers.snowflake_stage import SnowflakeStageIOManager
+from lakehouse_assets.orchestration.partitions import daily
+from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served
+from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
+from lakehouse_assets.orchestration.resources.snowflake import snowflake_resource
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.sources.intake import TABLES as PUBLISHED
-from lakehouse_assets.sources.landing import SOURCES
 
 SETTLE_SECONDS = 5.0
-LAPTOP_EMAIL_KEY = "no secret: for the embedded account only"
 
 
-def email_key(settings: Settings) -> str:
-    """The key of the e-mail hash. Raises `LakehouseError` where a real account lacks it."""
-    if settings.email_key is not None:
-        return settings.email_key.get_secret_value()
-    if settings.snowflake == "embedded":
-        return LAPTOP_EMAIL_KEY
-    raise LakehouseError(
-        "LAKEHOUSE_EMAIL_KEY is not set, and with a real account it has no default; set it to a long random text."
-    )
-
-
-def tables(settings: Settings) -> list[Table]:
+def tables(settings: Settings) -> list[TableAsset]:
     """The Delta tables of the graph in topological order."""
-    return [*bronze.TABLES, *silver.build_tables(email_key(settings), settings.keep_email), *gold.TABLES]
+    return [
+        *(bronze_table(source) for source in SOURCES.values()),
+        journal_table(),
+        *(source_table(source.with_settings(settings)) for source in SOURCES.values()),
+        *(computed_table(table) for table in TABLES.values()),
+    ]
 
 
 def graph(settings: Settings) -> dict[str, TableNode]:
@@ -61,13 +60,13 @@ def graph(settings: Settings) -> dict[str, TableNode]:
     return {t.name: TableNode(t.upstreams, t.fingerprint) for t in tables(settings)}
 
 
-@cache
 def readers() -> dict[str, tuple[str, ...]]:
     """Every table that others are computed from → those. The journal reads bronze: an entry says that its rows are
     there.
     """
-    found: dict[str, list[str]] = {f"bronze.{table}": [JOURNAL] for table in SOURCES.values()}
-    for table in (*silver.build_tables("", False), *gold.TABLES):  # whichever key: who reads what does not depend on it
+    found: dict[str, list[str]] = {source.bronze: [JOURNAL] for source in SOURCES.values()}
+    found[JOURNAL] = [source.table for source in SOURCES.values()]
+    for table in TABLES.values():
         for upstream in table.upstreams:
             found.setdefault(upstream, []).append(table.name)
     return {table: tuple(of) for table, of in found.items()}
@@ -75,11 +74,12 @@ def readers() -> dict[str, tuple[str, ...]]:
 
 def kept_tables() -> list[str]:
     """Every Delta table, side tables too, upstreams first."""
-    sides = [f"{table}{side}" for table in PUBLISHED.values() for side in SIDES]
     return [
-        *(t.name for t in bronze.TABLES),
-        *sides,
-        *(t.name for t in (*silver.build_tables("", False), *gold.TABLES)),
+        *(source.bronze for source in SOURCES.values()),
+        JOURNAL,
+        *(f"{source.table}{side}" for source in SOURCES.values() for side in SIDES),
+        *(source.table for source in SOURCES.values()),
+        *TABLES,
     ]
 
 
@@ -108,52 +108,23 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     settings = settings or Settings()  # pyright: ignore[reportCallIssue] -- all fields have defaults
     partitions = daily(settings)
     built: Mapping[str, Any] = {**resources(settings), **overrides}
-
-    def read(context: dg.AssetCheckExecutionContext, name: str):  # type: ignore[no-untyped-def]
-        lakehouse = context.resources.lakehouse.lakehouse
-        lakehouse.head(contract(name))  # what a table refers to may not have been loaded yet
-        return lakehouse.store.frame(lakehouse.spark, name)
-
-    def live(model):  # type: ignore[no-untyped-def]
-        return lambda context: read(context, model.name)
-
-    late = dg.FreshnessPolicy.time_window(
-        warn_window=timedelta(hours=settings.freshness_hours), fail_window=timedelta(hours=2 * settings.freshness_hours)
-    )
-    users_read = [
-        asset.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=late))
-        for asset in (
-            linked(asset, Handoff.hand_off, served()[asset.key.path[-1]], settings.code_url)
-            for asset in snowflake_assets(settings, partitions)
-        )
-    ]
+    own = [area.definitions(settings) for area in AREAS if area.definitions]
+    users_read = _users_read(settings, partitions)
     after_each = [publication(model) for model in served().values()]
-    whole_table = [
-        *(reconciliation(model) for model in served().values()),
-        *(checks.live_check(model, live(model), {"lakehouse"}) for model in served().values()),
-        *(
-            checks.table_check(model, CONTRACTS, read, {"lakehouse"})
-            for model in CONTRACTS.values()
-            if model.table_rules
-        ),
-        checks.volume_check(served()["sales_lines"], live(served()["sales_lines"]), "invoice_date", {"lakehouse"}),
-    ]
-    jobs = table_jobs(list(PUBLISHED.values()), [key for check in whole_table for key in check.check_keys])
+    whole_table = _whole_table_checks()
+    jobs = table_jobs(
+        [source.table for source in SOURCES.values()], [key for check in whole_table for key in check.check_keys]
+    )
     nodes = graph(settings)
-    if keyless := [model.name for model in CONTRACTS.values() if not model.key]:
-        raise LakehouseError(
-            f"The contract of {', '.join(keyless)} names no key; name the columns that tell its rows apart."
-        )
     if unmade := [model.name for model in served().values() if model.name not in nodes]:
         raise LakehouseError(
-            f"{', '.join(unmade)} has a contract that is handed off, but no asset; add it to the TABLES of its layer in"
-            " assets/."
+            f"{', '.join(unmade)} has a contract that is handed off, but no asset; declare it by @table in its domain."
         )
-    quarantines = [f"{table}_quarantine" for table in PUBLISHED.values()]
+    quarantines = [source.quarantine.name for source in SOURCES.values()]
     maintenance, check = maintenance_job(kept_tables(), quarantines), check_job(kept_tables())
-    return dg.Definitions(
+    spine = dg.Definitions(
         assets=[
-            *(linked(t.build(partitions), t.code, contract(t.name), settings.code_url) for t in tables(settings)),
+            *(linked(t.build(partitions), t.code, t.contract, settings.code_url) for t in tables(settings)),
             *users_read,
         ],
         asset_checks=[*after_each, *whole_table],
@@ -169,6 +140,46 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
         resources=built,
         executor=in_process_executor,
     )
+    return dg.Definitions.merge(spine, *own) if own else spine
+
+
+def _users_read(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The Snowflake assets, each late where it was not materialised for long."""
+    late = dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=settings.freshness_hours), fail_window=timedelta(hours=2 * settings.freshness_hours)
+    )
+    assets = [
+        linked(asset, Handoff.hand_off, served()[asset.key.path[-1]], settings.code_url)
+        for asset in snowflake_assets(settings, partitions)
+    ]
+    return [asset.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=late)) for asset in assets]
+
+
+def _whole_table_checks() -> list[dg.AssetChecksDefinition]:
+    """The checks that read whole tables; the job `reconcile` runs them."""
+
+    def read(context: dg.AssetCheckExecutionContext, name: str):  # type: ignore[no-untyped-def]
+        lakehouse = context.resources.lakehouse.lakehouse
+        lakehouse.head(contract(name))  # what a table refers to may not have been loaded yet
+        return lakehouse.store.frame(lakehouse.spark, name)
+
+    def live(model: Contract):  # type: ignore[no-untyped-def]
+        return lambda context: read(context, model.name)
+
+    return [
+        *(reconciliation(model) for model in served().values()),
+        *(checks.live_check(model, live(model), {"lakehouse"}) for model in served().values()),
+        *(
+            checks.table_check(model, CONTRACTS, read, {"lakehouse"})
+            for model in CONTRACTS.values()
+            if model.table_rules
+        ),
+        *(
+            checks.volume_check(model, live(model), model.volume_by, {"lakehouse"})
+            for model in CONTRACTS.values()
+            if model.volume_by
+        ),
+    ]
 
 
 def watched(definitions: dg.Definitions) -> tuple[list[dg.AssetKey], list[dg.AssetCheckKey]]:
@@ -178,12 +189,15 @@ def watched(definitions: dg.Definitions) -> tuple[list[dg.AssetKey], list[dg.Ass
 
 
 def server_settings() -> Settings:
-    """The environment's, for Dagster's servers: they let a drop settle where nothing else is said, for nobody knows who
+    """The environment's, for Dagster's servers: they let a drop settle where nothing else is set, for nobody knows who
     is writing it.
     """
     settings = Settings()  # pyright: ignore[reportCallIssue] -- all fields have defaults
-    said = "drop_settle_seconds" in settings.model_fields_set
-    return settings if said else settings.model_copy(update={"drop_settle_seconds": SETTLE_SECONDS})
+    given = "drop_settle_seconds" in settings.model_fields_set
+    return settings if given else settings.model_copy(update={"drop_settle_seconds": SETTLE_SECONDS})
 
 
-defs = build_definitions(server_settings())
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster's servers and `dg` load; built when it is first asked for."""
+    return build_definitions(server_settings())

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         default_factory=lambda: PROJECT / _SAMPLE if (PROJECT / _SAMPLE).is_dir() else _SAMPLE,
         description="the landing zone, with one folder a source",
     )
+    areas: str | None = Field(
+        None, description="the packages of the areas, divided by blanks; default: the example's domains"
+    )
     tables: str | None = Field(None, description="root of the Delta tables: a path or URI; default HOME/tables")
     staging: str | None = Field(None, description="where slices are staged: a path or URI; default HOME/staging")
     engine: str = Field("embedded", description="embedded, local, or a Spark Connect URL sc://…")

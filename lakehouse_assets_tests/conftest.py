@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import lakehouse_assets.areas  # noqa: F401 -- tells the registry every source and table, which tests ask for by name
+
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
@@ -49,7 +51,7 @@ def connect_spark(spark: Any, connect_url: str) -> Iterator[Any]:
     """
     from pyspark.sql import SparkSession
 
-    from lakehouse_assets.resources.spark import SESSION_SETTINGS
+    from lakehouse_assets.orchestration.resources.spark import SESSION_SETTINGS
 
     session = SparkSession.builder.remote(connect_url).create()
     for key, value in SESSION_SETTINGS.items():

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyspark
 
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.resources.spark import (
+from lakehouse_assets.orchestration.resources.spark import (
     DELTA_SETTINGS,
     FEW_SECONDS,
     SMALL_MACHINE,

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lakehouse_assets.handoff.state import Intent, is_alive, own_name
-from lakehouse_assets.instance.processes import RunProcess
+from lakehouse_assets.core.handoff.state import Intent, is_alive, own_name
+from lakehouse_assets.orchestration.instance.processes import RunProcess
+from lakehouse_assets.orchestration.resources import embedded_account
 from lakehouse_assets.processes import ProcessIdentity, has_ended
-from lakehouse_assets.resources import embedded_account
 
 HOURS = [-5, 1, 30 * 24]
 
@@ -38,7 +38,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[str]]:
     """Another process, which has said who it is in its first line."""
-    said = "from lakehouse_assets.handoff.state import own_name; print(own_name(), flush=True); input()"
+    said = "from lakehouse_assets.core.handoff.state import own_name; print(own_name(), flush=True); input()"
     process = subprocess.Popen([sys.executable, "-c", said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     yield process
     process.kill()

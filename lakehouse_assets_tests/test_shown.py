@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lakehouse_assets.cli import _reads
-from lakehouse_assets.handoff.verify import RowDifference
+from lakehouse_assets.core.handoff.verify import RowDifference
 from lakehouse_assets.shown import WIDE, pasted, printable, say, table
 
 TEXTS = [

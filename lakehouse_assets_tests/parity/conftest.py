@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse_assets.contracts import CONTRACTS
+from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.sample.generate import generate
 from lakehouse_assets_tests import spark_servers
 from lakehouse_assets_tests.pipeline.conftest import PROJECT, make_world, shared

@@ -17,36 +17,35 @@ import time
 
 import psutil
 
-from lakehouse_assets.assets.table import Table
-from lakehouse_assets.contracts import contract
-from lakehouse_assets.definitions import email_key, tables
-from lakehouse_assets.delta.staging import StagedSlice
-from lakehouse_assets.resources.lakehouse import LakehouseResource
+from lakehouse_assets.core.contracts import contract
+from lakehouse_assets.core.declarations.registry import SOURCES, TABLES
+from lakehouse_assets.core.delta.staging import StagedSlice
+from lakehouse_assets.core.sources.cleanse import cleanse
+from lakehouse_assets.core.sources.ingest import stage_bronze, stage_journal
+from lakehouse_assets.definitions import tables
+from lakehouse_assets.orchestration.assets.step import TableAsset
+from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.sources.cleanse import cleanse
-from lakehouse_assets.sources.ingest import stage_bronze, stage_journal
-from lakehouse_assets.sources.landing import SOURCES
-from lakehouse_assets.sources.tables import source_tables
 
 
 def load(settings: Settings, resource: LakehouseResource) -> None:
     """Bring every table up to all drops of the landing zone, in the order of the graph."""
     lakehouse = resource.lakehouse
     drops, _ = resource.zone.scan()
-    sources = {source.name: source for source in source_tables(email_key(settings), settings.keep_email)}
+    sources = {source.table: source.with_settings(settings) for source in SOURCES.values()}
 
-    def staged(table: Table) -> StagedSlice | None:
-        if table.transform:
+    def staged(table: TableAsset) -> StagedSlice | None:
+        if computed := TABLES.get(table.name):
             return lakehouse.stage(
-                contract(table.name), table.transform, table.upstreams, fingerprint=table.fingerprint
+                contract(table.name), computed.transform, table.upstreams, fingerprint=table.fingerprint
             )
         if table.name in sources:
             cleansed = cleanse(lakehouse, sources[table.name], fingerprint=table.fingerprint)
             return cleansed.slice if cleansed else None
         lakehouse.head(contract(table.name))
-        for source, name in SOURCES.items():
-            if table.name == f"bronze.{name}":
-                return stage_bronze(lakehouse, source, resource.zone, [d for d in drops if d.source == source])
+        for source in SOURCES.values():
+            if table.name == source.bronze:
+                return stage_bronze(lakehouse, source, resource.zone, [d for d in drops if d.source == source.name])
         return stage_journal(lakehouse, resource.zone, drops)
 
     for table in tables(settings):

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.instance.runs import RunResult, execute_range
+from lakehouse_assets.orchestration.instance.runs import RunResult, execute_range
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
 

@@ -13,7 +13,7 @@ import typer
 
 from lakehouse_assets import cli
 from lakehouse_assets.cli import command
-from lakehouse_assets.instance.local import in_use
+from lakehouse_assets.orchestration.instance.local import in_use
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, line, order_csv
 
@@ -117,11 +117,14 @@ def test_a_slip_in_a_file_of_the_project_is_told_with_its_place(
     """Whoever writes a contract reads a traceback through Dagster, or a message without the file."""
 
     def broken(*_: object) -> None:
-        compile("class Orders(\n", "lakehouse_assets/contracts/gold.py", "exec")
+        compile("class Orders(\n", "lakehouse_assets/core/contracts/gold.py", "exec")
 
     monkeypatch.setattr(cli, "_resources", broken)
     code, _, error = said(make_world(), "land", "nonsense")
-    assert (code, error) == (1, "Error in lakehouse_assets/contracts/gold.py: '(' was never closed (gold.py, line 1)\n")
+    assert (code, error) == (
+        1,
+        "Error in lakehouse_assets/core/contracts/gold.py: '(' was never closed (gold.py, line 1)\n",
+    )
 
 
 READ_UNDER_WAY = """

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pandera.polars as pa
 import pytest
 
-from lakehouse_assets.contracts import CONTRACTS, Contract, silver
-from lakehouse_assets.contracts.types import Whole
+from lakehouse_assets.core.contracts import CONTRACTS, Contract, silver
+from lakehouse_assets.core.contracts.types import Whole
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, against_oracle, differences, line, order_csv
 

@@ -5,8 +5,8 @@ from datetime import date
 
 import pytest
 
-from lakehouse_assets.quality.checks import plain
-from lakehouse_assets.sources import ingest
+from lakehouse_assets.core.sources import ingest
+from lakehouse_assets.orchestration.checks import plain
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets.sources.ingest import stage_bronze
+from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.sources.ingest import stage_bronze
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
 
@@ -59,6 +60,6 @@ def test_a_drop_without_a_date_is_found_in_bronze_on_whatever_day_it_was_seen_fi
     zone = world.resources["lakehouse"].zone
     drops, _ = zone.scan()
     tomorrow = [type(d)(d.source, d.path, d.content_hash, d.batch_date.replace(day=1), d.modified_at) for d in drops]
-    assert stage_bronze(world.lakehouse, "orders", zone, tomorrow) is None
+    assert stage_bronze(world.lakehouse, SOURCES["orders"], zone, tomorrow) is None
     world.run(select=["bronze.landings"])
     assert [(r["path"], r["content_hash"]) for r in world.delta("bronze.landings").to_pylist()] == [entry]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lakehouse_assets.resources.handoff import served
+from lakehouse_assets.orchestration.resources.handoff import served
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, differences, line, order_csv
 
@@ -57,7 +57,7 @@ def test_verify_repairs_what_was_dropped(loaded: tuple[World, State]) -> None:
 
 def test_a_first_run_that_fails_leaves_no_empty_table(make_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dashboard shows zero where it should say that nothing is there yet."""
-    from lakehouse_assets.handoff import export
+    from lakehouse_assets.core.handoff import export
 
     world = make_world()
     world.drop("orders/orders_2012-05-01.csv", order_csv([line(500000, "2012-05-01")]))

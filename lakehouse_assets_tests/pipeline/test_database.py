@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets.assets.bronze import DATABASE_ANSWERS
-from lakehouse_assets.automation.sinks import WebhookSink
-from lakehouse_assets_tests.automation.conftest import DAYS, Receiver, Ticker, orders, receiver
+from lakehouse_assets.orchestration.assets.bronze import DATABASE_ANSWERS
+from lakehouse_assets.orchestration.automation.sinks import WebhookSink
+from lakehouse_assets_tests.core.sources.crm import Crm, sqlite_crm
+from lakehouse_assets_tests.orchestration.automation.conftest import DAYS, Receiver, Ticker, orders, receiver
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World
-from lakehouse_assets_tests.sources.crm import Crm, sqlite_crm
 
 __all__ = ["receiver"]
 

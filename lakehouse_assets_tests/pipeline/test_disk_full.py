@@ -19,8 +19,8 @@ from lakehouse_assets_tests.pipeline.world import State, World, differences
 FILLING = """
 import os, sys
 from pathlib import Path
-from lakehouse_assets.delta.staging import Lakehouse
-from lakehouse_assets.handoff import handoff
+from lakehouse_assets.core.delta.staging import Lakehouse
+from lakehouse_assets.core.handoff import handoff
 from lakehouse_assets_tests.pipeline.test_disk_full import fill
 
 place, ballast = os.environ["FILL_AT"], Path(os.environ["BALLAST"])

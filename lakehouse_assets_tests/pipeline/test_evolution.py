@@ -12,10 +12,10 @@ import pandera.polars as pa
 import pytest
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.contracts import CONTRACTS, Contract, gold
-from lakehouse_assets.contracts.types import Day, Text
+from lakehouse_assets.core.contracts import CONTRACTS, Contract, gold
+from lakehouse_assets.core.contracts.types import Day, Text
+from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.handoff.session import Session
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import ROOT, State, World, line, order_csv, rates_csv
 
@@ -40,7 +40,7 @@ def edited(folder: Path, *changes: tuple[str, str, str]) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
-CONTRACT, TRANSFORM = "lakehouse_assets/contracts/gold.py", "lakehouse_assets/transforms/sales.py"
+CONTRACT, TRANSFORM = "lakehouse_assets/core/contracts/gold.py", "lakehouse_assets/domains/sales/sales.py"
 WIDER = (
     (CONTRACT, "import pandera.polars as pa\n", "from typing import Annotated\nimport pandera.engines.polars_engine as pe\nimport pandera.polars as pa\n"),  # noqa: E501
     (

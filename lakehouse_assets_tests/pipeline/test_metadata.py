@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lakehouse_assets.contracts import CONTRACTS
+from lakehouse_assets.core.contracts import CONTRACTS
+from lakehouse_assets.core.quality.audit import MASK
 from lakehouse_assets.definitions import build_definitions
-from lakehouse_assets.quality.audit import MASK
-from lakehouse_assets.resources.handoff import served
+from lakehouse_assets.orchestration.resources.handoff import served
 from lakehouse_assets.settings import PROJECT
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv, rates_csv
@@ -237,5 +237,5 @@ def test_assets_link_to_their_code_and_contract(world: World) -> None:
         build_definitions(world.settings.model_copy(update={"code_url": url}), **world.resources), "gold.daily_sales"
     )
     assert hosted["docs"].url == f"{url}/docs/contracts.md#golddaily_sales"
-    assert re.fullmatch(rf"{url}/lakehouse_assets/transforms/sales.py#L\d+", hosted["code"].url)
-    assert (PROJECT / "lakehouse_assets" / "transforms" / "sales.py").is_file()
+    assert re.fullmatch(rf"{url}/lakehouse_assets/domains/sales/sales.py#L\d+", hosted["code"].url)
+    assert (PROJECT / "lakehouse_assets" / "domains" / "sales" / "sales.py").is_file()

@@ -18,16 +18,16 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from lakehouse_assets.automation.jobs import LOAD_ALL
-from lakehouse_assets.automation.maintenance import compact
-from lakehouse_assets.automation.recovery import check_tables
+from lakehouse_assets.core.delta.rs import DeltaRsStore
+from lakehouse_assets.core.handoff import export, faults, handoff
+from lakehouse_assets.core.sources import ingest
 from lakehouse_assets.definitions import kept_tables
-from lakehouse_assets.delta.rs import DeltaRsStore
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.handoff import export, faults, handoff
-from lakehouse_assets.instance.runs import execute_range
-from lakehouse_assets.resources.handoff import served
-from lakehouse_assets.sources import ingest
+from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
+from lakehouse_assets.orchestration.automation.maintenance import compact
+from lakehouse_assets.orchestration.automation.recovery import check_tables
+from lakehouse_assets.orchestration.instance.runs import execute_range
+from lakehouse_assets.orchestration.resources.handoff import served
 from lakehouse_assets_tests.oracle.oracle import KEYS
 from lakehouse_assets_tests.pipeline import model
 from lakehouse_assets_tests.pipeline.conftest import NewWorld

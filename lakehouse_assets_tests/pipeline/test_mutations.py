@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets.sources.rows import BRONZE_VALUES
+from lakehouse_assets_tests.core.sources.drops import BRONZE_VALUES
 from lakehouse_assets_tests.pipeline.conftest import PROJECT, NewWorld
 from lakehouse_assets_tests.pipeline.world import World
 

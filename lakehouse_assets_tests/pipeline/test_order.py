@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets.handoff.session import Session
+from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets_tests.pipeline.conftest import FIRST_DAY, NewWorld, Sample
 from lakehouse_assets_tests.pipeline.world import State, World, against_oracle, day_of, differences, drops_of, in_groups
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lakehouse_assets.cli import app
-from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.test_contract_change import NAME, Stricter
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv

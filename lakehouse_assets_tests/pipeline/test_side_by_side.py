@@ -15,7 +15,7 @@ from lakehouse_assets_tests.pipeline.world import World, against_oracle, differe
 MEETING = """
 import atexit, os, time
 from pathlib import Path
-from lakehouse_assets.delta.staging import Lakehouse
+from lakehouse_assets.core.delta.staging import Lakehouse
 
 place, folder, number = os.environ["MEET_AT"], Path(os.environ["MEET_IN"]), int(os.environ["MEET"])
 

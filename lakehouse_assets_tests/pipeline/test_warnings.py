@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from lakehouse_assets.contracts import CONTRACTS
-from lakehouse_assets.quality.table_rules import broken_table_rules
+from lakehouse_assets.core.contracts import CONTRACTS
+from lakehouse_assets.core.quality.table_rules import broken_table_rules
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv, rates_csv
 

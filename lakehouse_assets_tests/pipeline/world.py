@@ -21,13 +21,13 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lakehouse_assets.automation.runner import Runner
-from lakehouse_assets.contracts import CONTRACTS, Contract
+from lakehouse_assets.core.contracts import CONTRACTS, Contract
+from lakehouse_assets.core.sources import ingest
 from lakehouse_assets.definitions import build_definitions, graph, resources
-from lakehouse_assets.instance.local import ensure_instance, environment
-from lakehouse_assets.resources.handoff import served
+from lakehouse_assets.orchestration.automation.runner import Runner
+from lakehouse_assets.orchestration.instance.local import ensure_instance, environment
+from lakehouse_assets.orchestration.resources.handoff import served
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.sources import ingest
 from lakehouse_assets_tests.oracle.oracle import KEYS, Oracle
 
 ROOT = Path(__file__).parents[2]

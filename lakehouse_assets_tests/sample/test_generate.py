@@ -12,7 +12,7 @@ from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.sample.dirt import DIRT_KINDS, REFUSED_DROP
 from lakehouse_assets.sample.generate import LEDGER_NAME, generate
 from lakehouse_assets.sample.ledger import SampleLedger
-from lakehouse_assets.sources.parse import parse_drop
+from lakehouse_assets_tests.core.sources.drops import parse_drop
 from lakehouse_assets_tests.sample.judge import broken_rules
 
 DATA = Path(__file__).parents[2] / "data"

@@ -20,12 +20,12 @@ import dagster as dg
 import psutil
 import pytest
 
-from lakehouse_assets.automation.inflight import under_way
-from lakehouse_assets.instance.local import environment
+from lakehouse_assets.orchestration.automation.inflight import under_way
+from lakehouse_assets.orchestration.instance.local import environment
+from lakehouse_assets.orchestration.resources.snowflake import connect
 from lakehouse_assets.resources.embedded_account import stop
-from lakehouse_assets.resources.snowflake import connect
 from lakehouse_assets.sample.generate import generate
-from lakehouse_assets_tests.instance.conftest import wait_for
+from lakehouse_assets_tests.orchestration.instance.conftest import wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -84,7 +84,7 @@ class Site:
         )
         (folder / "workspace.yaml").write_text(workspace.rstrip("\n") + "\n" + account)
         # what make does: the instance, and the .env by which dagster finds it
-        self.python("-m", "lakehouse_assets.instance.local")
+        self.python("-m", "lakehouse_assets.orchestration.instance.local")
         if sample:
             self.python("-m", "lakehouse_assets.cli", "run", "--end", day(1))
         self.instance = dg.DagsterInstance.from_config(str(self.home / "dagster"))

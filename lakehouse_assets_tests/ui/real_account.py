@@ -6,8 +6,8 @@ import os
 
 import dagster as dg
 
-from lakehouse_assets.automation.maintenance import maintenance_job
 from lakehouse_assets.definitions import resources
+from lakehouse_assets.orchestration.automation.maintenance import maintenance_job
 from lakehouse_assets.settings import Settings
 
 os.environ["SNOWFLAKE_ACCOUNT"] = "nobody"

@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse_assets.automation.inflight import only_refused
-from lakehouse_assets.contracts import CONTRACTS
-from lakehouse_assets.instance.processes import PROCESS_TAG
+from lakehouse_assets.core.contracts import CONTRACTS
+from lakehouse_assets.orchestration.automation.inflight import only_refused
+from lakehouse_assets.orchestration.instance.processes import PROCESS_TAG
 from lakehouse_assets.sample.generate import generate
-from lakehouse_assets_tests.instance.conftest import wait_for
+from lakehouse_assets_tests.orchestration.instance.conftest import wait_for
 from lakehouse_assets_tests.pipeline.world import State, bag, differences, drops_of
 from lakehouse_assets_tests.ui.conftest import Site
 

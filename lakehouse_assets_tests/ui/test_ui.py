@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from lakehouse_assets_tests.instance.conftest import wait_for
+from lakehouse_assets_tests.orchestration.instance.conftest import wait_for
 from lakehouse_assets_tests.ui.conftest import BATCHES, CANARIES, Site, day
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import pytest
 import snowflake.connector
 
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.resources import embedded_account
+from lakehouse_assets.orchestration.resources import embedded_account
 from lakehouse_assets.resources.embedded_account import (
     AccountAddress,
     connection_arguments,

@@ -1,0 +1,65 @@
+"""The areas of this application, loaded when this module is imported: afterwards the registry knows every source and
+table.
+
+Which they are is a setting: LAKEHOUSE_AREAS names the packages, each with an `AREA` in its module `area`. A package
+outside this project counts as much as one inside.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Final
+
+from lakehouse_assets.core.declarations.registry import register
+from lakehouse_assets.core.sources.intake import intake_table
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.orchestration.area import Area
+from lakehouse_assets.settings import Settings
+
+PACKAGES: Final = (
+    "lakehouse_assets.domains.sales",
+    "lakehouse_assets.domains.customers",
+    "lakehouse_assets.domains.rates",
+)
+"""The areas of the example: an online retailer."""
+
+
+def load(packages: Sequence[str]) -> tuple[Area, ...]:
+    """The areas of those packages. Raises `LakehouseError` where one cannot be imported, or declares none."""
+    return tuple(_area(package) for package in packages)
+
+
+def _area(package: str) -> Area:
+    module = f"{package}.area"
+    try:
+        area = importlib.import_module(module).AREA
+    except ModuleNotFoundError as error:
+        if error.name and not module.startswith(error.name):
+            raise  # something that the area itself needs
+        raise LakehouseError(
+            f"LAKEHOUSE_AREAS names {package}, but there is no module {module}; install the package, or correct the"
+            " name."
+        ) from error
+    except AttributeError as error:
+        raise LakehouseError(f"{module} has no AREA; write AREA = Area.of({package!r}) there.") from error
+    if not isinstance(area, Area):
+        raise LakehouseError(f"{module}.AREA is no Area; write AREA = Area.of({package!r}) there.")
+    return area
+
+
+def _named(settings: Settings) -> Sequence[str]:
+    return settings.areas.replace(",", " ").split() if settings.areas is not None else PACKAGES
+
+
+def use(areas: Sequence[Area]) -> None:
+    """Make these the areas of this process, and their sources and tables those of the registry."""
+    sources = [source for area in areas for source in area.sources]
+    register(sources, [intake_table(sources), *(table for area in areas for table in area.tables)])
+    AREAS[:] = areas
+
+
+AREAS: Final[list[Area]] = []
+"""The areas of this process."""
+
+use(load(_named(Settings())))  # pyright: ignore[reportCallIssue] -- all fields have defaults

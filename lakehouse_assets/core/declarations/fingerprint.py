@@ -1,0 +1,91 @@
+"""The fingerprint of a transform: of its function, and of what it calls in code of the same package.
+
+Editing one transform of a module leaves the others as they were. Comments, docstrings and layout do not count, nor does
+code of other packages, whose versions are pinned.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+
+def digest(text: str) -> str:
+    """The SHA-256 of a text, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint(code: Callable[..., Any]) -> str:
+    """12 hex digits over a function and everything that it names, directly or through what it names."""
+    ours = {code.__module__.partition(".")[0], __name__.partition(".")[0]}
+    found: dict[tuple[str, str], str] = {}
+    waiting = [(code.__module__, code.__qualname__.partition(".")[0])]
+    while waiting:
+        module, name = waiting.pop()
+        if (module, name) in found or module.partition(".")[0] not in ours or module not in sys.modules:
+            continue
+        if f"{module}.{name}" in sys.modules:  # a module imported as a whole counts as a whole
+            found[module, name] = ast.dump(_tree(inspect.getsource(sys.modules[f"{module}.{name}"])))
+            continue
+        tree = _tree(inspect.getsource(sys.modules[module]))
+        if (node := _definitions(tree).get(name)) is not None:
+            found[module, name] = ast.dump(node)
+            waiting += [(module, n.id) for n in ast.walk(node) if isinstance(n, ast.Name)]
+        elif (imported := _imports(tree).get(name)) is not None:
+            waiting.append(imported)
+    # Where a definition is does not count, so that a module may be moved or cut.
+    return digest("\n".join(sorted(f"{name} {text}" for (_, name), text in found.items())))[:12]
+
+
+@cache
+def _tree(source: str) -> ast.Module:
+    """A module without docstrings, and without the declarations around functions: to which table one belongs is no part
+    of what it computes.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            first.value.value = ""
+        if isinstance(node, ast.FunctionDef):
+            node.decorator_list = [d for d in node.decorator_list if not _declares_table(d)]
+    return tree
+
+
+def _declares_table(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "table"
+
+
+@cache
+def _definitions(tree: ast.Module) -> dict[str, ast.AST]:
+    """Name → what a module defines under it: functions, classes and values."""
+    found: dict[str, ast.AST] = {}
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found[node.name] = node
+        for target in _targets(node):
+            found |= {n.id: node for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return found
+
+
+def _targets(node: ast.stmt) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AnnAssign) and node.value else []
+
+
+@cache
+def _imports(tree: ast.Module) -> dict[str, tuple[str, str]]:
+    """Name → (module, name there) of what a module imports by name."""
+    return {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }

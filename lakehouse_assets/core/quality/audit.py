@@ -1,0 +1,404 @@
+"""What judged rows mean for drops and slices: verdicts, counts and samples. Pure functions of frames; few, bounded
+queries.
+
+Does not belong here: the SQL of a rule (`rules.py`), Dagster (`checks.py`), writing quarantine or verdict tables.
+
+Every function runs one or two aggregations over the frame, and another query for samples only where something is
+broken: hand in staged or cached rows. Samples show key and offending columns only, personal data masked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyspark.sql import functions as F
+
+from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.contracts.contract import Blocking, Severity
+from lakehouse_assets.core.contracts.describe import allowance_text
+from lakehouse_assets.core.contracts.row_checks import sql_name
+from lakehouse_assets.core.quality.rules import VIOLATIONS, WARNINGS, offending_columns, sql_text, violations
+from lakehouse_assets.shown import pasted
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+Verdict = Literal["accepted", "refused", "unreadable"]
+Sample = Mapping[str, Any]
+"""One row as it is shown: `rules` (the rules it breaks), then the columns worth looking at."""
+
+MASK = "•••"
+SAMPLED_GROUPS = 20
+"""Of how many drops, or combinations of broken rules, sample rows are fetched."""
+_LONGEST_TEXT = 120
+_SEPARATOR = "\n"
+
+
+@dataclass(frozen=True)
+class DropVerdict:
+    """What the contract says of one content that landed under a path.
+
+    landed: rows of the drop. bad_rows: rows that break a rule of severity `quarantine` or `block`. warned_rows: rows
+    that break one of severity `warn`. reason: one sentence where the verdict is not `accepted`. rules: how many rows
+    break each rule, warnings included; together: how many break just these rules, where that is known. drift: how the
+    columns of the drop differ from those of its source, where they do; `drift_of` says it with the columns that changed
+    type.
+    """
+
+    path: str
+    content_hash: str
+    batch_date: date
+    landed: int
+    bad_rows: int
+    warned_rows: int
+    verdict: Verdict
+    reason: str | None
+    rules: Mapping[str, int]
+    samples: tuple[Sample, ...] = ()
+    drift: str | None = None
+    together: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A broken rule: by how many rows (for `key.unique`: by how many keys), some of them, and what follows. together:
+    as of a `DropVerdict`.
+    """
+
+    count: int
+    samples: tuple[Sample, ...]
+    severity: Severity
+    together: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+
+UNIQUE = "key.unique"
+"""The name of the rule that a key occurs once."""
+
+AGED = "rows.aged"
+"""What stands for the rules that the rows of a drop broke once these have left quarantine by age: how many they were
+stays known, which rules does not.
+"""
+
+
+def judge(df: DataFrame, contract: Contract, samples: int = 5) -> list[DropVerdict]:
+    """The verdict on every drop in the frame, sorted by (batch date, path, content hash).
+
+    df: rows with the columns of `violations` and `path`, `content_hash`, `batch_date`, `row_number`. A drop is refused
+    when none of its rows is good, when its bad rows are more than `blocking.rows` and more than `blocking.share` of its
+    rows, or when rows break a rule of severity `block` and are more than its allowance, where it has one; it is
+    unreadable when it is the single row with the number 0. What corrects an earlier content is judged again by
+    `as_correction`. samples: at most so many rows for each of at most `SAMPLED_GROUPS` drops, refused ones first.
+    """
+    verdicts = [_verdict(contract, *drop) for drop in _tallies(df).items()]
+    marred = sorted(
+        (v for v in verdicts if v.bad_rows or v.warned_rows),
+        key=lambda v: (v.verdict == "accepted", -v.bad_rows, v.path),
+    )
+    wanted = marred[:SAMPLED_GROUPS] if samples else []
+    found = _drop_samples(df, contract, wanted, samples) if wanted else {}
+    sampled = [replace(v, samples=tuple(found.get((v.path, v.content_hash), ()))) for v in verdicts]
+    return sorted(sampled, key=lambda v: (v.batch_date, v.path, v.content_hash))
+
+
+@dataclass
+class _Tally:
+    rows: int
+    bad: int = 0
+    warned: int = 0
+    first_row: int | None = None
+    rules: Counter[str] = field(default_factory=Counter)
+    together: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+
+def _tallies(df: DataFrame) -> dict[tuple[str, str, date], _Tally]:
+    drop = ("path", "content_hash", "batch_date")
+    # Most rows are good, so that all are counted without a look at their rules. The others of a drop break few distinct
+    # combinations of rules: counting these brings every count home in one small result.
+    every = df.groupBy(*drop).agg(F.expr("count(*)").alias("_rows"), F.expr("min(row_number)").alias("_first"))
+    tallies = {(r[0], r[1], r[2]): _Tally(r["_rows"], first_row=r["_first"]) for r in every.collect()}
+    marred = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0")
+    sets = marred.selectExpr(*drop, f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
+    counted = sets.groupBy(*drop, "_broken", "_warned").agg(F.expr("count(*)").alias("_rows"))
+    for path, content_hash, batch_date, broken, warned, rows in counted.collect():
+        tally = tallies[path, content_hash, batch_date]
+        tally.bad += rows if broken else 0
+        tally.warned += rows if warned else 0
+        names = (*_split(broken), *_split(warned))
+        tally.together[names] += rows
+        for name in names:
+            tally.rules[name] += rows
+    return tallies
+
+
+def remedy(verdict: DropVerdict) -> str:
+    """What to do about a drop that is refused or cannot be read, as a sentence."""
+    path = pasted(verdict.path)
+    return (
+        f"Send a correction under the same path, take the drop back (`lakehouse withdraw {path}`), "
+        f"or leave it out for good (`lakehouse acknowledge {path}`)."
+    )
+
+
+def as_correction(verdict: DropVerdict, contract: Contract) -> DropVerdict:
+    """The verdict on a content that replaces an earlier one of its path, which had good rows: no number of bad rows is
+    allowed, only a share.
+
+    A first drop of a few lines may hold a few bad ones; were a correction judged so, a few lines of nonsense would take
+    back what was good.
+    """
+    if verdict.verdict != "accepted":
+        return verdict
+    if not verdict.landed:
+        return replace(
+            verdict,
+            verdict="refused",
+            reason=f"Drop {verdict.path} is refused: it holds no row, and would take back what landed before.",
+        )
+    judged, reason = _judgement(
+        contract, verdict.path, verdict.landed, verdict.bad_rows, verdict.rules, correction=True
+    )
+    return replace(verdict, verdict=judged, reason=reason)
+
+
+def _verdict(contract: Contract, drop: tuple[str, str, date], tally: _Tally) -> DropVerdict:
+    path, content_hash, batch_date = drop
+    if tally.rows == 1 and tally.first_row == 0:
+        verdict, reason = "unreadable", f"Drop {path} cannot be read: it breaks {', '.join(sorted(tally.rules))}."
+    else:
+        verdict, reason = _judgement(contract, path, tally.rows, tally.bad, tally.rules)
+    rules = dict(sorted(tally.rules.items()))
+    return DropVerdict(
+        path,
+        content_hash,
+        batch_date,
+        tally.rows,
+        tally.bad,
+        tally.warned,
+        verdict,
+        reason,
+        rules,
+        together=dict(tally.together),
+    )
+
+
+def _judgement(
+    contract: Contract, path: str, rows: int, bad: int, rules: Mapping[str, int], *, correction: bool = False
+) -> tuple[Verdict, str | None]:
+    severities = severity_of(contract, rules)
+    allowances = {name: _for(allowance, correction) for name, allowance in contract.allowances.items()}
+    blocking = {
+        name: count
+        for name, count in rules.items()
+        if severities[name] == "block" and _above(allowances.get(name, Blocking()), count, rows)
+    }
+    if blocking:
+        name, count = _most(blocking)
+        may = f"where {_allowed(allowances[name], correction)} may" if name in allowances else "which none may"
+        return "refused", f"Drop {path} is refused: {count} of {rows} rows break {name}, {may}."
+    allowed = contract.blocking and _for(contract.blocking, correction)
+    if allowed and (_above(allowed, bad, rows) or bad == rows > 0):
+        name, count = _most({n: c for n, c in rules.items() if severities[n] != "warn"})
+        may = f" where {_allowed(allowed, correction)} may" if _above(allowed, bad, rows) else ", so none is good"
+        return (
+            "refused",
+            f"Drop {path} is refused: {bad} of {rows} rows break a rule{may}, most often {name} ({count} rows).",
+        )
+    return "accepted", None
+
+
+def _for(allowance: Blocking, correction: bool) -> Blocking:
+    return replace(allowance, rows=0) if correction else allowance
+
+
+def _allowed(allowance: Blocking, correction: bool) -> str:
+    return f"{allowance.share:.0%} of the rows of a correction" if correction else allowance_text(allowance)
+
+
+def _above(allowed: Blocking, bad: int, rows: int) -> bool:
+    return bad > allowed.rows and bad > Fraction(str(allowed.share)) * rows
+
+
+def severity_of(contract: Contract, rules: Iterable[str]) -> dict[str, Severity]:
+    """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does
+    not say.
+    """
+    said: dict[str, Severity] = {
+        **contract.severities,
+        **{r.name: r.severity for r in (*contract.rules, *contract.table_rules)},
+    }
+    return {name: said.get(name, "quarantine") for name in rules}
+
+
+def drift_of(verdict: DropVerdict) -> str | None:
+    """How the columns of a drop differ from what they should be, in a few words; None where they do not.
+
+    A column has changed its type where more than half of the rows hold a value that cannot be converted; fewer are bad
+    rows.
+    """
+    retyped = [
+        f"{name.rpartition('.')[0]} retyped: {count} of {verdict.landed} rows"
+        for name, count in sorted(verdict.rules.items())
+        if name.endswith((".type", ".scale")) and 2 * count > verdict.landed
+    ]
+    return "; ".join(filter(None, [verdict.drift, *retyped])) or None
+
+
+def _most(rules: Mapping[str, int]) -> tuple[str, int]:
+    return min(rules.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _joined(column: str) -> str:
+    return f"array_join({column}, {sql_text(_SEPARATOR)})"
+
+
+def _split(joined: str) -> list[str]:
+    return joined.split(_SEPARATOR) if joined else []
+
+
+def _drop_samples(
+    df: DataFrame, contract: Contract, drops: Sequence[DropVerdict], samples: int
+) -> dict[tuple[str, str], list[Sample]]:
+    paths = ", ".join(sorted({sql_text(v.path) for v in drops}))
+    hashes = ", ".join(sorted({sql_text(v.content_hash) for v in drops}))
+    rows = df.where(f"path IN ({paths}) AND content_hash IN ({hashes})")
+    names = {name for v in drops for name in v.rules}
+    wanted = {(v.path, v.content_hash) for v in drops}
+    found: dict[tuple[str, str], list[Sample]] = {}
+    for row, sample in _sample(rows, contract, names, "path, content_hash", samples, ("row_number",)):
+        if (row["path"], row["content_hash"]) in wanted:
+            found.setdefault((row["path"], row["content_hash"]), []).append(sample)
+    return found
+
+
+def _sample(
+    df: DataFrame, contract: Contract, rules: Iterable[str], group: str, samples: int, identity: Sequence[str]
+) -> list[tuple[Any, Sample]]:
+    """Up to `samples` broken rows of every group, bad ones before warned ones: the raw row beside what may be shown of
+    it.
+    """
+    offending = [c for c in offending_columns(contract, set(rules)) if c.name in df.columns]
+    carried = dict.fromkeys(
+        [
+            *identity,
+            *(n for n in ("path", "content_hash", "row_number") if n in df.columns),
+            *(c.name for c in offending),
+        ]
+    )
+    order = ", ".join(sql_name(name) for name in identity) or VIOLATIONS
+    ranked = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0").selectExpr(
+        *map(sql_name, carried),
+        f"{VIOLATIONS}",
+        f"{WARNINGS}",
+        f"row_number() OVER (PARTITION BY {group} ORDER BY size({VIOLATIONS}) = 0, {order}) AS _rank",
+    )
+    rows = ranked.where(f"_rank <= {samples}").collect()
+    found = []
+    for row in sorted(rows, key=lambda r: r["_rank"]):
+        broken = {*row[VIOLATIONS], *row[WARNINGS]}
+        columns = [*identity, *(c.name for c in offending_columns(contract, broken))]
+        found.append((row, shown(row.asDict(), contract, broken, columns)))
+    return found
+
+
+def shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], columns: Iterable[str]) -> Sample:
+    """What may be shown of a row: those columns, long texts cut, personal data masked."""
+    personal = {c.name for c in contract.columns if c.personal}
+    sample: dict[str, Any] = {"rules": ", ".join(sorted(broken))}
+    for name in dict.fromkeys(columns):
+        value = values.get(name)
+        if value is not None and name in personal:
+            value = MASK
+        elif isinstance(value, str) and len(value) > _LONGEST_TEXT:
+            value = value[:_LONGEST_TEXT] + "…"
+        sample[name] = value
+    return sample
+
+
+def preview(df: DataFrame, contract: Contract, rows: int = 10) -> list[Sample]:
+    """The first rows of a frame as they may be shown, newest business date first, then by key."""
+    newest = [F.expr(sql_name(contract.business_date)).desc()] if contract.business_date else []
+    first = df.orderBy(*newest, *(F.expr(sql_name(k)).asc() for k in contract.key)).limit(rows).collect()
+    return [
+        {n: v for n, v in shown(row.asDict(), contract, (), contract.names).items() if n != "rules"} for row in first
+    ]
+
+
+def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dict[str, Broken]:
+    """Which rules the rows of a slice break, by rule name; empty where every row keeps the contract.
+
+    df: rows with all columns of the contract; judged here unless they carry the columns of `violations` already.
+    samples: at most so many rows a rule.
+    """
+    judged = df if VIOLATIONS in df.columns else violations(df, contract)
+    sets = judged.selectExpr(f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
+    combinations = (
+        sets.where("_broken <> '' OR _warned <> ''")
+        .groupBy("_broken", "_warned")
+        .agg(F.expr("count(*)").alias("_rows"))
+        .collect()
+    )
+    counts: Counter[str] = Counter()
+    by_rule: dict[str, dict[tuple[str, ...], int]] = {}
+    for broken, warned, rows in combinations:
+        names = (*_split(broken), *_split(warned))
+        for name in names:
+            counts[name] += rows
+            by_rule.setdefault(name, {})[names] = rows
+    if not counts:
+        return {}
+    found: dict[str, list[Sample]] = {name: [] for name in counts}
+    if samples:
+        covering = _covering([{*_split(b), *_split(w)} for b, w, _ in sorted(combinations, key=lambda c: -c[2])])
+        group = f"concat({_joined(VIOLATIONS)}, {sql_text(_SEPARATOR * 2)}, {_joined(WARNINGS)})"
+        chosen = ", ".join(sql_text(_SEPARATOR.join(sorted(names))) for names in covering)
+        together = f"array_join(sort_array(concat({VIOLATIONS}, {WARNINGS})), {sql_text(_SEPARATOR)})"
+        for row, sample in _sample(
+            judged.where(f"{together} IN ({chosen})"), contract, counts, group, samples, contract.key
+        ):
+            for name in (*row[VIOLATIONS], *row[WARNINGS]):
+                found[name].append(sample)
+    severities = severity_of(contract, counts)
+    return {
+        name: Broken(counts[name], tuple(found[name][:samples]), severities[name], by_rule[name])
+        for name in sorted(counts)
+    }
+
+
+def _covering(combinations: Sequence[set[str]]) -> list[set[str]]:
+    """Combinations that together hold every rule, the most frequent first; a bounded number more to look at."""
+    seen: set[str] = set()
+    needed = [names for names in combinations if names - seen and not seen.update(names)]
+    return [*needed, *(names for names in combinations if names not in needed)][: max(SAMPLED_GROUPS, len(needed))]
+
+
+def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -> Broken | None:
+    """The keys that occur more than once, null counting as a value; None where there are none, or the contract has no
+    key.
+    """
+    if not contract.key:
+        return None
+    # Different marks are different keys, and to group by a number is cheaper than by texts; only where two are the same
+    # the keys are looked at.
+    marks = (
+        df.selectExpr(f"xxhash64({', '.join(map(sql_name, contract.key))}) AS _mark")
+        .groupBy("_mark")
+        .agg(F.expr("count(*)").alias("_times"))
+    )
+    if not marks.where("_times > 1").limit(1).count():
+        return None
+    doubled = (
+        df.groupBy(*(F.expr(sql_name(k)) for k in contract.key))
+        .agg(F.expr("count(*)").alias("_times"))
+        .where("_times > 1")
+    )
+    count = doubled.count()
+    if not count:
+        return None
+    rows = doubled.orderBy(*(F.expr(sql_name(k)) for k in contract.key)).limit(samples).collect()
+    said = tuple({**shown(row.asDict(), contract, [UNIQUE], contract.key), "times": row["_times"]} for row in rows)
+    return Broken(count, said, "block")

@@ -1,0 +1,1 @@
+"""Customers: who they are, what each has been worth, and how cohorts stay."""

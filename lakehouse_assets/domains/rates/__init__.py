@@ -1,0 +1,1 @@
+"""Exchange rates: the euro reference rates by which sales are converted."""

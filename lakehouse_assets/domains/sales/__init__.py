@@ -1,0 +1,1 @@
+"""Sales: what the shop sold, day by day, and the products that it sold."""

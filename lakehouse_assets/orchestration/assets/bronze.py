@@ -1,0 +1,129 @@
+"""Bronze: what landed, row by row, and the journal. Rows first, journal after."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.core.contracts import contract
+from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.declarations.source import Source
+from lakehouse_assets.core.delta.staging import JOURNAL, StagedSlice
+from lakehouse_assets.core.sources.ingest import entries, landed_drops, new_drops, stage_bronze, stage_journal
+from lakehouse_assets.core.sources.landing import Drop
+from lakehouse_assets.core.sources.pull import SOURCE as PULLED
+from lakehouse_assets.core.sources.pull import TABLE, Pull, due, pull
+from lakehouse_assets.errors import SourceUnavailableError
+from lakehouse_assets.orchestration import checks
+from lakehouse_assets.orchestration.assets.step import Step, TableAsset, TableConfig, lakehouse_asset, run_step
+from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
+
+DATABASE_ANSWERS = "database_answers"
+"""The check of bronze.customers that is red while the customers' database cannot be read; nothing waits for it."""
+
+
+class _BronzeStep(Step):
+    """Takes in the drops of the run's batch dates, and what is new in the database of the source, if it has one."""
+
+    def __init__(self, context: dg.AssetExecutionContext, lakehouse: LakehouseResource, source: Source):
+        super().__init__(source.bronze_contract, lakehouse, self._stage)
+        self.context, self.source, self.silent = context, source, ""
+        self.watermark: Mapping[str, Any] = {}
+        self.drops = _drops_of(context, lakehouse, source.name)
+        self.accounts = self._landed
+
+    def _stage(self) -> StagedSlice | None:
+        house = self.lakehouse.lakehouse
+        house.head(self.model)  # the table exists from its first run on, drops or not
+        pulled, self.silent = _pull(self.context, self.lakehouse) if self.source.name == PULLED else (None, "")
+        staged = stage_bronze(house, self.source, self.lakehouse.zone, self.drops, pulled)
+        self.watermark = staged.consumed.watermark if staged else {}
+        return staged
+
+    def _landed(self, rows: Mapping[date, int]) -> dict[date, dict[str, Any]]:
+        landed = landed_drops(self.lakehouse.lakehouse, self.source, self.drops)
+        return {day: {"drops": landed[day]} for day in rows}
+
+    def results(self, gates: checks.Gates) -> Iterator[dg.AssetCheckResult]:
+        if self.watermark:
+            self.context.add_asset_metadata({"watermark": dg.MetadataValue.json(dict(self.watermark))})
+        yield from gates.results
+        if self.source.name == PULLED:
+            text = checks.plain(self.silent) or None
+            yield dg.AssetCheckResult(passed=not self.silent, check_name=DATABASE_ANSWERS, description=text)
+
+
+class _JournalStep(Step):
+    """Writes an entry for each drop whose rows are in bronze. The journal has no gates."""
+
+    def gates(self, staged: StagedSlice | None) -> checks.Gates:
+        return checks.Gates((), ())
+
+
+def bronze_table(source: Source) -> TableAsset:
+    """The asset of the rows of a source as they landed."""
+    model = source.bronze_contract
+    specs = checks.gate_specs(model)
+    if source.name == PULLED:
+        what = "The customers' database, where one is set, can be read."
+        specs.append(dg.AssetCheckSpec(DATABASE_ANSWERS, asset=checks.asset_key(model), description=what))
+
+    def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+        @lakehouse_asset(model, partitions, "", source.landed, check_specs=specs)
+        def compute(
+            context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource
+        ) -> Iterator[Any]:
+            yield from run_step(context, config, _BronzeStep(context, lakehouse, source))
+
+        return compute
+
+    return TableAsset(model, (), "", build, source.code)
+
+
+def journal_table() -> TableAsset:
+    """The asset of the journal."""
+    model = contract(JOURNAL)
+    ins = {s.bronze.partition(".")[2]: dg.AssetIn(s.bronze.split(".")) for s in SOURCES.values()}
+
+    def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+        @lakehouse_asset(
+            model, partitions, "", "An entry is written once its rows are in bronze.", check_specs=None, ins=ins
+        )
+        def compute(
+            context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any
+        ) -> Iterator[Any]:
+            def stage() -> StagedSlice | None:
+                lakehouse.lakehouse.head(model)
+                return stage_journal(lakehouse.lakehouse, lakehouse.zone, _drops_of(context, lakehouse))
+
+            yield from run_step(context, config, _JournalStep(model, lakehouse, stage))
+
+        return compute
+
+    return TableAsset(model, (), "", build, stage_journal)
+
+
+def _drops_of(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, source: str | None = None) -> list[Drop]:
+    """The drops of the run's batch dates that the journal does not know."""
+    days = {date.fromisoformat(k) for k in context.partition_keys}
+    drops, _ = lakehouse.zone.scan(source)
+    return [d for d in new_drops(drops, entries(lakehouse.lakehouse)) if d.batch_date in days]
+
+
+def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> tuple[Pull | None, str]:
+    """What is new in the customers' database, where the run has the batch date of that, and why it cannot be read, if
+    so: that holds nothing else up.
+    """
+    database = lakehouse.customers
+    if database is None:
+        return None, ""
+    house, today, journal = lakehouse.lakehouse, lakehouse.zone.today(), entries(lakehouse.lakehouse)
+    try:
+        drop = due(house, database, journal, today)
+        if drop is None or drop.batch_date.isoformat() not in context.partition_keys:
+            return None, ""
+        return pull(house, database, house.head(contract(TABLE)), journal, drop, today), ""
+    except SourceUnavailableError as error:
+        context.log.warning(str(error))
+        return None, str(error)

@@ -1,0 +1,136 @@
+"""The Parquet stage hand-off as an IO manager: takes the reference of a gold table and makes its Snowflake table equal
+to it.
+
+The work from diff to tidy is `core/handoff/`'s; here it is called, what it did becomes metadata, and a connection that
+breaks is made anew.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+from snowflake.connector import errors
+
+from lakehouse_assets.core.contracts import Contract, contract
+from lakehouse_assets.core.delta.store import TableRef
+from lakehouse_assets.core.handoff.handoff import Handoff
+from lakehouse_assets.core.handoff.state import Published, State
+from lakehouse_assets.core.sources.complete import complete_through, included
+from lakehouse_assets.errors import AccountStoppedError
+from lakehouse_assets.orchestration.io_managers.metadata import say, with_run
+from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served
+
+RETRIES = 3
+"""How often a step is tried again after its connection broke."""
+
+TRANSIENT = (
+    errors.OperationalError,
+    errors.InternalServerError,
+    errors.ServiceUnavailableError,
+    errors.GatewayTimeoutError,
+    errors.BadGatewayError,
+    errors.RequestTimeoutError,
+    errors.TooManyRequests,
+    errors.OtherHTTPRetryableError,
+    errors.RequestExceedMaxRetryError,
+    AccountStoppedError,
+    ConnectionError,
+    TimeoutError,
+)
+"""What the connector says of a network or a service that fails, and of nothing else: a statement that the account
+refuses is a `ProgrammingError`, a login a `DatabaseError`, and both fail again.
+"""
+LASTING = (errors.RevocationCheckError, errors.NonRetryableTlsError)
+"""Among them, what time does not cure."""
+
+
+class SnowflakeStageIOManager(dg.ConfigurableIOManager):
+    """Hands `TableRef`s off; one session and one read of the state a run. Loads the `TableRef` of the version that
+    Snowflake has.
+
+    A step whose connection breaks is tried again, over a new session, after a pause that grows threefold: the hand-off
+    finds what had been done. Nothing else is tried again.
+    """
+
+    handoff: dg.ResourceDependency[HandoffResource]
+    retry_seconds: float = 5.0
+    """How long is waited before the first of the retries."""
+    _open: Any = PrivateAttr(default=None)
+
+    def _session(self, table: Contract) -> tuple[Handoff, State]:
+        """The session of the run, and the state with that table deployed."""
+        if self._open is None:
+            stack = ExitStack()
+            self._open = (stack, stack.enter_context(self.handoff.open()), None)
+        stack, handoff, state = self._open
+        self._open = (stack, handoff, self.handoff.ready(handoff, table, state))
+        return self._open[1], self._open[2]
+
+    def _close(self) -> None:
+        if self._open is not None:
+            stack, self._open = self._open[0], None
+            stack.close()
+
+    @contextmanager
+    def _retried(self, step: Any) -> Iterator[None]:
+        """Ask Dagster to try the step again where the connection broke inside. The last time the error itself is
+        raised, for it says what is wrong.
+        """
+        try:
+            yield
+        except TRANSIENT as error:
+            with suppress(*TRANSIENT):
+                self._close()
+            tried = step.previous_attempt_count
+            if isinstance(error, LASTING) or tried >= RETRIES:
+                raise
+            raise dg.RetryRequested(RETRIES, self.retry_seconds * 3**tried) from error
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        self._close()
+
+    def handle_output(self, context: dg.OutputContext, obj: TableRef) -> None:
+        with self._retried(context.step_context):
+            self._hand_off(context, obj)
+
+    def _hand_off(self, context: dg.OutputContext, obj: TableRef) -> None:
+        handoff, state = self._session(contract(obj.name))
+        lakehouse = self.handoff.lakehouse.lakehouse
+        head = lakehouse.upstream_heads([obj.name])[obj.name]
+        through = included(lakehouse, obj.name)
+        complete = complete_through(lakehouse, through)
+        acknowledged = handoff.acknowledged(contract(obj.name), state)
+        # The newest version holds the rows of the data version, and its files are there also after a vacuum.
+        version = head.version if acknowledged < head.data_version else acknowledged
+        result = handoff.hand_off(lakehouse.spark, contract(obj.name), version, through, state, complete=complete)
+        table = {
+            "delta_version": result.version,
+            "dagster/row_count": result.table_rows,
+            "consumed": dg.MetadataValue.json({obj.name: result.version}),
+            "complete_through": complete.isoformat() if complete else "",
+        }
+        run = {
+            "outcome": result.outcome,
+            "compared": result.compared,
+            "handoff_id": result.handoff_id or "",
+            "slices": len(result.slices),
+            "rows": result.rows,
+            "files": result.files,
+            "bytes": result.bytes_put,
+            "statements": result.statements,
+            "seconds": round(result.total_seconds, 3),
+            "seconds_by_step": dg.MetadataValue.json(dict(result.seconds)),
+        }
+        say(context, with_run(dict.fromkeys(context.asset_partition_keys, table), run))
+
+    def published(self, model: Contract) -> Published | None:
+        """What the last hand-off of a table sent, and what arrived, by the session that the run has."""
+        return self._session(model)[0].published(model)
+
+    def load_input(self, context: dg.InputContext) -> TableRef:
+        with self._retried(context.step_context):
+            model = served()[context.asset_key.path[-1]]
+            handoff, _ = self._session(model)
+            return TableRef(model.name, handoff.acknowledged(model, handoff.read_state()))

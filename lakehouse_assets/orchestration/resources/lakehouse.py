@@ -1,0 +1,143 @@
+"""The lakehouse as a Dagster resource: the Delta store and the engine that computes for it.
+
+Belongs here: choosing the store that goes with the engine. Does not belong here: what the tables mean.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from lakehouse_assets.core.delta.holds import Holds
+from lakehouse_assets.core.delta.staging import Lakehouse
+from lakehouse_assets.core.delta.store import DeltaStore
+from lakehouse_assets.core.sources.database import CustomersDatabase
+from lakehouse_assets.core.sources.landing import LandingZone
+from lakehouse_assets.orchestration.partitions import first_day
+from lakehouse_assets.orchestration.resources.spark import SparkEngine, refuse_url
+from lakehouse_assets.paths import plain
+from lakehouse_assets.private import open_home
+from lakehouse_assets.settings import Settings
+
+
+class LakehouseResource(dg.ConfigurableResource):
+    """Where the tables, the staged slices and the landing zone lie, and what computes. Holds no secret."""
+
+    engine: str
+    spark_jars: str = ""
+    spark_packages_mirror: str = ""
+    spark_memory: str = "2g"
+    tables: str
+    staging: str
+    landing: str
+    timezone: str
+    partitions_start: str
+    home: str
+    settle_seconds: float = 0.0
+    follow_links: bool = False
+    checksum: bool = False
+    quarantine_days: int = 0
+    customers_table: str = "customers"
+    customers_overlap_seconds: float = 3600.0
+    customers_may_lose: float = 0.5
+    readers: dict[str, list[str]] = Field(default_factory=dict)
+    """Table → the tables that are computed from it."""
+    _lakehouse: Any = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, settings: Settings, readers: Mapping[str, Sequence[str]] | None = None) -> "LakehouseResource":
+        refuse_url(settings.engine)
+        return cls(
+            engine=settings.engine,
+            spark_jars=str(settings.spark_jars or ""),
+            spark_packages_mirror=settings.spark_packages_mirror or "",
+            spark_memory=settings.spark_memory,
+            tables=settings.tables_root,
+            staging=settings.staging_root,
+            landing=str(settings.landing),
+            timezone=settings.timezone,
+            partitions_start=first_day(settings).isoformat(),
+            home=str(settings.home),
+            settle_seconds=settings.drop_settle_seconds,
+            follow_links=settings.follow_links,
+            checksum=settings.checksum,
+            quarantine_days=settings.quarantine_days,
+            customers_table=settings.customers_db_table,
+            customers_overlap_seconds=settings.customers_db_overlap_seconds,
+            customers_may_lose=settings.customers_db_may_lose,
+            readers={table: list(of) for table, of in (readers or {}).items()},
+        )
+
+    @property
+    def lakehouse(self) -> Lakehouse:
+        """The store and the engine; neither is touched before it is needed."""
+        if self._lakehouse is None:
+            open_home(Path(self.home))
+            engine = SparkEngine(
+                engine=self.engine,
+                jars=self.spark_jars,
+                mirror=self.spark_packages_mirror,
+                memory=self.spark_memory,
+                log=f"{self.home}/logs/spark.log",
+            )
+            self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging, self.readers)
+        return self._lakehouse
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["LakehouseResource"]:
+        """What a run reads is held against vacuum until it ends."""
+        with self.holding(context.run.run_id if context.run else ""):
+            yield self
+
+    def holding(self, run: str = "") -> AbstractContextManager[None]:
+        """Hold all versions of all tables from now on against vacuum; run: for which run, empty for a command."""
+        return nullcontext() if "://" in self.tables else Holds(Path(self.tables)).placed(run)
+
+    @property
+    def local_staging(self) -> Path:
+        """A folder of this machine for what this process alone writes and reads: the staging folder, unless that lies
+        elsewhere.
+        """
+        return plain(self.home) / "staging" if "://" in self.staging else Path(self.staging)
+
+    def _store(self, engine: SparkEngine) -> DeltaStore:
+        """Sail's own Delta writer loses data without a word, so delta-rs commits what it computed; Apache Spark commits
+        by itself.
+        """
+        if self.engine == "embedded":
+            from lakehouse_assets.core.delta.rs import DeltaRsStore
+
+            return DeltaRsStore(self.tables, str(self.local_staging / "changes"))
+        from lakehouse_assets.core.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
+
+        shared = self.engine == "local" and "://" not in self.tables
+        return (SharedDeltaSparkStore if shared else DeltaSparkStore)(
+            self.tables, f"{self.staging}/changes", lambda: engine.session
+        )
+
+    @property
+    def customers(self) -> CustomersDatabase | None:
+        """The database from which customers are pulled, where there is one. Its address is a secret, and read here
+        alone.
+        """
+        url = Settings.model_validate({}).customers_db
+        if url is None or not url.get_secret_value():
+            return None
+        overlap = timedelta(seconds=self.customers_overlap_seconds)
+        return CustomersDatabase(url.get_secret_value(), self.customers_table, overlap, self.customers_may_lose)
+
+    @property
+    def zone(self) -> LandingZone:
+        return LandingZone(
+            Path(self.landing),
+            self.timezone,
+            date.fromisoformat(self.partitions_start),
+            Path(self.home) / "cache" / "landing.json",
+            self.settle_seconds,
+            self.follow_links,
+            self.checksum,
+        )

@@ -1,0 +1,173 @@
+"""One workbench for each Delta store, so that one suite says what all of them must do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import pandera.polars as pa
+import pyarrow as arrow
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.contracts.types import Day, Euro, Flag, Moment, Price, ShopClock, Text, TextList, Whole
+from lakehouse_assets.core.delta.rs import DeltaRsStore
+from lakehouse_assets.core.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
+from lakehouse_assets.core.delta.store import OPERATION, Consumed, DeltaStore
+from lakehouse_assets.orchestration.resources.spark import SparkEngine
+
+
+class Things(pa.DataFrameModel):
+    """A column of every type, some of which may be null."""
+
+    id: Whole = pa.Field(description="the key's number")
+    kind: Text = pa.Field(description="the key's text; it's quoted")
+    month: Day = pa.Field(description="the partition")
+    note: Text = pa.Field(nullable=True)
+    price: Price = pa.Field(nullable=True)
+    euro: Euro = pa.Field(nullable=True)
+    seen_at: Moment = pa.Field(nullable=True)
+    shown_at: ShopClock = pa.Field(nullable=True)
+    flag: Flag = pa.Field(nullable=True)
+    rules: TextList = pa.Field(nullable=True)
+
+    class Config:
+        strict = True
+        metadata: ClassVar = {"key": ["id", "kind"], "partition_by": ["month"]}
+
+
+class OrderedThings(Things):
+    """The same, of which somebody looks up notes."""
+
+    class Config(Things.Config):
+        metadata: ClassVar = {**Things.Config.metadata, "z_order_by": ["note", "id"]}
+
+
+THINGS = Contract("gold.things", Things)
+ORDERED_THINGS = Contract("gold.things", OrderedThings)
+JANUARY, FEBRUARY, MARCH = (date(2026, month, 1) for month in (1, 2, 3))
+
+Row = dict[str, Any]
+
+
+def thing(number: int, *, month: date = JANUARY, kind: str = "a", **values: Any) -> Row:
+    """A row with every column, null but for the key and what is given."""
+    return {**dict.fromkeys(THINGS.names), "id": number, "kind": kind, "month": month, **values}
+
+
+FULL = thing(
+    1,
+    note="ünï\n'\"\\",
+    price=Decimal("-999999999.999"),
+    euro=Decimal("123456789012345678.654321"),
+    seen_at=datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC),
+    shown_at=datetime(2026, 3, 29, 2, 30, 0, 654321),
+    flag=False,
+    rules=["b", "a", ""],
+)
+"""A row in which everything has a value that is easily lost: sixteen digits and more, microseconds, an hour that clocks
+skip.
+"""
+
+
+@dataclass
+class Workbench:
+    """A store with a session that computes for it, and slices at hand. `another` gives the store as a second publisher
+    has it.
+    """
+
+    store: DeltaStore
+    spark: Any
+    folder: Path
+    another: Callable[[], DeltaStore]
+
+    def stage(self, rows: Sequence[tuple[str, Row]], schema: arrow.Schema | None = None) -> str:
+        """A slice of (operation, row), as a folder."""
+        folder = self.folder / "staging" / uuid4().hex
+        folder.mkdir(parents=True)
+        fields = [arrow.field(f.name, f.type) for f in THINGS.arrow_schema]
+        schema = schema or arrow.schema([*fields, arrow.field(OPERATION, arrow.string())])
+        table = arrow.Table.from_pylist([{**row, OPERATION: operation} for operation, row in rows], schema=schema)
+        pq.write_table(table, folder / "part-0.parquet")
+        return str(folder)
+
+    def commit(
+        self, *rows: tuple[str, Row], base: int | None = None, consumed: Consumed | None = None, **options: Any
+    ) -> int:
+        """Publish a slice of (operation, row) on the current version, or on `base`."""
+        version = self.store.version(THINGS.name) if base is None else base
+        return self.store.commit(
+            THINGS, self.stage(rows), base_version=version, consumed=consumed or Consumed(), **options
+        )
+
+    def rows(self, version: int | None = None) -> list[Row]:
+        """What the table holds, as the store itself reads it, sorted by key."""
+        return ordered(self.store.read(THINGS.name, version).to_pylist())
+
+    def changes(self, since: int, until: int | None = None) -> list[Row]:
+        """The rows that differ between two versions, with `_change`."""
+        last = self.store.version(THINGS.name) if until is None else until
+        frame = self.store.changes(self.spark, THINGS.name, since, last)
+        return sorted(frame.toArrow().to_pylist(), key=lambda r: (r["id"], r["kind"], r["_change"]))
+
+
+def ordered(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    return sorted(map(dict, rows), key=lambda r: (r["id"], r["kind"]))
+
+
+def _rs(request: pytest.FixtureRequest, folder: Path) -> Workbench:
+    def make() -> DeltaStore:
+        return DeltaRsStore(str(folder / "tables"), str(folder / "changes"))
+
+    return Workbench(make(), request.getfixturevalue("spark"), folder, make)
+
+
+def _spark(request: pytest.FixtureRequest, folder: Path) -> Workbench:
+    session = request.getfixturevalue("connect_spark")
+    url = request.getfixturevalue("connect_url")
+
+    def make(of: Any = session) -> DeltaStore:
+        return DeltaSparkStore(str(folder / "tables"), str(folder / "changes"), lambda: of)
+
+    def another() -> DeltaStore:
+        other = SparkSession.builder.remote(url).create()
+        request.addfinalizer(other.stop)
+        return make(other)
+
+    return Workbench(make(), session, folder, another)
+
+
+def _local(request: pytest.FixtureRequest, folder: Path) -> Workbench:
+    session = SparkEngine(engine="local", log=str(folder / "spark.log")).session
+
+    def make(of: Any = session) -> DeltaStore:
+        return SharedDeltaSparkStore(str(folder / "tables"), str(folder / "changes"), lambda: of)
+
+    return Workbench(make(), session, folder, lambda: make(session.newSession()))
+
+
+STORES = {"delta-rs": _rs, "delta-spark": _spark, "local": _local}
+IN_PROCESS = "LAKEHOUSE_TEST_IN_PROCESS"
+"""Set in a test process that computes on Apache Spark itself, and so on nothing else."""
+
+_BOTH = ["delta-rs", "delta-spark"]
+
+
+@pytest.fixture(params=["local"] if IN_PROCESS in os.environ else _BOTH)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Workbench:
+    """The workbench of each store in turn."""
+    return STORES[request.param](request, tmp_path)
+
+
+@pytest.fixture
+def both(request: pytest.FixtureRequest, tmp_path: Path, connect_url: str) -> tuple[Workbench, Workbench]:
+    """(delta-rs, delta-spark) on the same tables."""
+    return _rs(request, tmp_path), _spark(request, tmp_path)

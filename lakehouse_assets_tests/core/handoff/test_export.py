@@ -1,0 +1,102 @@
+"""Files of a hand-off: the same rows give the same bytes, in files of the asked size, in the exact types."""
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as arrow
+import pyarrow.parquet as pq
+import pytest
+
+from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.handoff import export, sums
+from lakehouse_assets.core.handoff.manifest import Manifest, StagedFile
+from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Everything, Hashed, any_row, contract
+
+
+@pytest.fixture(autouse=True)
+def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "ROW_GROUP_ROWS", 50)
+
+
+def rows(number: int = 400) -> list[dict[str, Any]]:
+    rng = random.Random(3)
+    return [
+        any_row(rng, key, rng.choice([None, FIRST_DAY + timedelta(days=rng.randrange(20))])) for key in range(number)
+    ]
+
+
+def write(
+    spark: Any, said: Contract, data: list[dict[str, Any]], folder: Path, **options: int
+) -> tuple[StagedFile, ...]:
+    source = folder.parent / f"{folder.name}-source"
+    source.mkdir(parents=True)
+    for part in range(4):
+        pq.write_table(
+            arrow.Table.from_pylist(data[part::4], schema=said.arrow_schema),
+            source / f"{part}.parquet",
+            store_schema=False,
+        )
+    frame = spark.read.parquet(str(source))
+    return export.write_files(
+        frame, said, sums.spark_sums(frame, said), folder, **{"file_bytes": 1 << 30, "group_rows": 10_000, **options}
+    )
+
+
+@pytest.mark.parametrize("model", [Everything, Hashed])
+def test_the_same_rows_give_the_same_files(spark: Any, tmp_path: Path, model: Any) -> None:
+    """A repeated hand-off would otherwise send everything again, whatever lies on the stage."""
+    said, data = contract(model), rows()
+    shuffled = random.Random(9).sample(data, len(data))
+    one = write(spark, said, data, tmp_path / "one", file_bytes=1)
+    other = write(spark, said, shuffled, tmp_path / "other", file_bytes=1, group_rows=30)
+    assert one == other
+    assert len(one) == 8
+
+
+def test_files_hold_all_rows_in_exact_types_and_names(spark: Any, tmp_path: Path) -> None:
+    """A view reads by name and type; a name in another case reads as null without an error."""
+    said, data = contract(Everything), rows()
+    files = write(spark, said, data, tmp_path / "out", file_bytes=4000)
+    assert len(files) > 1
+    tables = [pq.read_table(tmp_path / "out" / f.name) for f in files]
+    for table, file in zip(tables, files, strict=True):
+        assert table.schema.equals(said.arrow_schema)
+        assert (table.num_rows, (tmp_path / "out" / file.name).stat().st_size) == (file.rows, file.bytes)
+        assert file.sha256[:16] in file.name
+    found = arrow.concat_tables(tables).to_pylist()
+    assert sorted(found, key=lambda r: r["id"]) == data
+    order = [(r["day"] is not None, r["day"] or FIRST_DAY, r["id"]) for r in found]
+    assert order == sorted(order)
+
+
+def test_no_more_rows_are_fetched_at_a_time_than_asked(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first load of a large table would not fit into memory."""
+    fetched: list[int] = []
+    rows_of = export.rows_of
+
+    def counting(*arguments: Any) -> arrow.Table:
+        table = rows_of(*arguments)
+        fetched.append(table.num_rows)
+        return table
+
+    monkeypatch.setattr(export, "rows_of", counting)
+    write(spark, contract(Everything), [r for r in rows() if r["day"]], tmp_path / "out", group_rows=100)
+    assert len(fetched) > 1
+    assert max(fetched) <= 100
+
+
+def test_a_directory_is_named_by_its_files_alone() -> None:
+    """Another hand-off of the same rows must find the files of the first."""
+
+    def manifest(handoff_id: str, files: Iterator[str]) -> Manifest:
+        staged = tuple(StagedFile(f"{d}.parquet", d, 1, 1) for d in files)
+        return Manifest(handoff_id, "gold.things", "id", 1, 2, 3, "f", False, {}, staged)
+
+    one = manifest("a", iter(["x", "y"]))
+    assert one.directory == manifest("b", iter(["y", "x"])).directory
+    assert one.directory != manifest("a", iter(["x"])).directory

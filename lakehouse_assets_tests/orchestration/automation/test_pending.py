@@ -1,0 +1,56 @@
+"""What is pending: within a range, and where the past can no longer be read."""
+
+import shutil
+from datetime import date
+
+import pytest
+
+from lakehouse_assets_tests.orchestration.automation.conftest import DAYS, orders
+from lakehouse_assets_tests.pipeline.world import World, against_oracle, differences
+
+
+@pytest.mark.heavy
+def test_a_table_behind_a_vacuumed_journal_is_brought_up_to_date(world: World):
+    """Otherwise a load that failed over a long weekend could never be taken up again once maintenance has run."""
+    world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
+    world.run()
+    world.drop(f"orders/orders_{DAYS[1]}.csv", orders(DAYS[1]))
+    world.run(select=["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"])
+    maintenance = world.definitions.resolve_job_def("maintenance")
+    assert maintenance.execute_in_process(
+        instance=world.instance, run_config={"ops": {"tidy_tables": {"config": {"vacuum_hours": 0}}}}
+    ).success
+    assert "silver.order_lines" in world.runner().found.behind
+    world.run()
+    assert not world.runner().found
+    assert against_oracle(world) == ""
+
+
+@pytest.mark.heavy
+def test_bronze_made_anew_from_the_drops_is_taken_up(world: World):
+    """Otherwise who has lost the folder of bronze, and still has the drops, would have to delete everything else
+    too.
+    """
+    for n in range(3):
+        # A refused drop stops the first run after silver, so that tables stay behind a journal of which their version
+        # is not there any more.
+        world.drop(f"orders/orders_{DAYS[n]}.csv", orders(DAYS[n], quantity="many" if n == 1 else 6))
+        world.run()
+    before = world.state()
+    shutil.rmtree(world.root / "tables" / "bronze")
+    world.run()
+    assert not world.runner().found
+    assert differences(before, world.state()) == ""
+
+
+def test_a_range_restricts_what_is_taken_in_and_not_what_catches_up(world: World):
+    """Otherwise drops come in that were not asked for, or what had landed before the range is included and its dates
+    are never green.
+    """
+    for day in DAYS[:3]:
+        world.drop(f"orders/orders_{day}.csv", orders(day))
+    first, _, third = (date.fromisoformat(day) for day in DAYS[:3])
+    world.run(end=first, select=["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"])
+    found = world.runner(start=third).found
+    assert [d.batch_date for d in found.drops] == [third]
+    assert found.dates == [first, third]
