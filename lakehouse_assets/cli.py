@@ -541,7 +541,7 @@ def status(
     settings = _settings(landing=landing, home=home)
     from lakehouse_assets.core.declarations.registry import SOURCES
     from lakehouse_assets.core.delta.staging import JOURNAL
-    from lakehouse_assets.core.sources.cleanse import drifted_now
+    from lakehouse_assets.core.sources.verdicts import drifted_now
     from lakehouse_assets.definitions import graph
     from lakehouse_assets.orchestration.automation.pending import pending
 
@@ -1064,7 +1064,7 @@ def quarantine_export(
 
 def _effect_on_quarantine(settings: Settings, table: str) -> str | None:
     """What judging everything again would change; None for a table without quarantine."""
-    from lakehouse_assets.core.sources.cleanse import preview
+    from lakehouse_assets.core.sources.quarantine import preview
 
     source = _judged().get(table)
     if source is None:
@@ -1115,6 +1115,7 @@ def contracts(
     """
     from rich.markdown import Markdown
 
+    import lakehouse_assets.areas  # noqa: F401 -- fills the registry
     from lakehouse_assets.core.contracts import CONTRACTS, contract
     from lakehouse_assets.core.contracts.describe import markdown, page
 

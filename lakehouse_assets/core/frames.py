@@ -137,6 +137,25 @@ def keys_of(changes: Iterable[DataFrame], *columns: str) -> DataFrame:
     return reduce(DataFrame.unionByName, [c.select(*columns) for c in changes]).distinct()
 
 
+def copied(inputs: Inputs, rows: DataFrame, key: Sequence[str]) -> Recomputed:
+    """The table as a copy of `rows`, which come from its upstreams: those whose key was touched there. rows: with the
+    columns of the table.
+    """
+    if inputs.everything:
+        return Recomputed(rows, inputs.target)
+    touched = keys_of([c for c in inputs.changes.values() if c is not None], *key)
+    return Recomputed(rows.join(touched, list(key), "left_semi"), inputs.target.join(touched, list(key), "left_semi"))
+
+
+def row_hash(columns: Sequence[str]) -> str:
+    """SQL for 128 bits of the SHA-256 of some columns, as 32 hexadecimal digits: a key for rows that have none. No two
+    lists of values give the same text: each value has its length before it, and null is a mark of its own.
+    """
+    texts = [f"CAST(`{c}` AS STRING)" for c in columns]
+    parts = [f"coalesce(concat(CAST(length({t}) AS STRING), ':', {t}), '-')" for t in texts]
+    return f"left(sha2(concat({', '.join(parts)}), 256), 32)"
+
+
 def exact_sum(column: str, scale: int, when: str | None = None, precision: int = 38) -> F.Column:  # type: ignore[name-defined]
     """A decimal sum of fixed precision and scale, 0 where there is nothing to add; engines differ in what they give by
     themselves.

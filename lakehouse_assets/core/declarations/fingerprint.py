@@ -67,11 +67,16 @@ def _definitions(tree: ast.Module) -> dict[str, ast.AST]:
     """Name → what a module defines under it: functions, classes and values."""
     found: dict[str, ast.AST] = {}
     for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if isinstance(node, ast.FunctionDef) or (isinstance(node, ast.ClassDef) and not _is_contract(node)):
             found[node.name] = node
         for target in _targets(node):
             found |= {n.id: node for n in ast.walk(target) if isinstance(n, ast.Name)}
     return found
+
+
+def _is_contract(node: ast.ClassDef) -> bool:
+    """Whether a class is the model of a table. It has a fingerprint of its own, to which descriptions do not count."""
+    return any(isinstance(part, ast.ClassDef) and part.name == "Config" for part in node.body)
 
 
 def _targets(node: ast.stmt) -> list[ast.expr]:

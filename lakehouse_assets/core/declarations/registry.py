@@ -11,15 +11,15 @@ from typing import Final
 
 from lakehouse_assets.core.contracts.bronze import landings_model
 from lakehouse_assets.core.contracts.contract import Contract
-from lakehouse_assets.core.contracts.registry import CONTRACTS
+from lakehouse_assets.core.contracts.registry import CONTRACTS, Registered
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.declarations.table import Table
 from lakehouse_assets.errors import LakehouseError
 
-SOURCES: Final[dict[str, Source]] = {}
+SOURCES: Final[Registered[Source]] = Registered()
 """Name, which is the folder of the landing zone → source, in the order of the areas."""
 
-TABLES: Final[dict[str, Table]] = {}
+TABLES: Final[Registered[Table]] = Registered()
 """Name → table that is computed from others, upstreams first."""
 
 
@@ -37,12 +37,10 @@ def register(sources: Sequence[Source], tables: Sequence[Table]) -> None:
             f"The contract of {', '.join(keyless)} names no key; name the columns that tell its rows apart."
         )
     ordered = _upstreams_first(tables, {c.name for c in contracts} - {t.name for t in tables})
-    for held in (SOURCES, TABLES, CONTRACTS):
-        held.clear()
-    SOURCES.update({s.name: s for s in sources})
-    TABLES.update({t.name: t for t in ordered})
+    SOURCES.put({s.name: s for s in sources})
+    TABLES.put({t.name: t for t in ordered})
     by_layer = sorted(contracts, key=lambda c: ("bronze", "silver", "gold").index(c.layer))
-    CONTRACTS.update({c.name: c for c in by_layer})
+    CONTRACTS.put({c.name: c for c in by_layer})
 
 
 def _refuse_twice(what: str, names: Sequence[str]) -> None:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.core.sources.cleanse import refused_now
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops
 from lakehouse_assets.core.sources.journal import Entry
 from lakehouse_assets.core.sources.landing import Drop, LandingZone
 from lakehouse_assets.core.sources.pull import half_done
+from lakehouse_assets.core.sources.verdicts import refused_now
 
 _SHOWN = 3
 """So many batches are named; the others are counted."""

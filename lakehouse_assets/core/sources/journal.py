@@ -76,6 +76,14 @@ def standing(entries: Iterable[Entry], verdicts: Mapping[Content, str]) -> tuple
     return None, rejected
 
 
+def standing_contents(
+    paths: Iterable[list[Entry]], verdicts: Mapping[Content, str]
+) -> tuple[set[Content], set[Content]]:
+    """What several paths say: their live contents, and their newer ones that are refused or unreadable."""
+    found = [standing(entries, verdicts) for entries in paths]
+    return {live for live, _ in found if live}, {rejected for _, rejected in found if rejected}
+
+
 def acknowledged(entries: Iterable[Entry]) -> set[Content]:
     """The contents of which somebody has said that what is wrong with them is known and stays so."""
     return {e.content for e in entries if e.state == ACKNOWLEDGED}

@@ -15,7 +15,7 @@ from lakehouse_assets.core.contracts.side_tables import Provenance
 from lakehouse_assets.core.contracts.types import Flag, Moment, Text, Whole
 from lakehouse_assets.core.declarations.source import Landed, Source
 from lakehouse_assets.core.declarations.table import table
-from lakehouse_assets.core.frames import Inputs, Recomputed, keys_of
+from lakehouse_assets.core.frames import Inputs, Recomputed, copied
 from lakehouse_assets.core.sources.kinds.json_lines import JsonLines
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.settings import Settings
@@ -192,9 +192,4 @@ class DimCustomers(pa.DataFrameModel):
 def dim_customers(inputs: Inputs) -> Recomputed:
     """The living customers, without what only matters to the merge."""
     living = inputs.snapshots["silver.customers"].where("NOT is_deleted").select(*inputs.columns)
-    if inputs.everything:
-        return Recomputed(living, inputs.target)
-    touched = keys_of([c for c in inputs.changes.values() if c is not None], "customer_id")
-    return Recomputed(
-        living.join(touched, ["customer_id"], "left_semi"), inputs.target.join(touched, ["customer_id"], "left_semi")
-    )
+    return copied(inputs, living, ["customer_id"])

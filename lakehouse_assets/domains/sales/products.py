@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 import lakehouse_assets.core.contracts.row_checks  # noqa: F401 -- registers the whole-row checks named in Config
 from lakehouse_assets.core.contracts.types import Day, Flag, Text
 from lakehouse_assets.core.declarations.table import table
-from lakehouse_assets.core.frames import FOREVER, Days, Inputs, Recomputed, days_of, keys_of, least_by
+from lakehouse_assets.core.frames import FOREVER, Days, Inputs, Recomputed, copied, days_of, keys_of, least_by
 
 
 class Products(pa.DataFrameModel):
@@ -110,11 +110,4 @@ class DimProducts(pa.DataFrameModel):
 @table(DimProducts, upstreams=["silver.products"])
 def dim_products(inputs: Inputs) -> Recomputed:
     """The dimension as it is served: the silver table's versions."""
-    versions = inputs.snapshots["silver.products"].select(*inputs.columns)
-    if inputs.everything:
-        return Recomputed(versions, inputs.target)
-    touched = keys_of([c for c in inputs.changes.values() if c is not None], "product_code")
-    return Recomputed(
-        versions.join(touched, ["product_code"], "left_semi"),
-        inputs.target.join(touched, ["product_code"], "left_semi"),
-    )
+    return copied(inputs, inputs.snapshots["silver.products"].select(*inputs.columns), ["product_code"])

@@ -10,9 +10,10 @@ from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.core.delta.store import OPERATION
 from lakehouse_assets.core.quality.audit import UNIQUE, DropVerdict, slice_violations, unique_key_violations
-from lakehouse_assets.core.sources.cleanse import Cleansed, batch_accounts, cleanse, rejected_now, standing_verdicts
+from lakehouse_assets.core.sources.cleanse import Cleansed, cleanse
 from lakehouse_assets.core.sources.ingest import entries
 from lakehouse_assets.core.sources.journal import ACCEPTED, REFUSED, acknowledged
+from lakehouse_assets.core.sources.verdicts import batch_accounts, rejected_now, standing_verdicts
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration import checks
 from lakehouse_assets.orchestration.assets.step import (

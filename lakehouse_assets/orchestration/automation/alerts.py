@@ -26,9 +26,9 @@ from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.check import check
 from lakehouse_assets.core.quality.audit import remedy
-from lakehouse_assets.core.sources.cleanse import rejected_now
 from lakehouse_assets.core.sources.ingest import entries, new_drops
 from lakehouse_assets.core.sources.journal import REFUSED, UNREADABLE
+from lakehouse_assets.core.sources.verdicts import rejected_now
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
 from lakehouse_assets.orchestration.automation.inflight import only_refused, span, step_failures
 from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL

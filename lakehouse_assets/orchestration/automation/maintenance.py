@@ -19,7 +19,7 @@ import dagster as dg
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.delta.proof import DamagedTableError, Finding
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.sources.cleanse import age_quarantine as age
+from lakehouse_assets.core.sources.quarantine import age_quarantine as age
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.orchestration.automation.jobs import MAINTENANCE
 from lakehouse_assets.orchestration.checks import markdown_table

@@ -21,12 +21,12 @@ from lakehouse_assets.core.delta.proof import SIDES, DamagedTableError, made_wit
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.delta.store import Head
 from lakehouse_assets.core.quality.audit import DropVerdict
-from lakehouse_assets.core.sources.cleanse import rejected_now
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.core.sources.journal import REFUSED, Entry
 from lakehouse_assets.core.sources.landing import Drop, LandingZone
 from lakehouse_assets.core.sources.pull import due, half_done
+from lakehouse_assets.core.sources.verdicts import rejected_now
 from lakehouse_assets.errors import SourceUnavailableError
 
 BRIDGED_DAYS = 7

@@ -5,7 +5,7 @@ from datetime import date
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.delta.store import OPERATION, Consumed
-from lakehouse_assets.core.sources.cleanse import age_quarantine
+from lakehouse_assets.core.sources.quarantine import age_quarantine
 from lakehouse_assets_tests.core.delta.conftest import Workbench, bench
 
 __all__ = ["bench"]

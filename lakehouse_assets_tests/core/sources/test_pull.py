@@ -17,11 +17,12 @@ from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.delta.spark import DeltaSparkStore
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.sources.cleanse import cleanse, refused_now
+from lakehouse_assets.core.sources.cleanse import cleanse
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.ingest import entries, land_again, stage_bronze, stage_journal, withdraw
 from lakehouse_assets.core.sources.landing import LandingZone
 from lakehouse_assets.core.sources.pull import FOLDER, due, half_done, pull, remembered
+from lakehouse_assets.core.sources.verdicts import refused_now
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.core.sources.crm import Crm, sqlite_crm

@@ -14,7 +14,8 @@ from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.quality.audit import AGED
-from lakehouse_assets.core.sources.cleanse import preview, refused_now, standing_verdicts
+from lakehouse_assets.core.sources.quarantine import preview
+from lakehouse_assets.core.sources.verdicts import refused_now, standing_verdicts
 from lakehouse_assets.domains.sales.sales import SalesLines
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.orchestration.automation import maintenance

@@ -1,0 +1,71 @@
+"""The quarantine of a source: what judging everything again would change in it, and how its rows age.
+
+Does not belong here: which rows enter it (`cleanse.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.declarations.source import Source
+from lakehouse_assets.core.delta.staging import Lakehouse
+from lakehouse_assets.core.delta.store import OPERATION
+from lakehouse_assets.core.sources.cleanse import cleanse
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
+
+ATTEMPTS = 5
+
+
+def preview(lakehouse: Lakehouse, source: Source) -> tuple[int, int]:
+    """How many rows would enter and leave quarantine, were everything judged again; nothing is published.
+
+    Rows are told by drop and number, so a row that stays rejected under a changed contract counts as neither.
+    """
+    cleansed = cleanse(lakehouse, source, fingerprint="", force=True)
+    assert cleansed is not None
+    slices = (*cleansed.slice.side, cleansed.slice)
+    quarantine = next(s for s in slices if s.contract.name == source.quarantine.name)
+    entering = leaving = 0
+    if quarantine.uri:
+        rows = lakehouse.staged_frame(quarantine.contract, quarantine.uri).selectExpr(
+            "path", "content_hash", "row_number", f"{OPERATION} AS op"
+        )
+        per_row = rows.groupBy("path", "content_hash", "row_number").agg({"op": "min", "*": "count"}).collect()
+        for row in per_row:
+            operation, times = row["min(op)"], row["count(1)"]
+            entering += times == 1 and operation == "I"
+            leaving += times == 1 and operation == "D"
+    for staged in slices:
+        lakehouse.discard(staged.uri)
+    return entering, leaving
+
+
+def age_quarantine(lakehouse: Lakehouse, model: Contract, before: date) -> int:
+    """Remove the rows of batch dates before that day from a quarantine table; returns how many.
+
+    What the table has consumed stays as it was, so that nothing is judged again for it; judged again for another
+    reason, rows come back, and age again. Starts anew when a run publishes meanwhile; raises `LakehouseError` when that
+    happens `ATTEMPTS` times.
+    """
+    last = before - timedelta(days=1)
+    for _ in range(ATTEMPTS):
+        if not lakehouse.store.exists(model.name) or not lakehouse.store.counts(
+            model.name, "batch_date", date.min, last
+        ):
+            return 0
+        head = lakehouse.head(model)
+        assert head.consumed is not None
+        old = lakehouse.store.frame(lakehouse.spark, model.name, head.version).where(f"batch_date <= DATE '{last}'")
+        uri = lakehouse.scratch(model.name)
+        old.selectExpr(*(f"`{c}`" for c in model.names), f"'D' AS {OPERATION}").write.mode("overwrite").parquet(uri)
+        slice_ = lakehouse.staged(model, head, head.consumed, uri)
+        try:
+            lakehouse.publish(slice_)
+            return slice_.rows
+        except StaleSliceError:
+            lakehouse.discard(slice_.uri)
+    raise LakehouseError(
+        f"{model.name} was published by others {ATTEMPTS} times while it aged; run maintenance again when they are"
+        " done."
+    )

@@ -1,0 +1,177 @@
+"""Writes the folder of a source from a sample: declaration, contract, transform, and a test.
+
+Does not belong here: looking at the sample (`infer.py`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lakehouse_assets.core.contracts.naming import refuse_names
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.scaffold.infer import Sample, SampleColumn, infer
+from lakehouse_assets.scaffold.write import Home, quoted, template, write
+
+_CLASSES: Final = {"csv": "Csv", "jsonl": "JsonLines", "parquet": "Parquet"}
+_MODULES: Final = {"csv": "csv", "jsonl": "json_lines", "parquet": "parquet"}
+_ENDINGS: Final = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet"}
+_FEW_ROWS: Final = 100_000
+
+
+@dataclass(frozen=True)
+class NewSource:
+    """A source that is about to be written."""
+
+    name: str
+    sample: Sample
+    served: bool
+
+    @property
+    def model(self) -> str:
+        """The name of the contract's class."""
+        return "".join(part.capitalize() for part in self.name.split("_"))
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.sample.key or ("row_id",)
+
+
+def new_source(home: Home, name: str, file: Path, kind: str | None, served: bool) -> list[Path]:
+    """Write the module of a source and its test, with the sample as its first drop; returns the files, which have not
+    been there before. Raises `LakehouseError` where the name cannot be one, or the sample cannot be read.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise LakehouseError(f"{name!r} cannot be the name of a source; write small letters, digits and underscores.")
+    refuse_names(f"silver.{name}", name, [])
+    new = NewSource(name, infer(file, kind), served)
+    module = home.folder / f"{name}.py"
+    test = home.tests / f"test_{name}.py"
+    drop = home.tests / f"{name}_sample{_ENDINGS[new.sample.kind]}"
+    write({module: _module(new), test: _test(new, home, drop.name)})
+    drop.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".gz":
+        drop.write_bytes(gzip.decompress(file.read_bytes()))
+    else:
+        shutil.copyfile(file, drop)
+    return [module, test, drop]
+
+
+def _module(new: NewSource) -> str:
+    kind = new.sample.kind
+    columns = new.sample.columns
+    types = {c.type for c in columns} - {"Decimal"}
+    return template("source").substitute(
+        name=new.name,
+        model=new.model,
+        kind=_CLASSES[kind],
+        kind_module=_MODULES[kind],
+        types=", ".join(sorted(types | ({"Text"} if not new.sample.key else set()))),
+        decimal_imports=_DECIMAL_IMPORTS if any(c.type == "Decimal" for c in columns) else "",
+        annotated="from typing import Annotated\n\n" if any(c.type == "Decimal" for c in columns) else "",
+        key_field=_KEY_FIELD if not new.sample.key else "",
+        fields="\n".join(_field(c) for c in columns),
+        key=_listed(new.key),
+        key_comment=_key_comment(new),
+        business_date=f'\n            "business_date": "{new.sample.day}",' if new.sample.day else "",
+        typed=_typed(new),
+        frame_imports=_frame_imports(new),
+        sql_imports="" if new.sample.key else "from pyspark.sql import functions as F\n",
+        table_import=_TABLE_IMPORT if new.served else "",
+        columns="\n".join(_landed(c) for c in columns),
+        served=_served(new) if new.served else "",
+    )
+
+
+_DECIMAL_IMPORTS: Final = "import pandera.engines.polars_engine as pe\n"
+_VERIFY: Final = '    lakehouse(tmp_path, "verify")  # fails where Snowflake differs from the Delta tables\n'
+_TABLE_IMPORT: Final = "from lakehouse_assets.core.declarations.table import table\n"
+_KEY_FIELD: Final = """
+    row_id: Text = pa.Field(
+        description="128 bits of the SHA-256 of all values: rows that are the same in all of them count once",
+        metadata={"derived": True},
+    )"""
+
+
+def _type(column: SampleColumn) -> str:
+    return f"Annotated[pe.Decimal, 18, {column.scale}]" if column.type == "Decimal" else column.type
+
+
+def _field(column: SampleColumn) -> str:
+    given = ["nullable=True"] if column.nullable else []
+    given.append(f'description="{_words(column.name)}"')
+    if column.personal:
+        given.append('metadata={"personal": True}')
+    note = "  # DECIDE: is it personal data?" if column.personal else ""
+    return f"    {column.name}: {_type(column)} = pa.Field({', '.join(given)}){note}"
+
+
+def _landed(column: SampleColumn) -> str:
+    given = [quoted(column.name), quoted(f"{_words(column.name)} as landed")]
+    if column.written != column.name:
+        given.append(f"({quoted(column.written)},)")
+    if column.personal:
+        given.append("personal=True")
+    return f"        Landed({', '.join(given)}),"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(quoted, names))}]"
+
+
+def _key_comment(new: NewSource) -> str:
+    if new.sample.key:
+        return "# DECIDE: do these columns tell all rows apart, also those of other drops?"
+    return "# DECIDE: no few columns tell the rows of the sample apart; name the key, if there is one."
+
+
+def _typed(new: NewSource) -> str:
+    layouts = {c.name: c.layout for c in new.sample.columns if c.layout}
+    given = f", layouts={{{', '.join(f'{quoted(n)}: {quoted(v)}' for n, v in layouts.items())}}}" if layouts else ""
+    made = f"convert(landed, {new.model}{given})"
+    if new.sample.key:
+        return f"    return {made}"
+    values = _listed([c.name for c in new.sample.columns])
+    return f'    rows = {made}\n    return rows.withColumn("row_id", F.expr(row_hash({values})))'
+
+
+def _frame_imports(new: NewSource) -> str:
+    names = [*(["Inputs", "Recomputed", "copied"] if new.served else []), *([] if new.sample.key else ["row_hash"])]
+    return f"from lakehouse_assets.core.frames import {', '.join(names)}\n" if names else ""
+
+
+def _served(new: NewSource) -> str:
+    day = new.sample.day
+    if day:
+        slice_ = f'{{"kind": "column", "column": "{day}"}}'
+    else:
+        slice_ = '{"kind": "whole"}' if new.sample.rows < _FEW_ROWS else '{"kind": "hash", "buckets": 16}'
+    return template("served").substitute(
+        name=new.name,
+        model=new.model,
+        fields="\n".join(_field(c) for c in new.sample.columns),
+        key_field=_KEY_FIELD.replace('\n        metadata={"derived": True},', "") if not new.sample.key else "",
+        key=_listed(new.key),
+        key_arguments=_listed(new.key),
+        slice=slice_,
+        business_date=f'\n            "business_date": "{day}",' if day else "",
+    )
+
+
+def _test(new: NewSource, home: Home, drop: str) -> str:
+    return template("source_test").substitute(
+        name=new.name,
+        areas=home.areas,
+        drop=drop,
+        ending=_ENDINGS[new.sample.kind],
+        verify=_VERIFY if new.served else "",
+    )

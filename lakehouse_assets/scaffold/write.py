@@ -1,0 +1,60 @@
+"""Where files of the user go, and writing them: nothing that is there already is overwritten.
+
+Does not belong here: what is in them (`source.py`, `table.py`, `project.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from lakehouse_assets.errors import LakehouseError
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the modules and tests of a domain are. package: its dotted name; areas: what LAKEHOUSE_AREAS must say for
+    it to be loaded.
+    """
+
+    folder: Path
+    package: str
+    tests: Path
+    areas: str
+
+
+def template(name: str) -> Template:
+    """A file of `templates/`."""
+    return Template(resources.files("lakehouse_assets.scaffold").joinpath("templates", f"{name}.tmpl").read_text())
+
+
+def quoted(text: str) -> str:
+    """A text as Python writes it between double quotes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def write(files: Mapping[Path, str]) -> None:
+    """Write files that are not there yet, the Python ones formatted. Raises `LakehouseError` where one is."""
+    if there := [str(path) for path in files if path.exists()]:
+        raise LakehouseError(
+            f"{', '.join(there)} is there already; nothing was written. Choose another name, or remove it."
+        )
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    _formatted([path for path in files if path.suffix == ".py"])
+
+
+def _formatted(paths: list[Path]) -> None:
+    """Format by ruff, where it is installed: it is a tool of those who write code, and no part of a plain install."""
+    ruff = Path(sys.executable).with_name("ruff")
+    if ruff.exists() and paths:
+        given = ["--line-length", "120", *map(str, paths)]
+        subprocess.run([ruff, "check", "--quiet", "--select", "I", "--fix", *given], check=False)
+        subprocess.run([ruff, "format", "--quiet", *given], check=False)
