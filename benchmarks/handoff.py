@@ -26,8 +26,8 @@ from year import measured
 
 from lakehouse_assets.contracts import Contract, contract
 from lakehouse_assets.delta.rs import DeltaRsStore
+from lakehouse_assets.embedded_snowflake import connection_arguments, ensure_running, stop
 from lakehouse_assets.handoff import Handoff, TargetNames
-from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running, stop
 from lakehouse_assets.resources.spark import SparkEngine
 
 DAYS = 365

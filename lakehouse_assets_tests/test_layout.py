@@ -30,13 +30,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sources": _GROUND | {"contracts", "transforms", "delta", "quality"},
     "sample": {"errors"},
     "instance": _GROUND,
-    "resources": _TABLES | {"partitions"},
+    "embedded_snowflake": {"errors", "paths", "private", "processes"},
+    "resources": _TABLES | {"partitions", "embedded_snowflake"},
     "io_managers": _TABLES | {"resources"},
     "assets": _TABLES | {"resources", "io_managers", "partitions", "instance"},
     "automation": _TABLES | {"resources", "io_managers", "partitions", "instance"},
     "definitions": _TABLES | {"resources", "io_managers", "partitions", "instance", "automation", "assets"},
     "cli": _TABLES
-    | {"resources", "io_managers", "partitions", "instance", "automation", "definitions", "sample", "shown", "disks"},
+    | {"resources", "io_managers", "partitions", "instance", "automation", "definitions", "sample", "shown", "disks"}
+    | {"embedded_snowflake"},
 }
 """Of each room or module at the top, the others that it may import. Arrows point one way: no two may import each
 other.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from textwrap import dedent
 
-from lakehouse_assets.resources.embedded_account import USER, account_directory, ensure_running
+from lakehouse_assets.embedded_snowflake import USER, account_directory, ensure_running
 from lakehouse_assets.resources.snowflake import VARIABLES
 from lakehouse_assets.settings import Settings
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse_assets.embedded_snowflake import read_address
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.instance.local import refuse_broken_storage
-from lakehouse_assets.resources.embedded_account import read_address
 from lakehouse_assets.sources.landing import LandingZone
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lakehouse_assets.disks import full_disk
-from lakehouse_assets.resources.embedded_account import stop
-from lakehouse_assets.resources.embedded_account.catalogue import Catalogue
+from lakehouse_assets.embedded_snowflake import stop
+from lakehouse_assets.embedded_snowflake.catalogue import Catalogue
 from lakehouse_assets_tests.pipeline.conftest import Sample
 from lakehouse_assets_tests.pipeline.world import State, World, differences
 

@@ -26,8 +26,8 @@ from snowflake.connector.errors import ProgrammingError
 from sqlglot import Expr, exp
 from sqlglot.errors import SqlglotError
 
-from lakehouse_assets.resources.embedded_account import definitions, refusals, rewrites, stage
-from lakehouse_assets.resources.embedded_account.errors import compilation_error, damaged
+from lakehouse_assets.embedded_snowflake import definitions, refusals, rewrites, stage
+from lakehouse_assets.embedded_snowflake.errors import compilation_error, damaged
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 RENDERED_ONLY = """
 GRANT SELECT ON TABLE T TO ROLE R

@@ -16,9 +16,9 @@ from fakesnow import info_schema, macros
 from fakesnow.instance import GLOBAL_DATABASE_NAME, FakeSnow
 from fakesnow.transforms import show
 
-from lakehouse_assets.resources.embedded_account import refusals, rewrites, stage
-from lakehouse_assets.resources.embedded_account.errors import compilation_error, does_not_exist
-from lakehouse_assets.resources.embedded_account.session import Session, Shared
+from lakehouse_assets.embedded_snowflake import refusals, rewrites, stage
+from lakehouse_assets.embedded_snowflake.errors import compilation_error, does_not_exist
+from lakehouse_assets.embedded_snowflake.session import Session, Shared
 
 RESULTS_KEPT = 16
 

@@ -13,8 +13,8 @@ from duckdb import DuckDBPyConnection
 from fakesnow import info_schema
 from sqlglot import Expr, exp
 
-from lakehouse_assets.resources.embedded_account import stage
-from lakehouse_assets.resources.embedded_account.errors import compilation_error, does_not_exist
+from lakehouse_assets.embedded_snowflake import stage
+from lakehouse_assets.embedded_snowflake.errors import compilation_error, does_not_exist
 
 UNBOUNDED = 16777216  # the length of a VARCHAR that is given none
 _GLOBAL = "_fs_global._fs_information_schema"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.resources.embedded_account import AccountAddress, connection_arguments
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets.embedded_snowflake import AccountAddress, connection_arguments
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 SHARED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

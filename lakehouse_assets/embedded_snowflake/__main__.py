@@ -1,4 +1,4 @@
-"""The process of the embedded account: `python -m lakehouse_assets.resources.embedded_account --home DIR
+"""The process of the embedded account: `python -m lakehouse_assets.embedded_snowflake --home DIR
 [--idle-seconds N] [--detach]`.
 
 What belongs here: the life of the process (lock, leaving the terminal, exit). What does not: serving (`server.py`).
@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from lakehouse_assets.embedded_snowflake import account_directory, try_lock
 from lakehouse_assets.private import open_home
-from lakehouse_assets.resources.embedded_account import account_directory, try_lock
 
 
 class _Unused:
@@ -30,7 +30,7 @@ def main() -> int:
     it.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m lakehouse_assets.resources.embedded_account",
+        prog="python -m lakehouse_assets.embedded_snowflake",
         description="Serve the embedded Snowflake account.",
     )
     parser.add_argument(
@@ -55,7 +55,7 @@ def main() -> int:
         os._exit(0)
 
     sys.meta_path.insert(0, _Unused())
-    from lakehouse_assets.resources.embedded_account.server import serve
+    from lakehouse_assets.embedded_snowflake.server import serve
 
     code = 0
     try:

@@ -9,7 +9,7 @@ import pytest
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 
 def comment(sql: Sql, table: str) -> str | None:

@@ -17,17 +17,17 @@ import pytest
 import snowflake.connector
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.resources.embedded_account import (
+from lakehouse_assets.embedded_snowflake import (
     account_directory,
     connection_arguments,
     ensure_running,
     stop,
     try_lock,
 )
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
-MODULE = "lakehouse_assets.resources.embedded_account"
+MODULE = "lakehouse_assets.embedded_snowflake"
 
 FAILING_DISK = r"""
 #define _GNU_SOURCE

@@ -40,7 +40,7 @@ from fakesnow.statement_type import DML_TYPE_IDS
 from fakesnow.transforms import SERVER_VERSION
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.resources.embedded_account import (
+from lakehouse_assets.embedded_snowflake import (
     HOST,
     AccountAddress,
     account_secret,
@@ -48,9 +48,9 @@ from lakehouse_assets.resources.embedded_account import (
     read_address,
     write_address,
 )
-from lakehouse_assets.resources.embedded_account.catalogue import Catalogue
-from lakehouse_assets.resources.embedded_account.session import Session, Statement, without_values
-from lakehouse_assets.resources.embedded_account.stage import Put, upload_target
+from lakehouse_assets.embedded_snowflake.catalogue import Catalogue
+from lakehouse_assets.embedded_snowflake.session import Session, Statement, without_values
+from lakehouse_assets.embedded_snowflake.stage import Put, upload_target
 
 logger = logging.getLogger(__name__)
 

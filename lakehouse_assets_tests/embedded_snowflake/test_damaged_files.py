@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import snowflake.connector
 
+from lakehouse_assets.embedded_snowflake import account_directory, connection_arguments, ensure_running, stop
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.resources.embedded_account import account_directory, connection_arguments, ensure_running, stop
 
 ROWS = 200_000
 BREAKS: dict[str, Callable[[bytes], bytes]] = {

@@ -19,7 +19,7 @@ from fakesnow.transforms.transforms import to_timestamp as _to_timestamp
 from fakesnow.transforms.transforms import upper_case_unquoted_identifiers as _upper_case
 from sqlglot import Expr, exp
 
-from lakehouse_assets.resources.embedded_account.errors import compilation_error, rendered_only
+from lakehouse_assets.embedded_snowflake.errors import compilation_error, rendered_only
 
 AS_ARGUMENT = "_fs_global.main.as_argument"
 """A macro of the account: the first value, as a date where the second is one."""

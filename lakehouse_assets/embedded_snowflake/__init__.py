@@ -59,6 +59,7 @@ _ENVIRONMENT = (
     "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
 )  # fmt: skip
 _GAVE_UP = re.compile(r" CRITICAL [\w.]+: (.*)")  # what a server that gave itself up wrote last
+_EARLIER_MODULE = "lakehouse_assets.resources.embedded_account"  # that servers of earlier versions run
 LOG_BYTES = 10_000_000  # looked at when a server starts; the log before is kept as server.log.1
 
 
@@ -253,7 +254,7 @@ def _server_process(directory: Path) -> psutil.Process | None:
         if "process" in state:
             return process if ProcessIdentity.parse(state["process"]).is_gone() is False else None
         # A server of an earlier version wrote when it started by a clock that may have been set since.
-        return process if __name__ in process.cmdline() else None
+        return process if _EARLIER_MODULE in process.cmdline() else None
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, OverflowError, psutil.Error):
         return None
 

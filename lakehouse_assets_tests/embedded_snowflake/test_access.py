@@ -23,7 +23,7 @@ import snowflake.connector
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import DatabaseError, Error, ProgrammingError
 
-from lakehouse_assets.resources.embedded_account import (
+from lakehouse_assets.embedded_snowflake import (
     AccountAddress,
     account_directory,
     connection_arguments,
@@ -31,7 +31,7 @@ from lakehouse_assets.resources.embedded_account import (
     running,
     stop,
 )
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 
 def request(
@@ -138,7 +138,7 @@ def test_the_server_of_a_home_proves_itself_before_it_is_sent_the_secret(tmp_pat
             json.dumps({"host": "127.0.0.1", "port": port, "pid": os.getpid(), "started": 0.0})
         )
         child = subprocess.Popen(
-            [sys.executable, "-c", f"from pathlib import Path; from lakehouse_assets.resources.embedded_account import running;"  # noqa: E501
+            [sys.executable, "-c", f"from pathlib import Path; from lakehouse_assets.embedded_snowflake import running;"
              f"assert running(Path({str(tmp_path)!r})) is None"]
         )  # fmt: skip
         client, _ = stranger.accept()
@@ -413,7 +413,7 @@ def test_what_refusals_would_let_through_is_shut_in_duckdb_itself(sql: Sql, tmp_
     """
     script = f"""
 import duckdb, pathlib
-from lakehouse_assets.resources.embedded_account.catalogue import Catalogue
+from lakehouse_assets.embedded_snowflake.catalogue import Catalogue
 home = pathlib.Path({str(tmp_path)!r})
 (home / "x.csv").write_text("CANARY")
 (home / "a").mkdir()

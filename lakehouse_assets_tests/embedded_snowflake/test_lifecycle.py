@@ -20,16 +20,16 @@ import pyarrow.parquet as pq
 import pytest
 import snowflake.connector
 
-from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.resources import embedded_account
-from lakehouse_assets.resources.embedded_account import (
+from lakehouse_assets import embedded_snowflake
+from lakehouse_assets.embedded_snowflake import (
     AccountAddress,
     connection_arguments,
     ensure_running,
     running,
     stop,
 )
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def session(home: Path) -> Sql:
 def test_processes_that_race_to_start_it_share_one_server(home: Path) -> None:
     """Without it two servers fight over the same files, or a run fails because another one was starting."""
     script = (
-        "import sys; from pathlib import Path; from lakehouse_assets.resources.embedded_account import ensure_running;"
+        "import sys; from pathlib import Path; from lakehouse_assets.embedded_snowflake import ensure_running;"
         " print(ensure_running(Path(sys.argv[1])).pid)"
     )
     racers = [
@@ -120,7 +120,7 @@ def test_an_idle_server_stops_by_itself_and_a_used_one_does_not(home: Path) -> N
         assert ensure_running(home).pid == address.pid
         time.sleep(0.2)
     for _ in range(300):
-        if embedded_account.read_address(home / "account") is None:
+        if embedded_snowflake.read_address(home / "account") is None:
             break
         time.sleep(0.1)
     assert running(home) is None

@@ -19,9 +19,9 @@ import snowflake.connector
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import Error, ProgrammingError
 
-from lakehouse_assets.resources.embedded_account import AccountAddress, connection_arguments, running, stop
-from lakehouse_assets.resources.embedded_account.catalogue import RESULTS_KEPT, _Results
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets.embedded_snowflake import AccountAddress, connection_arguments, running, stop
+from lakehouse_assets.embedded_snowflake.catalogue import RESULTS_KEPT, _Results
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 SLOW = "SELECT COUNT(*) FROM TABLE(GENERATOR(ROWCOUNT => 100000000000)) g"
 
@@ -60,7 +60,7 @@ def impatient(tmp_path: Path) -> Iterator[AccountAddress]:
     script = dedent("""
         import sys
         from pathlib import Path
-        from lakehouse_assets.resources.embedded_account import account_directory, server, try_lock
+        from lakehouse_assets.embedded_snowflake import account_directory, server, try_lock
         directory = account_directory(Path(sys.argv[1]))
         directory.mkdir(parents=True)
         lock = try_lock(directory)

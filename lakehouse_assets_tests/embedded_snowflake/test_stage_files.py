@@ -13,8 +13,8 @@ import pytest
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.resources.embedded_account import AccountAddress
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets.embedded_snowflake import AccountAddress
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 
 @pytest.fixture

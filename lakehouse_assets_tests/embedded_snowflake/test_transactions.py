@@ -13,8 +13,8 @@ import pytest
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.resources.embedded_account import AccountAddress
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets.embedded_snowflake import AccountAddress
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_killed_client_does_not_block_the_next_publish(state: Sql, address: Ac
     context = state("SELECT CURRENT_SCHEMA()")[0][0]
     script = dedent(f"""
         import time, snowflake.connector
-        from lakehouse_assets.resources.embedded_account import AccountAddress, connection_arguments
+        from lakehouse_assets.embedded_snowflake import AccountAddress, connection_arguments
         connection = snowflake.connector.connect(**connection_arguments(AccountAddress(**{asdict(address)!r}), "LAKEHOUSE", "{context}"))
         for statement in ("BEGIN", "UPDATE STATE SET version = 9", "DELETE FROM DATA"):
             connection.cursor().execute(statement)

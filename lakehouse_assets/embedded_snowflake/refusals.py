@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import duckdb
 from sqlglot import Expr, exp
 
-from lakehouse_assets.resources.embedded_account.errors import compilation_error, rendered_only
+from lakehouse_assets.embedded_snowflake.errors import compilation_error, rendered_only
 
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
 _CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Copy, exp.TruncateTable)

@@ -15,7 +15,7 @@ import pytest
 import snowflake.connector
 from snowflake.connector import SnowflakeConnection
 
-from lakehouse_assets.resources.embedded_account import AccountAddress, connection_arguments, ensure_running, stop
+from lakehouse_assets.embedded_snowflake import AccountAddress, connection_arguments, ensure_running, stop
 
 _SCHEMAS = itertools.count(1)
 

@@ -31,7 +31,7 @@ from fakesnow.transforms.file_format import lookup_file_format
 from fakesnow.transforms.stage import internal_dir, parts_from_var
 from sqlglot import Expr, exp
 
-from lakehouse_assets.resources.embedded_account.errors import compilation_error, does_not_exist
+from lakehouse_assets.embedded_snowflake.errors import compilation_error, does_not_exist
 
 
 class Context(NamedTuple):

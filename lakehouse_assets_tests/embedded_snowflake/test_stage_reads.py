@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets_tests.resources.embedded_account.conftest import Sql
+from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
 Staged = Callable[..., None]
 MOMENT = dt.datetime(2010, 12, 1, 8, 26, 0, 123456)
