@@ -1,7 +1,7 @@
 """The persistent catalogue of the embedded account: fakesnow's instance on DuckDB files instead of memory.
 
 What belongs here: which files make up the account, attaching and dropping databases, opening sessions. What does not:
-statements (`session.py`).
+statements (`statement.py`).
 """
 
 import threading
@@ -16,9 +16,12 @@ from fakesnow import info_schema, macros
 from fakesnow.instance import GLOBAL_DATABASE_NAME, FakeSnow
 from fakesnow.transforms import show
 
-from lakehouse_assets.embedded_snowflake import refusals, rewrites, stage
+from lakehouse_assets.embedded_snowflake import refusals, rewrites
 from lakehouse_assets.embedded_snowflake.errors import compilation_error, does_not_exist
+from lakehouse_assets.embedded_snowflake.names import literal
 from lakehouse_assets.embedded_snowflake.session import Session, Shared
+from lakehouse_assets.embedded_snowflake.stages import views
+from lakehouse_assets.embedded_snowflake.stages.paths import clear_stages
 
 RESULTS_KEPT = 16
 
@@ -45,12 +48,6 @@ FROM (
   UNION ALL SELECT database_name, schema_name, view_name, 'VIEW', NULL, comment FROM duckdb_views() WHERE NOT internal
 ) WHERE database_name = '{catalog}' AND schema_name != '_fs_information_schema'
 """
-
-# A view over a stage is stored with the statement that created it (`stage.stored_view`), which is what a reader of the
-# catalogue wants to see.
-_STATEMENT = """CASE WHEN contains({sql}, 'stage_view:')
-  THEN json_extract_string(decode(from_base64(regexp_extract({sql}, 'stage_view:([A-Za-z0-9+/=]+)', 1))), '$.statement')
-  ELSE {sql} END"""
 
 # INTEGER and its like are NUMBER(38,0) too, not types of their own.
 _INTEGERS = "('BIGINT', 'INTEGER', 'SMALLINT', 'TINYINT', 'HUGEINT', 'UBIGINT')"
@@ -91,7 +88,7 @@ class Catalogue(FakeSnow):
                 "autoinstall_known_extensions": False,
             },
         )
-        self.duck_conn.execute(f"ATTACH {_literal(self._file(GLOBAL_DATABASE_NAME))} AS {GLOBAL_DATABASE_NAME}")
+        self.duck_conn.execute(f"ATTACH {literal(self._file(GLOBAL_DATABASE_NAME))} AS {GLOBAL_DATABASE_NAME}")
         self.duck_conn.execute(info_schema.fs_global_creation_sql())
         self.duck_conn.execute(show.fs_global_creation_sql())
         comment = ("'' as comment", _COMMENT)
@@ -100,7 +97,7 @@ class Catalogue(FakeSnow):
         self._replace_view(
             show.SQL_CREATE_VIEW_SHOW_VIEWS,
             comment,
-            ("view_definition as text", f"{_STATEMENT.format(sql='view_definition')} as text"),
+            ("view_definition as text", f"{views.STATEMENT.format(sql='view_definition')} as text"),
         )
         self._replace_view(
             info_schema.SQL_CREATE_GLOBAL_INFORMATION_SCHEMA_COLUMNS_VIEW,
@@ -119,7 +116,7 @@ class Catalogue(FakeSnow):
         """Leave SQL nothing but the account's own folders. What this leaves open is refused by statement
         (`refusals.py`); the order matters to DuckDB.
         """
-        own = ", ".join(_literal(folder) for folder in (self.databases, self.stages, directory / "temporary"))
+        own = ", ".join(literal(folder) for folder in (self.databases, self.stages, directory / "temporary"))
         for setting in (
             f"allowed_directories = [{own}]",
             "enable_external_access = false",
@@ -136,13 +133,15 @@ class Catalogue(FakeSnow):
     def attach(self, duck: duckdb.DuckDBPyConnection, database: str) -> None:
         """Attach a database, created if it does not exist, with fakesnow's information schema and macros in it."""
         refusals.check_container("database", database)
-        duck.execute(f"ATTACH IF NOT EXISTS {_literal(self._file(database))} AS {database}")
+        duck.execute(f"ATTACH IF NOT EXISTS {literal(self._file(database))} AS {database}")
         try:
             duck.execute(info_schema.per_db_creation_sql(database))
             duck.execute(macros.creation_sql(database))
             duck.execute(_TABLES.format(catalog=database))
-            views = info_schema.SQL_CREATE_INFORMATION_SCHEMA_VIEWS_VIEW.substitute(catalog=database)
-            self._replace_view(views, ("sql as VIEW_DEFINITION", f"{_STATEMENT.format(sql='sql')} as VIEW_DEFINITION"))
+            definition = info_schema.SQL_CREATE_INFORMATION_SCHEMA_VIEWS_VIEW.substitute(catalog=database)
+            self._replace_view(
+                definition, ("sql as VIEW_DEFINITION", f"{views.STATEMENT.format(sql='sql')} as VIEW_DEFINITION")
+            )
         except duckdb.Error:
             duck.execute(f"DETACH {database}")  # else it would be taken for whole from now on
             raise
@@ -198,7 +197,7 @@ class Catalogue(FakeSnow):
             duck.execute(
                 f"DELETE FROM {GLOBAL_DATABASE_NAME}._fs_information_schema.{table} WHERE database_name = ?", [database]
             )
-        stage.clear(database)
+        clear_stages(database)
 
     def connect(
         self,
@@ -232,7 +231,3 @@ class Catalogue(FakeSnow):
                 raise RuntimeError(f"fakesnow's view no longer has {old!r}: {definition}")
             definition = definition.replace(old, new)
         self.duck_conn.execute(definition)
-
-
-def _literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"

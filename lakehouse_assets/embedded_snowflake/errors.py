@@ -2,10 +2,15 @@
 no SQL, no files.
 """
 
+import logging
 import re
 
 import duckdb
+import snowflake.connector.errors
 from snowflake.connector.errors import ProgrammingError
+from sqlglot.errors import SqlglotError
+
+logger = logging.getLogger(__name__)
 
 RENDERED_ONLY = "rendered only: not executed on the embedded account"
 
@@ -39,3 +44,29 @@ def damaged(error: Exception) -> str | None:
         f"A file of the embedded account is damaged ({str(error).splitlines()[0]}). All that the lakehouse serves can"
         " be brought anew: `lakehouse down`, move the folder `account` below LAKEHOUSE_HOME away, `lakehouse run`."
     )
+
+
+def conflict(error: Exception) -> bool:
+    """Whether a statement met a change of another open transaction."""
+    return isinstance(error, duckdb.TransactionException) and "onflict" in str(error)
+
+
+def programming_error(error: Exception) -> ProgrammingError:
+    """What the client is told of an error, whichever library raised it."""
+    if isinstance(error, ProgrammingError):
+        return error
+    if isinstance(error, snowflake.connector.errors.Error):
+        return ProgrammingError(msg=error.msg or str(error), errno=error.errno or -1, sqlstate=error.sqlstate or "n/a")
+    if isinstance(error, SqlglotError):
+        return compilation_error(str(error).replace("\x1b[4m", "").replace("\x1b[0m", ""))
+    if conflict(error):
+        return ProgrammingError(
+            msg=f"The statement conflicts with a transaction of another session: {error}", errno=625, sqlstate="57014"
+        )
+    if isinstance(error, duckdb.Error) and "Division by zero" in str(error):
+        return ProgrammingError(msg="Division by zero", errno=100051, sqlstate="22012")
+    if isinstance(error, duckdb.Error):
+        return ProgrammingError(msg=damaged(error) or str(error), errno=100183, sqlstate="22000")
+    if not isinstance(error, NotImplementedError):
+        logger.exception("unexpected")
+    return ProgrammingError(msg=f"{type(error).__name__}: {error}", errno=9999, sqlstate="99999")

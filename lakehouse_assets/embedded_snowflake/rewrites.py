@@ -1,7 +1,7 @@
 """Where fakesnow's translation of Snowflake SQL to DuckDB gives another answer than Snowflake, and what replaces it.
 
 What belongs here: functions from expression to expression, and `install`, which puts them in the place of fakesnow's.
-What does not: stages (`stage.py`), what is refused (`refusals.py`), sessions. Every function here has a contract test
+What does not: stages (`stages/`), what is refused (`refusals.py`), sessions. Every function here has a contract test
 that fails when it is no longer called.
 """
 

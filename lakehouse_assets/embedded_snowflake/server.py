@@ -49,8 +49,9 @@ from lakehouse_assets.embedded_snowflake import (
     write_address,
 )
 from lakehouse_assets.embedded_snowflake.catalogue import Catalogue
-from lakehouse_assets.embedded_snowflake.session import Session, Statement, without_values
-from lakehouse_assets.embedded_snowflake.stage import Put, upload_target
+from lakehouse_assets.embedded_snowflake.session import Session
+from lakehouse_assets.embedded_snowflake.stages.file_statements import Put, upload_target
+from lakehouse_assets.embedded_snowflake.statement import Statement, without_values
 
 logger = logging.getLogger(__name__)
 
@@ -471,7 +472,7 @@ class Handler(BaseHTTPRequestHandler):
     def _execute(self, client: Client, content: dict[str, Any]) -> dict[str, Any]:
         text, session = content["sqlText"], client.session
         started = time.perf_counter()
-        statement = session.cursor()
+        statement = Statement(session)
         try:
             changed = self._run(statement, text, content)
             data = self._data(client, statement, changed)
