@@ -23,6 +23,8 @@ _PROPERTIES = (
     exp.HybridProperty,
     exp.RowAccessProperty, exp.MaskingProperty, exp.Tags, exp.LikeProperty, exp.UsingTemplateProperty,
 )  # fmt: skip
+_NAMED_PROPERTIES = {"DATA_RETENTION_TIME_IN_DAYS", "CHANGE_TRACKING", "URL", "STORAGE_INTEGRATION"}
+_POLICY = re.compile(r"\bMASKING\s+POLICY\b|\bROW\s+ACCESS\s+POLICY\b|\bWITH\s+TAG\b", re.IGNORECASE)
 _ACTIONS = (exp.ColumnDef, exp.AlterColumn, exp.Drop, exp.RenameColumn, exp.AlterRename, exp.AlterSet)
 _SHOWN = {
     "TABLES", "VIEWS", "OBJECTS", "COLUMNS", "SCHEMAS", "DATABASES", "STAGES", "SEQUENCES", "FILE FORMATS",
@@ -134,45 +136,11 @@ def check_unparsed(text: str) -> None:
 def _reasons(expression: Expr, text: str) -> Iterator[str]:
     beginning = " ".join(text.split()[:4])
     if isinstance(expression, (exp.Create, exp.Drop)):
-        kind = str(expression.args.get("kind") or "").upper()
-        if kind not in _KINDS:
-            yield beginning
-        properties = expression.args.get("properties")
-        for property_ in properties.expressions if properties else []:
-            if isinstance(property_, _PROPERTIES):
-                yield f"{beginning} with {type(property_).__name__.removesuffix('Property').upper()}"
-            if isinstance(property_, exp.Property) and property_.name.upper() in (
-                "DATA_RETENTION_TIME_IN_DAYS",
-                "CHANGE_TRACKING",
-                "URL",
-                "STORAGE_INTEGRATION",
-            ):
-                yield f"{beginning} with {property_.name.upper()}"
+        yield from _in_definition(expression, beginning)
         if isinstance(expression, exp.Create):
-            for constraint in expression.find_all(exp.ColumnConstraint):
-                if isinstance(
-                    constraint.args.get("kind"), (exp.MaskingProperty, exp.Tags, exp.ComputedColumnConstraint)
-                ):
-                    yield f"{beginning} with a {type(constraint.kind).__name__}"
-            if re.search(
-                r"\bMASKING\s+POLICY\b|\bROW\s+ACCESS\s+POLICY\b|\bWITH\s+TAG\b", _without_strings(text), re.IGNORECASE
-            ):
-                yield f"{beginning} with a policy or tag"
+            yield from _in_columns(expression, text, beginning)
     elif isinstance(expression, exp.Alter):
-        if expression.args.get("kind") == "SESSION":
-            yield from _session_parameters(expression)
-        elif expression.args.get("kind") not in ("TABLE", "VIEW"):
-            yield beginning
-        else:
-            for action in expression.args.get("actions") or [None]:
-                if not isinstance(action, _ACTIONS) or (
-                    isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() != "COLUMN"
-                ):
-                    yield beginning
-                if isinstance(action, exp.AlterSet) and [
-                    type(p) for s in action.expressions for p in s.expressions
-                ] != [exp.SchemaCommentProperty]:
-                    yield f"{beginning} SET"
+        yield from _in_alteration(expression, beginning)
     elif isinstance(expression, exp.Show):
         if expression.name.upper() not in _SHOWN:
             yield beginning
@@ -188,6 +156,47 @@ def _reasons(expression: Expr, text: str) -> Iterator[str]:
         if expression.args.get("kind") is False or not expression.args.get("files"):
             yield "COPY TO a file"
     yield from _in_queries(expression)
+
+
+def _in_definition(expression: exp.Create | exp.Drop, beginning: str) -> Iterator[str]:
+    if str(expression.args.get("kind") or "").upper() not in _KINDS:
+        yield beginning
+    properties = expression.args.get("properties")
+    for property_ in properties.expressions if properties else []:
+        if isinstance(property_, _PROPERTIES):
+            yield f"{beginning} with {type(property_).__name__.removesuffix('Property').upper()}"
+        if isinstance(property_, exp.Property) and property_.name.upper() in _NAMED_PROPERTIES:
+            yield f"{beginning} with {property_.name.upper()}"
+
+
+def _in_columns(expression: exp.Create, text: str, beginning: str) -> Iterator[str]:
+    for constraint in expression.find_all(exp.ColumnConstraint):
+        if isinstance(constraint.args.get("kind"), (exp.MaskingProperty, exp.Tags, exp.ComputedColumnConstraint)):
+            yield f"{beginning} with a {type(constraint.kind).__name__}"
+    if _POLICY.search(_without_strings(text)):
+        yield f"{beginning} with a policy or tag"
+
+
+def _in_alteration(expression: exp.Alter, beginning: str) -> Iterator[str]:
+    kind = expression.args.get("kind")
+    if kind == "SESSION":
+        yield from _session_parameters(expression)
+        return
+    if kind not in ("TABLE", "VIEW"):
+        yield beginning
+        return
+    for action in expression.args.get("actions") or [None]:
+        if not isinstance(action, _ACTIONS) or (
+            isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() != "COLUMN"
+        ):
+            yield beginning
+        if isinstance(action, exp.AlterSet) and not _sets_comment(action):
+            yield f"{beginning} SET"
+
+
+def _sets_comment(action: exp.AlterSet) -> bool:
+    """Whether SET sets a comment and nothing else."""
+    return [type(p) for s in action.expressions for p in s.expressions] == [exp.SchemaCommentProperty]
 
 
 def _in_queries(expression: Expr) -> Iterator[str]:
