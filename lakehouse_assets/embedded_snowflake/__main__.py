@@ -1,7 +1,7 @@
 """The process of the embedded account: `python -m lakehouse_assets.embedded_snowflake --home DIR
 [--idle-seconds N] [--detach]`.
 
-What belongs here: the life of the process (lock, leaving the terminal, exit). What does not: serving (`server.py`).
+What belongs here: the life of the process (lock, leaving the terminal, exit). What does not: serving (`serving.py`).
 """
 
 import argparse
@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from lakehouse_assets.embedded_snowflake import account_directory, try_lock
+from lakehouse_assets.embedded_snowflake.address import account_directory, try_lock
 from lakehouse_assets.private import open_home
 
 
@@ -55,7 +55,7 @@ def main() -> int:
         os._exit(0)
 
     sys.meta_path.insert(0, _Unused())
-    from lakehouse_assets.embedded_snowflake.server import serve
+    from lakehouse_assets.embedded_snowflake.serving import serve
 
     code = 0
     try:

@@ -17,13 +17,8 @@ import pytest
 import snowflake.connector
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.embedded_snowflake import (
-    account_directory,
-    connection_arguments,
-    ensure_running,
-    stop,
-    try_lock,
-)
+from lakehouse_assets.embedded_snowflake import account_directory, connection_arguments, ensure_running, stop
+from lakehouse_assets.embedded_snowflake.address import try_lock
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
 
@@ -161,11 +156,11 @@ AT = {
     "before it has the lock": f"__main__.try_lock = lambda directory: {DIES}",
     "with the lock": f"os.fork = lambda: {DIES}",
     "in the background": f"fork = os.fork\nos.fork = lambda: fork() or {DIES}",
-    "before it reads its files": f"from {MODULE} import server\nserver.Catalogue = lambda directory: {DIES}",
-    "before it writes server.json": f"from {MODULE} import server\nserver.write_address = lambda *_: {DIES}",
+    "before it reads its files": f"from {MODULE} import serving\nserving.Catalogue = lambda directory: {DIES}",
+    "before it writes server.json": f"from {MODULE} import serving\nserving.write_address = lambda *_: {DIES}",
     "while it writes server.json": f"from pathlib import Path\nPath.replace = lambda *_: {DIES}",
     "just after it wrote server.json": (
-        f"from {MODULE} import server\nwrite = server.write_address\nserver.write_address = lambda *a: (write(*a),"
+        f"from {MODULE} import serving\nwrite = serving.write_address\nserving.write_address = lambda *a: (write(*a),"
         f" {DIES})"
     ),
 }
@@ -195,8 +190,8 @@ def test_whoever_waits_for_a_server_that_dies_while_it_is_born_starts_another(ho
     stop(home)
     go = home / "go"
     waits = (
-        f"import time\nfrom {MODULE} import server\ndef dies(*_):\n while not os.path.exists({str(go)!r}):"
-        f" time.sleep(0.01)\n {DIES}\nserver.write_address = dies"
+        f"import time\nfrom {MODULE} import serving\ndef dies(*_):\n while not os.path.exists({str(go)!r}):"
+        f" time.sleep(0.01)\n {DIES}\nserving.write_address = dies"
     )
     born(home, waits)
     waiting = subprocess.Popen(

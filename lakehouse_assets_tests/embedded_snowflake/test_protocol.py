@@ -60,12 +60,14 @@ def impatient(tmp_path: Path) -> Iterator[AccountAddress]:
     script = dedent("""
         import sys
         from pathlib import Path
-        from lakehouse_assets.embedded_snowflake import account_directory, server, try_lock
+        from lakehouse_assets.embedded_snowflake.address import account_directory, try_lock
+        from lakehouse_assets.embedded_snowflake.protocol import queries
+        from lakehouse_assets.embedded_snowflake.serving import serve
         directory = account_directory(Path(sys.argv[1]))
         directory.mkdir(parents=True)
         lock = try_lock(directory)
-        server.POLL_SECONDS = 0.1
-        server.serve(directory, 600)
+        queries.POLL_SECONDS = 0.1
+        serve(directory, 600)
     """)
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.DEVNULL)
     while (address := running(tmp_path)) is None:
