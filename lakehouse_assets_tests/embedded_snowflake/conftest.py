@@ -1,10 +1,12 @@
-"""One embedded account for all tests of this folder, and a schema of its own for each test. Does not belong here:
-assertions.
+"""One embedded account for all tests of this folder, a schema of its own for each test, and how a test asks. Does not
+belong here: assertions.
 """
 
 from __future__ import annotations
 
+import http.client
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,31 @@ class Sql:
     def value(self, expression: str) -> Any:
         """The value of an expression."""
         return self(f"SELECT {expression}")[0][0]
+
+
+def request(
+    address: AccountAddress, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
+    """Status and content of the answer to a raw request; it must come within some seconds, and be JSON."""
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=15)
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, json.loads(content) if content else None
+
+
+def login(
+    address: AccountAddress, query: str = "", headers: dict[str, str] | None = None, **data: Any
+) -> tuple[int, Any]:
+    """A login request as the connector sends it, with the right password unless `data` says another."""
+    given = {"PASSWORD": connection_arguments(address)["password"], "LOGIN_NAME": "embedded"} | data
+    return request(address, "POST", f"/session/v1/login-request?{query}", json.dumps({"data": given}).encode(), headers)
+
+
+def token(connection: SnowflakeConnection) -> dict[str, str]:
+    """The header that a session shows."""
+    return {"Authorization": f'Snowflake Token="{connection.rest.token}"'}  # type: ignore[union-attr]
 
 
 @pytest.fixture
