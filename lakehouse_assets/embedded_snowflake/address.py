@@ -46,22 +46,12 @@ def read_address(directory: Path) -> AccountAddress | None:
     """The address in the state file of an account directory, whether or not the server still runs."""
     try:
         state = json.loads((directory / "server.json").read_text())
-        address = AccountAddress(
-            host=state["host"],
-            port=state["port"],
-            pid=state["pid"],
-            secret=account_secret(directory),
-            directory=str(directory),
-        )
+        host, port, pid, secret = state["host"], state["port"], state["pid"], account_secret(directory)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # absent, being replaced or broken: the caller looks again, and a server that starts writes it anew
-    right = (
-        address.host == HOST
-        and isinstance(address.port, int)
-        and 0 < address.port < 65536
-        and isinstance(address.pid, int)
-    )
-    return address if right else None
+    if host != HOST or not (isinstance(port, int) and 0 < port < 65536 and isinstance(pid, int)):
+        return None
+    return AccountAddress(host, port, pid, secret, str(directory))
 
 
 def write_address(directory: Path, address: AccountAddress) -> None:

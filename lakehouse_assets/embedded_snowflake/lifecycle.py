@@ -59,8 +59,9 @@ def ensure_running(home: Path, idle_seconds: int = 1800) -> AccountAddress:
             if attempts <= START_ATTEMPTS:
                 _launch(directory, idle_seconds)
         if attempts > START_ATTEMPTS or time.monotonic() > deadline:
+            said = last_line(directory)
             raise LakehouseError(
-                f"The embedded Snowflake account under {directory} does not start{_last_words(directory)}: read"
+                f"The embedded Snowflake account under {directory} does not start{f' ({said})' if said else ''}: read"
                 f" {directory / 'server.log'}, run `lakehouse down`, then try again; where a database file is broken,"
                 f" move {directory} away and run `lakehouse run`, which hands everything off again from the Delta"
                 " tables."
@@ -116,6 +117,7 @@ def _server_process(directory: Path) -> psutil.Process | None:
 
 
 def answers(address: AccountAddress) -> bool:
+    """Whether the server at an address runs and is the one of its home."""
     # A request, not a look at the process table: it also restarts the server's idle clock, so that it cannot stop under
     # a caller who was just told its address. Both prove that they know the secret: a stranger learns nothing, and one
     # that took the port of a dead server is sent no password.
@@ -135,37 +137,19 @@ def _launch(directory: Path, idle_seconds: int) -> None:
     log_file = directory / "server.log"
     if log_file.exists() and log_file.stat().st_size > LOG_BYTES:
         log_file.replace(directory / "server.log.1")
-    command = [
-        sys.executable,
-        "-m",
-        "lakehouse_assets.embedded_snowflake",
-        "--home",
-        str(directory.parent),
-        "--idle-seconds",
-        str(idle_seconds),
-        "--detach",
-    ]
+    command = [sys.executable, "-m", "lakehouse_assets.embedded_snowflake", "--home", str(directory.parent)]
+    command += ["--idle-seconds", str(idle_seconds), "--detach"]
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     with open(log_file, "ab", opener=opener) as log:
         # Returns as soon as the server has the lock and has left this process's session, or has found that another one
         # has the lock.
         subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-            check=False,
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )
 
 
-def _last_words(directory: Path) -> str:
-    line = last_line(directory)
-    return f" ({line})" if line else ""
-
-
 def last_line(directory: Path) -> str:
+    """The last line of the server's log; empty where there is none."""
     try:
         lines = (directory / "server.log").read_text(errors="replace").strip().splitlines()
     except FileNotFoundError:

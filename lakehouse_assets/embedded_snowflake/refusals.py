@@ -43,15 +43,9 @@ SESSION_PARAMETERS = {
 # the others.
 _HARMLESS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
 _TELLING = {
-    "current_setting",
-    "getvariable",
-    "getenv",
-    "current_query",
-    "current_query_id",
-    "in_search_path",
-    "write_log",
+    "current_setting", "getvariable", "getenv", "current_query", "current_query_id", "in_search_path", "write_log",
     "parse_duckdb_log_message",
-}
+}  # fmt: skip
 # What a name may hold that fakesnow writes into a SQL text or a path: no quote, separator or control character.
 _NAME = re.compile(r"[^'\"`;/\\\0-\x1f\x7f]+")
 

@@ -8,7 +8,8 @@ import copy
 import logging
 import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import duckdb
@@ -103,14 +104,15 @@ class Statement(FakeSnowflakeCursor):
         if put := file_statements.parse_put(text, session.context):
             put.target.check_exists(self._duck_conn)
             self.put = put
-        elif listing := file_statements.parse_list(text, session.context):
-            listing[0].check_exists(self._duck_conn)
-            self._answer(("name", "size", "md5", "last_modified"), session.shared.listing.rows(*listing))
-        elif removal := file_statements.parse_remove(text, session.context):
-            removal[0].check_exists(self._duck_conn)
-            self._answer(("name", "result"), file_statements.remove(*removal))
-        else:
+            return True
+        if not (listing := file_statements.parse_listing(text, session.context)):
             return False
+        remove, path, pattern = listing
+        path.check_exists(self._duck_conn)
+        if remove:
+            self._answer(("name", "result"), file_statements.remove(path, pattern))
+        else:
+            self._answer(("name", "size", "md5", "last_modified"), session.shared.listing.rows(path, pattern))
         return True
 
     def _execute_all(self, expression: Expr, params: Any, comments: list[str]) -> None:
@@ -154,9 +156,7 @@ class Statement(FakeSnowflakeCursor):
             and not _spans_databases(expression)
         )
         lengths: list[tuple[str, int]] = []
-        if alone:
-            duck.begin()
-        try:
+        with _together(duck) if alone else nullcontext():
             for part in self._transform_explode(expression):
                 transformed = self._transform(part, params)
                 transformed.args.pop("table_comment", None)  # taken out before, but fakesnow records that there is none
@@ -164,13 +164,6 @@ class Statement(FakeSnowflakeCursor):
                 self._execute(transformed, params if transformed.find(exp.Placeholder) else None)
             for comment in comments:
                 duck.execute(comment)
-            if alone:
-                duck.commit()
-        except BaseException:
-            if alone:
-                with suppress(duckdb.Error):  # a commit that failed has ended its transaction, and is what went wrong
-                    duck.rollback()
-            raise
         if lengths:
             definitions.record_lengths(duck, expression, lengths, session.context)
         definitions.forget_schema(duck, expression, session.context)
@@ -258,21 +251,28 @@ class Statement(FakeSnowflakeCursor):
     def _create_stage_view(self, created: exp.Create, query: Expr, text: str, comments: list[str]) -> None:
         translated = self._transform(rewrites.apply(query.copy(), self._conn.values()), None)
         described = self._duck_conn.execute(f"DESCRIBE {translated.sql(dialect='duckdb')}").fetchall()
-        self._duck_conn.begin()
-        try:
+        with _together(self._duck_conn):
             for statement in (views.creation(created, text, described, self._conn.context), *comments):
                 self._duck_conn.execute(statement)
-            self._duck_conn.commit()
-        except BaseException:
-            with suppress(duckdb.Error):  # as above
-                self._duck_conn.rollback()
-            raise
         self._succeed(f"View {ObjectName.created(created, self._conn.context).name} successfully created.")
 
 
 def without_values(text: str) -> str:
     """A statement as it may stand in a log: the values of its strings can be personal data."""
     return re.sub(r"'(?:[^']|'')*'", "'…'", text)[:1000]
+
+
+@contextmanager
+def _together(duck: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """A transaction of DuckDB's: all of what is executed in it, or nothing."""
+    duck.begin()
+    try:
+        yield
+        duck.commit()
+    except BaseException:
+        with suppress(duckdb.Error):  # a commit that failed has ended its transaction, and is what went wrong
+            duck.rollback()
+        raise
 
 
 def _parse(text: str) -> Expr:

@@ -58,18 +58,6 @@ class Requests(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are logged with their statement, not by their address."""
 
-    def do_GET(self) -> None:
-        """Serve a request without a body."""
-        self._serve()
-
-    def do_POST(self) -> None:
-        """Serve a request with a JSON body."""
-        self._serve()
-
-    def do_PUT(self) -> None:
-        """Serve the upload of a staged file."""
-        self._serve()
-
     def version_string(self) -> str:
         """What the answers say of the server: nothing of its versions."""
         return "lakehouse"
@@ -134,6 +122,8 @@ class Requests(BaseHTTPRequestHandler):
             with self.server.mutex:
                 self.server.in_flight -= 1
                 self.server.last_used = time.monotonic()
+
+    do_GET = do_POST = do_PUT = _serve
 
     def _reply(self, status: int, answer: dict[str, Any]) -> None:
         body = json.dumps(answer).encode()

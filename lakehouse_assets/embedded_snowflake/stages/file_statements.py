@@ -20,8 +20,9 @@ _REFERENCE = r"""(?P<reference>'@[^']*'|@\S+)"""
 _PUT = re.compile(
     rf"""PUT\s+(?P<source>'file://[^']*'|file://\S+)\s+{_REFERENCE}(?P<options>.*)""", re.IGNORECASE | re.DOTALL
 )
-_LIST = re.compile(rf"""(?:LIST|LS)\s+{_REFERENCE}(?P<options>.*)""", re.IGNORECASE | re.DOTALL)
-_REMOVE = re.compile(rf"""(?:REMOVE|RM)\s+{_REFERENCE}(?P<options>.*)""", re.IGNORECASE | re.DOTALL)
+_LISTING = re.compile(
+    rf"""(?:LIST|LS|(?P<remove>REMOVE|RM))\s+{_REFERENCE}(?P<options>.*)""", re.IGNORECASE | re.DOTALL
+)
 _OPTION = re.compile(r"""\s*(\w+)\s*=\s*('(?:[^']|'')*'|[\w.]+)""")
 
 
@@ -65,20 +66,12 @@ def upload_target(put: Put, name: str) -> Path:
     return put.target.confined(put.target.directory() / put.target.prefix / file)
 
 
-def parse_list(text: str, context: Context) -> tuple[StagePath, str | None] | None:
-    """Read a LIST statement: which files, and its pattern; None if it is none."""
-    return _parse_listing(_LIST, text, context)
-
-
-def parse_remove(text: str, context: Context) -> tuple[StagePath, str | None] | None:
-    """Read a REMOVE statement: which files, and its pattern; None if it is none."""
-    return _parse_listing(_REMOVE, text, context)
-
-
-def _parse_listing(statement: re.Pattern[str], text: str, context: Context) -> tuple[StagePath, str | None] | None:
-    if not (match := statement.fullmatch(text)):
+def parse_listing(text: str, context: Context) -> tuple[bool, StagePath, str | None] | None:
+    """Read a LIST or REMOVE statement: whether it removes, which files, and its pattern; None if it is neither."""
+    if not (match := _LISTING.fullmatch(text)):
         return None
-    return StagePath.parse(match["reference"], context), _options(match["options"], {"PATTERN"}).get("PATTERN")
+    path = StagePath.parse(match["reference"], context)
+    return bool(match["remove"]), path, _options(match["options"], {"PATTERN"}).get("PATTERN")
 
 
 def _options(text: str, known: set[str]) -> dict[str, str]:
