@@ -46,8 +46,8 @@ test-all: setup java postgres browser  ## All tests, the long batteries too
 
 # What is injected and killed, from one call. Left out: the real year in pieces, which takes longer than all of it.
 BATTERY := $(addprefix lakehouse_assets_tests/,core/handoff/test_faults.py core/handoff/test_concurrency.py core/handoff/test_recovery.py \
-	resources/embedded_account/test_access.py resources/embedded_account/test_faults.py \
-	resources/embedded_account/test_damaged_files.py core/sources/test_caps.py core/sources/test_formats.py test_paths.py \
+	$(addprefix embedded_snowflake/,test_access.py test_damaged_files.py test_faults.py test_privacy.py \
+	test_sql_confinement.py) core/sources/test_caps.py core/sources/test_formats.py test_paths.py \
 	orchestration/automation/test_maintenance_beside_runs.py $(addprefix pipeline/,test_battery.py test_corrections.py test_corruption.py \
 	test_crashes.py test_disk_full.py test_injections.py test_lost_connection.py test_model.py test_order.py test_secrets.py \
 	test_side_by_side.py))

@@ -27,8 +27,8 @@ from year import measured
 from lakehouse_assets.core.contracts import Contract, contract
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.handoff import Handoff, TargetNames
+from lakehouse_assets.embedded_snowflake import connection_arguments, ensure_running, stop
 from lakehouse_assets.orchestration.resources.spark import SparkEngine
-from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running, stop
 
 DAYS = 365
 FIRST = date(2024, 1, 1)

@@ -1267,7 +1267,7 @@ def down(home: Home = None) -> None:
 
     Example: `lakehouse down`
     """
-    from lakehouse_assets.resources.embedded_account import stop
+    from lakehouse_assets.embedded_snowflake import stop
 
     print("Stopped." if stop(_settings(home=home).home) else "The embedded account was not running.")
 
@@ -1350,8 +1350,8 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
     Example: `lakehouse reset --yes`
     """
+    from lakehouse_assets.embedded_snowflake import stop
     from lakehouse_assets.orchestration.instance.local import alone, working_on
-    from lakehouse_assets.resources.embedded_account import stop
 
     folder = _settings(home=home).home
     if processes := working_on(folder):

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "paths": {"errors"},
     "shown": set(),
     "settings": {"errors", "paths"},
+    "embedded_snowflake": {"errors", "paths", "private", "processes"},
     "core/contracts": {"errors"},
     "core": {"errors"},
     "core/declarations": {"errors", "settings", "core", "core/contracts"},
@@ -46,15 +47,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core/sources": _GROUND | {"core", "core/contracts", "core/declarations", "core/delta", "core/quality"},
     "orchestration": _CORE,
     "orchestration/instance": _GROUND,
-    "orchestration/resources": _CORE | {"orchestration"},
+    "orchestration/resources": _CORE | {"orchestration", "embedded_snowflake"},
     "orchestration/io_managers": _CORE | {"orchestration", "orchestration/resources"},
     "orchestration/assets": _CORE | _ORCHESTRATION - {"orchestration/automation"},
     "orchestration/automation": _CORE | _ORCHESTRATION - {"orchestration/assets"},
     "domains": _CORE | {"orchestration"},
     "sample": {"errors", "core/sources", "domains"},
+    "scaffold": {"errors", "areas", "core/contracts", "core/declarations", "core/sources"},
     "areas": _CORE | {"orchestration"},
     "definitions": _CORE | _ORCHESTRATION | {"areas"},
-    "cli": _CORE | _ORCHESTRATION | {"areas", "definitions", "sample"},
+    "cli": _CORE | _ORCHESTRATION | {"areas", "definitions", "embedded_snowflake", "sample", "scaffold"},
 }
 """Of each room or module at the top, the others that it may import. Arrows point one way: no two may import each
 other.

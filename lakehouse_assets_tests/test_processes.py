@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from lakehouse_assets.core.handoff.state import Intent, is_alive, own_name
+from lakehouse_assets.embedded_snowflake.address import AccountAddress, write_address
+from lakehouse_assets.embedded_snowflake.lifecycle import _server_process
 from lakehouse_assets.orchestration.instance.processes import RunProcess
-from lakehouse_assets.orchestration.resources import embedded_account
 from lakehouse_assets.processes import ProcessIdentity, has_ended
 
 HOURS = [-5, 1, 30 * 24]
@@ -72,9 +73,9 @@ def test_a_clock_that_is_set_between_recording_and_judging_kills_nobody(
 @pytest.mark.parametrize("hours", HOURS)
 def test_a_server_is_known_whatever_the_clock_says_since(set_clock: SetClock, tmp_path: Path, hours: float):
     """Else `lakehouse down` waits for a server that it never tells to stop."""
-    embedded_account.write_address(tmp_path, embedded_account.AccountAddress("127.0.0.1", 4000, os.getpid()))
+    write_address(tmp_path, AccountAddress("127.0.0.1", 4000, os.getpid()))
     set_clock(hours)
-    found = embedded_account._server_process(tmp_path)
+    found = _server_process(tmp_path)
     assert found is not None
     assert found.pid == os.getpid()
 
@@ -85,10 +86,10 @@ def test_a_process_id_that_was_given_out_again_is_not_the_old_process(other: sub
     stranger = old._replace(pid=os.getpid())
     assert stranger.is_gone()
     assert is_alive(stranger.text) is False
-    embedded_account.write_address(tmp_path, embedded_account.AccountAddress("127.0.0.1", 4000, os.getpid()))
+    write_address(tmp_path, AccountAddress("127.0.0.1", 4000, os.getpid()))
     file = tmp_path / "server.json"
     file.write_text(file.read_text().replace(ProcessIdentity.current().text, stranger.text))
-    assert embedded_account._server_process(tmp_path) is None
+    assert _server_process(tmp_path) is None
 
 
 def test_a_process_that_ended_and_was_not_waited_for_has_ended():
@@ -116,7 +117,7 @@ def test_an_owner_that_an_earlier_version_wrote_lives_while_its_process_id_does(
 
 def test_a_server_of_an_earlier_version_is_known_by_what_it_runs(tmp_path: Path):
     """Else nobody can stop it after an upgrade; or a stranger is stopped in its place."""
-    module = embedded_account.__name__
+    module = "lakehouse_assets.resources.embedded_account"
     for words, known in ((["-m", module], True), ([], False)):
         process = subprocess.Popen(
             [sys.executable, "-c", "print(flush=True); input()", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -127,7 +128,7 @@ def test_a_server_of_an_earlier_version_is_known_by_what_it_runs(tmp_path: Path)
             (tmp_path / "server.json").write_text(
                 f'{{"host": "127.0.0.1", "port": 4000, "pid": {process.pid}, "started": 1.0}}'
             )
-            assert (embedded_account._server_process(tmp_path) is not None) == known
+            assert (_server_process(tmp_path) is not None) == known
         finally:
             process.kill()
             process.wait()

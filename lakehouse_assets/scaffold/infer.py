@@ -38,7 +38,7 @@ _PERSONAL: Final = re.compile(r"(^|_)(name|email|mail|phone|mobile|address|stree
 
 @dataclass(frozen=True)
 class SampleColumn:
-    """A column of a sample. written: its name in the file. type: the name of a type in `contracts/types.py`, or
+    """A column of a sample. written: its name in the file. type: the name of a type in `core/contracts/types.py`, or
     `Decimal` with its scale. layout: how a day is written, where not as 2026-09-01.
     """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets.resources.embedded_account import stop
+from lakehouse_assets.embedded_snowflake import stop
 from lakehouse_assets.sample.generate import generate
 from lakehouse_assets.sample.ledger import SampleLedger
 from lakehouse_assets_tests.pipeline.world import State, World

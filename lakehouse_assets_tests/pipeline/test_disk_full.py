@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from lakehouse_assets.disks import full_disk
-from lakehouse_assets.resources.embedded_account import stop
-from lakehouse_assets.resources.embedded_account.catalogue import Catalogue
+from lakehouse_assets.embedded_snowflake import stop
+from lakehouse_assets.embedded_snowflake.catalogue import Catalogue
+from lakehouse_assets.embedded_snowflake.statement import Statement
 from lakehouse_assets_tests.pipeline.conftest import Sample
 from lakehouse_assets_tests.pipeline.world import State, World, differences
 
@@ -129,10 +130,10 @@ def test_a_database_that_could_not_be_made_on_a_full_disk_is_made_later(disk: Pa
     with pytest.raises(Exception, match="No space left"):
         account.connect("SALES", "OPS")
     (disk / "ballast").unlink()
-    account.connect("SALES", "OPS").cursor().run("CREATE TABLE T AS SELECT 1 AS a")
+    Statement(account.connect("SALES", "OPS")).run("CREATE TABLE T AS SELECT 1 AS a")
     account.close()
     account = Catalogue(disk / "account")
-    statement = account.connect("SALES", "OPS").cursor()
+    statement = Statement(account.connect("SALES", "OPS"))
     statement.run("SELECT table_name FROM INFORMATION_SCHEMA.TABLES")
     assert statement.fetchall() == [("T",)]
     account.close()

@@ -10,9 +10,9 @@ from snowflake.connector.errors import OperationalError
 from lakehouse_assets.core.handoff import handoff
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.definitions import build_definitions
+from lakehouse_assets.embedded_snowflake import stop
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.io_managers.snowflake_stage import RETRIES, SnowflakeStageIOManager
-from lakehouse_assets.resources.embedded_account import stop
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
 

@@ -24,9 +24,9 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 
 from lakehouse_assets.definitions import build_definitions
+from lakehouse_assets.embedded_snowflake import connection_arguments, ensure_running
 from lakehouse_assets.orchestration.instance.runs import RunResult, execute_range
 from lakehouse_assets.orchestration.io_managers.snowflake_stage import SnowflakeStageIOManager
-from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running
 from lakehouse_assets_tests import postgres_server
 from lakehouse_assets_tests.orchestration.automation.conftest import Receiver, receiver
 from lakehouse_assets_tests.pipeline.conftest import NewWorld

@@ -20,10 +20,10 @@ import dagster as dg
 import psutil
 import pytest
 
+from lakehouse_assets.embedded_snowflake import stop
 from lakehouse_assets.orchestration.automation.inflight import under_way
 from lakehouse_assets.orchestration.instance.local import environment
 from lakehouse_assets.orchestration.resources.snowflake import connect
-from lakehouse_assets.resources.embedded_account import stop
 from lakehouse_assets.sample.generate import generate
 from lakehouse_assets_tests.orchestration.instance.conftest import wait_for
 
@@ -220,7 +220,7 @@ class Site:
                 for process in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)):
                     # The embedded account is a server of its own, that the command uses too.
                     with suppress(psutil.NoSuchProcess):
-                        if "embedded_account" not in " ".join(process.cmdline()):
+                        if "embedded_snowflake" not in " ".join(process.cmdline()):
                             process.kill()
             server.wait()
 

@@ -1,7 +1,7 @@
 """What a table is: a contract, the tables that it is computed from, and the transform; one declaration.
 
 Belongs here: the declaration of a table that is computed from others. Does not belong here: tables that drops feed
-(`source.py`), how a table is brought up to date (`delta/staging.py`), any particular table (`domains/`).
+(`source.py`), how a table is brought up to date (`core/delta/staging.py`), any particular table (`domains/`).
 """
 
 from __future__ import annotations

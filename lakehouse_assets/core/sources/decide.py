@@ -1,7 +1,8 @@
 """What follows from what is known of the drops of a source: which count, which are refused, which days become good.
 Pure: no table, no engine.
 
-Does not belong here: reading (`known.py`), computing rows (`cleanse.py`), the verdict on one drop (`quality/audit.py`).
+Does not belong here: reading (`known.py`), computing rows (`cleanse.py`), the verdict on one drop
+(`core/quality/audit.py`).
 """
 
 from __future__ import annotations

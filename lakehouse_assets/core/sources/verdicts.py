@@ -1,6 +1,6 @@
 """What has been recorded of the drops of a source, and what of it counts now. From the tables, without an engine.
 
-Does not belong here: judging drops (`quality/audit.py`), deciding what follows (`decide.py`).
+Does not belong here: judging drops (`core/quality/audit.py`), deciding what follows (`decide.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Connections to the Snowflake account, embedded or real, for Dagster and for everything else.
 
 What belongs here: how a connection is made, in one place for both accounts. What does not: SQL, and the embedded
-account's server (`embedded_account/`).
+account's server (`embedded_snowflake/`).
 
 Importing this module is cheap on purpose, and so is building the resource: the connector takes seconds to import,
 dagster-snowflake several more, and every process that loads the definitions would pay for them. They are imported with
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dagster import ConfigurableResource, EnvVar
 from pydantic import Field
 
+from lakehouse_assets.embedded_snowflake import connection_arguments, ensure_running
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running
 
 if TYPE_CHECKING:
     from dagster_snowflake import SnowflakeResource

@@ -110,7 +110,7 @@ def any_row(rng: random.Random, key: int, day: date | None, digits: int = 38) ->
 @pytest.fixture(scope="session")
 def account_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the embedded account of this test run keeps its files."""
-    from lakehouse_assets.resources.embedded_account import stop
+    from lakehouse_assets.embedded_snowflake import stop
 
     home = tmp_path_factory.mktemp("account")
     yield home
@@ -122,7 +122,7 @@ def account(account_home: Path) -> dict[str, Any]:
     """How to connect to an embedded account of this test run's own; started anew if it went down idle while other tests
     ran.
     """
-    from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running
+    from lakehouse_assets.embedded_snowflake import connection_arguments, ensure_running
 
     return connection_arguments(ensure_running(account_home))
 

@@ -123,7 +123,7 @@ def test_an_account_that_is_killed_during_a_hand_off_is_right_after_the_next(
     lakehouse_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, point: str
 ) -> None:
     """The server may die as well as the client; what it had not committed is gone, what it had is there."""
-    from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running, stop
+    from lakehouse_assets.embedded_snowflake import connection_arguments, ensure_running, stop
 
     home = tmp_path / "home"
     shared: Lakehouse = lakehouse_of(deploy=False)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from lakehouse_assets.core.sources.landing import LandingZone
+from lakehouse_assets.embedded_snowflake import read_address
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.instance.local import refuse_broken_storage
-from lakehouse_assets.resources.embedded_account import read_address
 
 
 def flipped(content: bytes) -> bytes:

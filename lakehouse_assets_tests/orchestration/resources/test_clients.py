@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse_assets.embedded_snowflake import account_directory, ensure_running, stop
 from lakehouse_assets.orchestration.resources.clients import HIDDEN, how_to_connect
-from lakehouse_assets.resources.embedded_account import account_directory, ensure_running, stop
 from lakehouse_assets.settings import Settings
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from dagster_snowflake import SnowflakeResource
 
-from lakehouse_assets.resources.embedded_account import connection_arguments, ensure_running, stop
+from lakehouse_assets.embedded_snowflake import connection_arguments, ensure_running, stop
 
 
 def test_the_resource_of_dagster_snowflake_reaches_the_embedded_account(tmp_path):

@@ -11,9 +11,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from lakehouse_assets.embedded_snowflake import running, stop
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources import snowflake
-from lakehouse_assets.resources.embedded_account import running, stop
 
 
 def test_the_embedded_account_starts_with_the_first_connection_of_a_run(tmp_path: Path) -> None:
