@@ -50,7 +50,8 @@ def in_other_process(home: Path) -> Iterator[Callable[[str], subprocess.Popen[st
     started: list[subprocess.Popen[str]] = []
     prelude = (
         "import os, signal, sys, time, warnings\nwarnings.simplefilter('ignore')\nfrom dagster import AssetKey,"
-        f" DagsterInstance\nfrom lakehouse_assets.orchestration.instance.runs import execute_range\nimport {TOY} as toy\ninstance ="
+        " DagsterInstance\nfrom lakehouse_assets.orchestration.instance.runs import execute_range\n"
+        f"import {TOY} as toy\ninstance ="
         " DagsterInstance.from_config(os.environ['DAGSTER_HOME'])\ndef run_range(first, last):\n    return"
         " execute_range(instance, job_name='load_all', asset_keys=None, start_key=first, end_key=last, defs=toy.defs,"
         f" module={TOY!r})\n"
