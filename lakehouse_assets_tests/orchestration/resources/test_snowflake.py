@@ -95,7 +95,7 @@ def test_building_the_resource_imports_no_connector() -> None:
     """Without it every process that loads the definitions pays seconds for libraries it does not use."""
     script = (
         "import sys; from lakehouse_assets.orchestration.resources.snowflake import snowflake_resource;"
-        " snowflake_resource(); sys.exit(any(name in sys.modules for name in ('snowflake.connector', 'dagster_snowflake', 'duckdb',"
-        " 'fakesnow')))"
+        " snowflake_resource(); sys.exit(any(name in sys.modules for name in"
+        " ('snowflake.connector', 'dagster_snowflake', 'duckdb', 'fakesnow')))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
