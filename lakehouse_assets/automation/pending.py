@@ -20,7 +20,7 @@ from lakehouse_assets.delta.proof import SIDES, DamagedTableError, made_with
 from lakehouse_assets.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.delta.store import Head
 from lakehouse_assets.errors import SourceUnavailableError
-from lakehouse_assets.quality.audit import DropVerdict
+from lakehouse_assets.quality.audit import DropVerdict, remedy
 from lakehouse_assets.sources.cleanse import rejected_now
 from lakehouse_assets.sources.database import CustomersDatabase
 from lakehouse_assets.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
@@ -69,6 +69,10 @@ class Pending:
 
     def __bool__(self) -> bool:
         return bool(self.drops or self.behind or self.handoffs)
+
+    def rejections(self) -> list[str]:
+        """Why drops wait for somebody, and what to do about each, a sentence or two a drop."""
+        return [f"{v.reason} {remedy(v)}" for v in (*self.refused, *self.unreadable)]
 
     def stretches(self) -> list[tuple[date, date]]:
         """Contiguous stretches of batch dates, short gaps bridged, but not over a red date."""
