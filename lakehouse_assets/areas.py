@@ -48,7 +48,8 @@ def _area(package: str) -> Area:
     return area
 
 
-def _named(settings: Settings) -> Sequence[str]:
+def packages_of(settings: Settings) -> Sequence[str]:
+    """The packages whose areas those settings ask for."""
     return settings.areas.replace(",", " ").split() if settings.areas is not None else PACKAGES
 
 
@@ -62,4 +63,4 @@ def use(areas: Sequence[Area]) -> None:
 AREAS: Final[list[Area]] = []
 """The areas of this process."""
 
-use(load(_named(Settings())))  # pyright: ignore[reportCallIssue] -- all fields have defaults
+use(load(packages_of(Settings())))  # pyright: ignore[reportCallIssue] -- all fields have defaults

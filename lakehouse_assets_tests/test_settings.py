@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets import cli
+from lakehouse_assets.cli import context
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.private import open_home
 from lakehouse_assets.settings import Settings
@@ -63,7 +63,7 @@ def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     """Else the sample is loaded in place of the landing zone that was meant."""
     monkeypatch.setenv("LAKEHOUSE_LANDNG", "/srv/landing")
     monkeypatch.setenv("LAKEHOUSE_KILL_AT", "nowhere")
-    cli._settings()
+    context.settings()
     assert capsys.readouterr().err == "LAKEHOUSE_LANDNG is no setting; did you mean LAKEHOUSE_LANDING?\n"
 
 

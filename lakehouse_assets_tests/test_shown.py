@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from lakehouse_assets.cli import _reads
+from lakehouse_assets.cli.account import only_reads
 from lakehouse_assets.core.handoff.verify import RowDifference
 from lakehouse_assets.shown import WIDE, pasted, printable, say, table
 
@@ -100,7 +100,7 @@ def test_a_name_in_a_proposed_command_is_one_word_of_the_shell(name: str) -> Non
 )
 def test_only_what_reads_is_executed_unless_told(statement: str, reads: bool) -> None:
     """`lakehouse sql` is what people paste into."""
-    assert _reads(statement) == reads
+    assert only_reads(statement) == reads
 
 
 def test_a_difference_is_said_in_values() -> None:

@@ -11,11 +11,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lakehouse_assets.areas import PACKAGES
+from lakehouse_assets.areas import PACKAGES, packages_of
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.scaffold.write import Home, template, write
+from lakehouse_assets.settings import Settings
 
 _OURS = "lakehouse_assets.domains"
+
+
+def loaded_packages() -> list[str]:
+    """The packages of the areas that are loaded."""
+    return list(packages_of(Settings()))  # pyright: ignore[reportCallIssue] -- all fields have defaults
 
 
 def home_of(domain: str | None, packages: Sequence[str]) -> Home:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import typer
 
-from lakehouse_assets import cli
-from lakehouse_assets.cli import command
+from lakehouse_assets.cli import app, command, context
+from lakehouse_assets.cli.load import selected
+from lakehouse_assets.cli.running import conclude
 from lakehouse_assets.orchestration.instance.local import in_use
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, line, order_csv
@@ -47,7 +48,7 @@ def commands() -> Iterator[tuple[str, Any]]:
             else:
                 yield f"{name} {word}", found
 
-    return below("lakehouse", typer.main.get_command(cli.app))
+    return below("lakehouse", typer.main.get_command(app))
 
 
 def test_every_command_has_help_with_an_example() -> None:
@@ -96,8 +97,8 @@ def test_what_cannot_be_done_is_told_in_one_sentence(
 
 def test_a_selection_is_taken_with_a_dot_and_with_a_slash() -> None:
     """A user learns two ways to write the name of a table, and mixes them up."""
-    settings = cli._settings()
-    assert cli._chosen(settings, "gold/daily_sales, snowflake.daily_sales") == [
+    settings = context.settings()
+    assert selected(settings, "gold/daily_sales, snowflake.daily_sales") == [
         "gold.daily_sales",
         "snowflake.daily_sales",
     ]
@@ -119,7 +120,7 @@ def test_a_slip_in_a_file_of_the_project_is_told_with_its_place(
     def broken(*_: object) -> None:
         compile("class Orders(\n", "lakehouse_assets/core/contracts/gold.py", "exec")
 
-    monkeypatch.setattr(cli, "_resources", broken)
+    monkeypatch.setattr(context, "resources", broken)
     code, _, error = said(make_world(), "land", "nonsense")
     assert (code, error) == (
         1,
@@ -228,7 +229,7 @@ def test_what_the_runs_leave_undone_is_told_and_fails_the_command(
     monkeypatch.setattr(runner, "_execute", lambda *_: None)
     runner.run()
     with pytest.raises(typer.Exit) as ended:
-        cli._conclude(runner)
+        conclude(runner)
     assert ended.value.exit_code == 1
     assert PATH in capfd.readouterr().err
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from snowflake.connector.cursor import SnowflakeCursor
 
-from lakehouse_assets.cli import _print_summary
+from lakehouse_assets.cli.load import print_summary
 from lakehouse_assets.orchestration.resources.handoff import served
 from lakehouse_assets_tests.pipeline.world import State, World
 
@@ -44,7 +44,7 @@ def test_a_command_with_nothing_to_do_sends_two_statements(
     with recording(monkeypatch) as sent:
         runner = world.run()
         told = io.StringIO()
-        _print_summary(Console(file=told, width=200), runner, {}, 1.0)
+        print_summary(Console(file=told, width=200), runner, {}, 1.0)
     assert runner.runs == 0
     assert "SALES_LINES" in told.getvalue()
     assert only_looks(sent), sent

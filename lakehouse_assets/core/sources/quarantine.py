@@ -1,4 +1,4 @@
-"""The quarantine of a source: what judging everything again would change in it, and how its rows age.
+"""The quarantine of a source: its rows, what judging everything again would change in it, and how its rows age.
 
 Does not belong here: which rows enter it (`cleanse.py`).
 """
@@ -6,15 +6,44 @@ Does not belong here: which rows enter it (`cleanse.py`).
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.delta.store import OPERATION
 from lakehouse_assets.core.sources.cleanse import cleanse
+from lakehouse_assets.core.sources.ingest import entries, never_landed
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 
 ATTEMPTS = 5
+
+
+def rejected_rows(
+    lakehouse: Lakehouse, table: str | None = None, drop: str | None = None, rule: str | None = None
+) -> list[dict[str, Any]]:
+    """Rejected rows, each with the table it was kept out of; those of one table, of one drop, or that break one rule.
+
+    Raises `LakehouseError` for a table without quarantine and for a drop that never landed.
+    """
+    sources = [judged(table)] if table else list(SOURCES.values())
+    if drop is not None and all(e.path != drop for e in entries(lakehouse)):
+        raise never_landed(drop)
+    store, rows = lakehouse.store, []
+    for source in sources:
+        if store.exists(source.quarantine.name):
+            rows += [{"table": source.table, **r} for r in store.read(source.quarantine.name).to_pylist()]
+    found = [r for r in rows if (drop is None or r["path"] == drop) and (rule is None or rule in r["rules"])]
+    return sorted(found, key=lambda r: (r["table"], r["path"], r["row_number"]))
+
+
+def judged(table: str) -> Source:
+    """The source whose rows are judged for a table; raises `LakehouseError` for a table without quarantine."""
+    names = [source.table for source in SOURCES.values()]
+    if table not in names:
+        raise LakehouseError(f"{table} has no quarantine; choose one of {', '.join(names)}.")
+    return next(source for source in SOURCES.values() if source.table == table)
 
 
 def preview(lakehouse: Lakehouse, source: Source) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.proof import SIDES, DamagedTableError, made_with
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.delta.store import Head
-from lakehouse_assets.core.quality.audit import DropVerdict
+from lakehouse_assets.core.quality.audit import DropVerdict, remedy
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.core.sources.journal import REFUSED, Entry
@@ -69,6 +69,10 @@ class Pending:
 
     def __bool__(self) -> bool:
         return bool(self.drops or self.behind or self.handoffs)
+
+    def rejections(self) -> list[str]:
+        """Why drops wait for somebody, and what to do about each, a sentence or two a drop."""
+        return [f"{v.reason} {remedy(v)}" for v in (*self.refused, *self.unreadable)]
 
     def stretches(self) -> list[tuple[date, date]]:
         """Contiguous stretches of batch dates, short gaps bridged, but not over a red date."""

@@ -12,7 +12,7 @@ import yaml
 from dagster import DagsterInstance
 from dotenv import dotenv_values
 
-from lakehouse_assets import cli
+from lakehouse_assets.cli import context
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.instance import local
 from lakehouse_assets.orchestration.instance.event_log import BatchingSqliteEventLogStorage
@@ -115,10 +115,10 @@ COMMAND = """
 import os
 from pathlib import Path
 from dotenv import load_dotenv
-from lakehouse_assets.cli import _settings
+from lakehouse_assets.cli import context
 from lakehouse_assets.orchestration.instance.local import environment_of_command
 load_dotenv(Path(".env"))
-os.environ.update(environment_of_command(_settings(HOME).home, os.environ))
+os.environ.update(environment_of_command(context.settings(HOME).home, os.environ))
 print(os.environ["DAGSTER_HOME"], os.environ["DAGSTER_EVENT_BATCH_SIZE"])
 """
 DAGSTER_DEV = """#!/bin/sh
@@ -193,7 +193,7 @@ def test_an_instance_of_the_users_own_is_left_to_command_and_ui(
     own.mkdir()
     (own / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(own))
-    with cli._instance(Settings(home=tmp_path / "home")) as instance:
+    with context.instance(Settings(home=tmp_path / "home")) as instance:
         assert instance.root_directory == str(own)
     assert not (tmp_path / "home").exists()
     (checkout.folder / ".env").write_text(f"DAGSTER_HOME={own}\n")
