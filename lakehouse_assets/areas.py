@@ -21,6 +21,7 @@ PACKAGES: Final = (
     "lakehouse_assets.domains.sales",
     "lakehouse_assets.domains.customers",
     "lakehouse_assets.domains.rates",
+    "lakehouse_assets.domains.inventory",
 )
 """The areas of the example: an online retailer."""
 

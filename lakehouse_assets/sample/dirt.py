@@ -101,7 +101,7 @@ class Dirt:
 
     def soil(self, draft: Draft) -> None:
         """Insert bad lines into a drop: at most three and less than three in a hundred rows, but one at least."""
-        waiting = self._waiting[draft.source]
+        waiting = self._waiting.get(draft.source)
         if not waiting or not draft.takes_dirt:
             return
         rows = sum(line.rows for line in draft.lines)

@@ -14,6 +14,7 @@ from lakehouse_assets.sample.drafts import Draft
 from lakehouse_assets.sample.ledger import DirtyRow, SampleDrop, SampleLedger
 from lakehouse_assets.sample.rates import Rates
 from lakehouse_assets.sample.shop import Shop
+from lakehouse_assets.sample.stock import Warehouse
 
 LEDGER_NAME = "ledger.jsonl"
 _RESENT_EVERY = 9
@@ -23,7 +24,7 @@ _RESENT_AFTER = 2
 def generate(
     out: Path, start: date, days: int, lines_per_day: int, seed: int, dirt: Collection[str] | None = None
 ) -> SampleLedger:
-    """Write `days` days of drops of all three sources into the landing zone `out`, and `ledger.jsonl` beside it.
+    """Write `days` days of drops of all sources into the landing zone `out`, and `ledger.jsonl` beside it.
 
     `lines_per_day` counts new order lines, to which come repeated and bad ones. `dirt` names the kinds to put in, of
     `dirt.DIRT_KINDS` and `dirt.REFUSED_DROP`; None means all of `DIRT_KINDS`, an empty collection none. Kinds take
@@ -66,6 +67,7 @@ def _drafts(
     shop = Shop(seed, start, days)
     crm = Crm(seed, shop.buyers, start)
     rates = Rates(seed, start, days)
+    warehouse = Warehouse(seed, shop.products, days)
     dirt = Dirt(seed, shop, days, kinds)
     to_resend: dict[int, Draft] = {}
     for index in range(days):
@@ -74,7 +76,7 @@ def _drafts(
         if orders and index % _RESENT_EVERY == _RESENT_EVERY - 1 - _RESENT_AFTER:
             orders[0].takes_dirt = False  # a re-delivery of bad rows would be told twice
             to_resend[index + _RESENT_AFTER] = orders[0]
-        for draft in (*orders, crm.drop(day, index), *rates.drops(day, index)):
+        for draft in (*orders, crm.drop(day, index), *rates.drops(day, index), warehouse.drop(day, index)):
             dirt.soil(draft)
             yield draft, None
         for draft in dirt.broken_drops(day, index):

@@ -49,7 +49,7 @@ def _home(package: str, packages: Sequence[str]) -> Home:
     areas = " ".join(dict.fromkeys([*packages, package]))
     if package.startswith(_OURS):
         tests = folder.parents[1].with_name("lakehouse_assets_tests") / "domains" / folder.name
-        return Home(folder, package, tests, areas)
+        return Home(folder, package, tests, "")
     root = folder.parents[package.count(".")]
     return Home(folder, package, root / "tests", areas)
 

@@ -173,5 +173,17 @@ def _key(sql: duckdb.DuckDBPyConnection, columns: Sequence[SampleColumn]) -> tup
             listed = ", ".join('"' + c.written.replace('"', '""') + '"' for c in chosen)
             counts = sql.execute(f"SELECT count(*), count(DISTINCT ({listed})) FROM landed").fetchall()[0]
             if counts[0] == counts[1] and counts[0] > 1:
-                return tuple(c.written for c in chosen)
+                return tuple(c.written for c in chosen) + _snapshot_day(sql, columns, chosen)
+    return ()
+
+
+def _snapshot_day(
+    sql: duckdb.DuckDBPyConnection, columns: Sequence[SampleColumn], key: Sequence[SampleColumn]
+) -> tuple[str, ...]:
+    """The day of a snapshot, which is the same in all rows of the sample and another in the next drop."""
+    for column in columns:
+        if column.type == "Day" and column not in key:
+            quoted = '"' + column.written.replace('"', '""') + '"'
+            if sql.execute(f"SELECT count(DISTINCT {quoted}) FROM landed").fetchall() == [(1,)]:
+                return (column.written,)
     return ()

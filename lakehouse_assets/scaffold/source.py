@@ -170,7 +170,7 @@ def _served(new: NewSource) -> str:
 def _test(new: NewSource, home: Home, drop: str) -> str:
     return template("source_test").substitute(
         name=new.name,
-        areas=home.areas,
+        areas=f'        "LAKEHOUSE_AREAS": "{home.areas}",\n' if home.areas else "",
         drop=drop,
         ending=_ENDINGS[new.sample.kind],
         verify=_VERIFY if new.served else "",

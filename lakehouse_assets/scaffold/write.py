@@ -19,8 +19,8 @@ from lakehouse_assets.errors import LakehouseError
 
 @dataclass(frozen=True)
 class Home:
-    """Where the modules and tests of a domain are. package: its dotted name; areas: what LAKEHOUSE_AREAS must say for
-    it to be loaded.
+    """Where the modules and tests of a domain are. package: its dotted name; areas: what LAKEHOUSE_AREAS must be for it
+    to be loaded, empty where it is loaded without.
     """
 
     folder: Path
@@ -56,5 +56,5 @@ def _formatted(paths: list[Path]) -> None:
     ruff = Path(sys.executable).with_name("ruff")
     if ruff.exists() and paths:
         given = ["--line-length", "120", *map(str, paths)]
-        subprocess.run([ruff, "check", "--quiet", "--select", "I", "--fix", *given], check=False)
-        subprocess.run([ruff, "format", "--quiet", *given], check=False)
+        subprocess.run([ruff, "check", "--no-cache", "--quiet", "--select", "I", "--fix", *given], check=False)
+        subprocess.run([ruff, "format", "--no-cache", "--quiet", *given], check=False)

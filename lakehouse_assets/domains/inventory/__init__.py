@@ -1,0 +1,1 @@
+"""Inventory: what the warehouse holds, and for how long it will last."""
