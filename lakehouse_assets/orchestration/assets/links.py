@@ -28,11 +28,12 @@ def linked(
     model = contract.model
     links = [
         _reference("code", *_code(code), base),
-        _reference("contract", *_line(_file(model.__module__), f"class {model.__name__}("), base),
+        # The contract of a bronze table has no class: it follows from the declaration of its source.
+        _reference("contract", *_line(_file(model.__module__), f"class {model.__name__}(", "= Source("), base),
     ]
     if CONTRACTS_PAGE.exists():  # an installed package comes without docs
         anchor = contract.name.replace(".", "")
-        links.append(_reference("docs", *_line(CONTRACTS_PAGE, f"## {contract.name}"), base, anchor))
+        links.append(_reference("docs", *_line(CONTRACTS_PAGE, f"## {contract.name}\n"), base, anchor))
     references = dg.CodeReferencesMetadataValue(code_references=links)
     return asset.map_asset_specs(lambda spec: spec.merge_attributes(metadata={"dagster/code_references": references}))
 
@@ -40,21 +41,25 @@ def linked(
 def _code(code: ModuleType | Callable[..., Any]) -> tuple[Path, int]:
     if isinstance(code, ModuleType):
         return _file(code.__name__), 1
-    return _file(code.__module__), code.__code__.co_firstlineno
+    file, first = _file(code.__module__), code.__code__.co_firstlineno
+    # The first line of a function is that of its first decorator.
+    below = enumerate(_lines(file)[first - 1 :], first)
+    return file, next((number for number, line in below if line.lstrip().startswith("def ")), first)
 
 
 def _file(module: str) -> Path:
     return Path(str(sys.modules[module].__file__))
 
 
-def _line(file: Path, beginning: str) -> tuple[Path, int]:
-    """The first line that begins so; 1 where none does."""
-    return file, next((number for number, line in enumerate(_lines(file), start=1) if line.startswith(beginning)), 1)
+def _line(file: Path, *texts: str) -> tuple[Path, int]:
+    """The first line that holds one of the texts, the first of them first; 1 where none does."""
+    lines = _lines(file)
+    return file, next((n for text in texts for n, line in enumerate(lines, start=1) if text in line), 1)
 
 
 @cache
 def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="utf-8").splitlines()
+    return file.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
 def _reference(

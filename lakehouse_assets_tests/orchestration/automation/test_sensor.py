@@ -451,7 +451,9 @@ def test_a_tick_over_thousands_of_drops_starts_no_engine(world: World):
     world.drop("fx/rates_2026-09-02.csv", rates_csv({"2026-09-02": "0.86"}))
     code = """
 import json, sys, time, dagster as dg
-from lakehouse_assets.definitions import defs
+from lakehouse_assets.definitions import defs as load
+
+defs = load()
 from lakehouse_assets.orchestration.resources import spark
 repository = defs.get_repository_def()
 sensor = repository.get_sensor_def("landing_sensor")
