@@ -36,6 +36,7 @@ from lakehouse_assets.orchestration.automation.sinks import sink
 from lakehouse_assets.orchestration.instance.processes import in_process_executor
 from lakehouse_assets.orchestration.io_managers.delta import DeltaIOManager
 from lakehouse_assets.orchestration.io_managers.snowflake_stage import SnowflakeStageIOManager
+from lakehouse_assets.orchestration.keys import snowflake_key
 from lakehouse_assets.orchestration.partitions import daily
 from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
@@ -185,7 +186,7 @@ def _whole_table_checks() -> list[dg.AssetChecksDefinition]:
 def watched(definitions: dg.Definitions) -> tuple[list[dg.AssetKey], list[dg.AssetCheckKey]]:
     """What the sensor `watch` looks at: the assets with a freshness policy, and the stand-alone checks."""
     checks = [key for check in definitions.asset_checks or () for key in check.check_keys]
-    return [dg.AssetKey(["snowflake", table]) for table in served()], checks
+    return [snowflake_key(table) for table in served()], checks
 
 
 def server_settings() -> Settings:

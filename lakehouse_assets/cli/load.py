@@ -116,7 +116,6 @@ def rebuild(
     Example: `lakehouse rebuild gold.daily_sales`
     """
     settings = context.settings(home=home)
-    import dagster as dg
 
     from lakehouse_assets.definitions import graph
 
@@ -125,6 +124,7 @@ def rebuild(
     lakehouse, handoff = context.resources(settings)
     store = lakehouse.lakehouse.store
     from lakehouse_assets.orchestration.automation.recovery import make_way, recover
+    from lakehouse_assets.orchestration.keys import asset_key
 
     if table.startswith("bronze."):
         _print_recovered(recover(lakehouse, table))
@@ -137,7 +137,7 @@ def rebuild(
         print(sentence)
     with open_runner(settings, select=[table]) as runner:
         runner.run(force=[table])
-    said = [result.materialized.get(dg.AssetKey(table.split(".")), {}) for result in runner.results]
+    said = [result.materialized.get(asset_key(table), {}) for result in runner.results]
     counts = (
         f"{sum(m.get(f'run/rows_{word}', 0) for m in said):,} {word}" for word in ("inserted", "updated", "deleted")
     )

@@ -78,6 +78,7 @@ def _print_stage(console: Console, stage: HandoffStatus) -> None:
 
 def _print_pending(console: Console, found: Pending) -> None:
     from lakehouse_assets.core.declarations.registry import SOURCES
+    from lakehouse_assets.core.sources.progress import Reason
 
     for reason in found.damaged.values():
         say(console, reason, "Damaged:", "red")
@@ -94,7 +95,7 @@ def _print_pending(console: Console, found: Pending) -> None:
     else:
         console.print("Nothing else is pending." if found.damaged else "Nothing is pending.")
     for name, reason in found.behind.items():
-        if reason.startswith("stale"):
+        if reason.reason is Reason.STALE:
             preview = f"; `lakehouse quarantine preview {name}` counts the rows that would enter or leave quarantine"
             say(
                 console, f"is {reason}{preview if name in {s.table for s in SOURCES.values()} else ''}.", name, "yellow"

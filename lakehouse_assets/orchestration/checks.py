@@ -42,6 +42,7 @@ from lakehouse_assets.core.quality.audit import (
 from lakehouse_assets.core.quality.rules import refuse_unreadable
 from lakehouse_assets.core.quality.table_rules import broken_table_rules, refuse_table_rules
 from lakehouse_assets.core.sources.journal import REFUSED
+from lakehouse_assets.orchestration.keys import asset_key
 from lakehouse_assets.shown import printable
 
 if TYPE_CHECKING:
@@ -52,11 +53,6 @@ LoadFrame = Callable[[dg.AssetCheckExecutionContext], "DataFrame"]
 
 COMPLETE, READABLE, VALID, UNIQUE_GATE = "complete", "readable", "valid", "unique"
 _SHOWN_ROWS = 20
-
-
-def asset_key(contract: Contract) -> dg.AssetKey:
-    """The asset of the contract's table: `[layer, table]`."""
-    return dg.AssetKey([contract.layer, contract.table])
 
 
 def gate_of(contract: Contract, rule: str) -> str:
@@ -83,7 +79,7 @@ def gate_specs(contract: Contract, partitions_def: dg.PartitionsDefinition | Non
     refuse_unreadable(contract)
     return [
         dg.AssetCheckSpec(
-            name, asset=asset_key(contract), description=text, blocking=True, partitions_def=partitions_def
+            name, asset=asset_key(contract.name), description=text, blocking=True, partitions_def=partitions_def
         )
         for name, text in _gate_texts(contract).items()
     ]
@@ -343,7 +339,7 @@ def plain(text: str) -> str:
 
 def _result(contract: Contract, gate: str, outcome: _Outcome) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        asset_key=asset_key(contract),
+        asset_key=asset_key(contract.name),
         check_name=gate,
         passed=outcome.passed,
         severity=outcome.severity,
@@ -354,7 +350,7 @@ def _result(contract: Contract, gate: str, outcome: _Outcome) -> dg.AssetCheckRe
 
 def _evaluation(contract: Contract, gate: str, outcome: _Outcome, partition: str) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
-        asset_key=asset_key(contract),
+        asset_key=asset_key(contract.name),
         check_name=gate,
         passed=outcome.passed,
         severity=outcome.severity,
@@ -400,7 +396,7 @@ def dagster_lineage(
     deps: dict[str, list[dg.TableColumnDep]] = {}
 
     def comes_from(column: str, table: str, source: str) -> None:
-        dep = dg.TableColumnDep(dg.AssetKey(table.split(".")), source)
+        dep = dg.TableColumnDep(asset_key(table), source)
         if dep not in deps.setdefault(column, []):
             deps[column].append(dep)
 
@@ -433,7 +429,7 @@ def live_check(
     """
 
     @dg.asset_check(
-        asset=asset_key(contract),
+        asset=asset_key(contract.name),
         name="live_table_keeps_contract",
         description=(
             "Every row of the live table keeps the contract, and every key is there once. Reads the whole table."
@@ -462,7 +458,7 @@ def table_check(
     refuse_table_rules(contract, contracts)
 
     @dg.asset_check(
-        asset=asset_key(contract),
+        asset=asset_key(contract.name),
         name="whole_table_keeps_rules",
         description="\n".join(f"- {text}" for text in table_rules(contract)),
         required_resource_keys=required_resource_keys,
@@ -517,7 +513,7 @@ def volume_check(
     """
 
     @dg.asset_check(
-        asset=asset_key(contract),
+        asset=asset_key(contract.name),
         name="volume_is_usual",
         description=f"The last {day} has about as many rows as the {days} before it. A warning, never a gate.",
         required_resource_keys=required_resource_keys,

@@ -9,6 +9,7 @@ import pytest
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract, silver
 from lakehouse_assets.core.contracts.types import Whole
+from lakehouse_assets.core.sources.progress import Reason
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, against_oracle, differences, line, order_csv
 
@@ -45,7 +46,7 @@ def test_a_stricter_contract_takes_published_rows_out_again(stricter: pytest.Mon
     world.run()
     stricter.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
     world.load()
-    assert world.runner().found.behind[NAME].startswith("stale")
+    assert world.runner().found.behind[NAME].reason is Reason.STALE
     world.run()
     fresh = make_world()
     fresh.take(world.landing)

@@ -10,6 +10,7 @@ from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.staging import JOURNAL, StagedSlice
+from lakehouse_assets.core.names import short_name
 from lakehouse_assets.core.sources.ingest import entries, landed_drops, new_drops, stage_bronze, stage_journal
 from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.core.sources.pull import SOURCE as PULLED
@@ -17,6 +18,7 @@ from lakehouse_assets.core.sources.pull import TABLE, Pull, due, pull
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.orchestration import checks
 from lakehouse_assets.orchestration.assets.step import Step, TableAsset, TableConfig, lakehouse_asset, run_step
+from lakehouse_assets.orchestration.keys import asset_key
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 DATABASE_ANSWERS = "database_answers"
@@ -67,7 +69,7 @@ def bronze_table(source: Source) -> TableAsset:
     specs = checks.gate_specs(model)
     if source.name == PULLED:
         what = "The customers' database, where one is set, can be read."
-        specs.append(dg.AssetCheckSpec(DATABASE_ANSWERS, asset=checks.asset_key(model), description=what))
+        specs.append(dg.AssetCheckSpec(DATABASE_ANSWERS, asset=asset_key(model.name), description=what))
 
     def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         @lakehouse_asset(model, partitions, "", source.landed, check_specs=specs)
@@ -84,7 +86,7 @@ def bronze_table(source: Source) -> TableAsset:
 def journal_table() -> TableAsset:
     """The asset of the journal."""
     model = contract(JOURNAL)
-    ins = {s.bronze.partition(".")[2]: dg.AssetIn(s.bronze.split(".")) for s in SOURCES.values()}
+    ins = {short_name(s.bronze): dg.AssetIn(asset_key(s.bronze)) for s in SOURCES.values()}
 
     def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         @lakehouse_asset(

@@ -25,6 +25,7 @@ from lakehouse_assets.orchestration.assets.step import (
     slice_doubles,
 )
 from lakehouse_assets.orchestration.instance.check_events import log_check_evaluations
+from lakehouse_assets.orchestration.keys import asset_key
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 
@@ -121,7 +122,7 @@ def source_table(source: Source) -> TableAsset:
             partitions,
             source.fingerprint,
             source.wins,
-            ins={"landings": dg.AssetIn(JOURNAL.split(".")), "landed": dg.AssetIn(source.bronze.split("."))},
+            ins={"landings": dg.AssetIn(asset_key(JOURNAL)), "landed": dg.AssetIn(asset_key(source.bronze))},
             check_specs=checks.gate_specs(model, partitions),
         )
         def compute(

@@ -7,6 +7,7 @@ import dagster as dg
 from lakehouse_assets.core.contracts import Contract, contract
 from lakehouse_assets.core.delta.store import TableRef
 from lakehouse_assets.orchestration import checks
+from lakehouse_assets.orchestration.keys import asset_key, snowflake_key
 from lakehouse_assets.orchestration.partitions import BACKFILL_POLICY
 from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served
 from lakehouse_assets.settings import Settings
@@ -23,8 +24,8 @@ class HandoffConfig(dg.Config):
 
 def _served_table(model: Contract, settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
-        key=dg.AssetKey(["snowflake", model.table]),
-        ins={"gold": dg.AssetIn(checks.asset_key(model))},
+        key=snowflake_key(model.table),
+        ins={"gold": dg.AssetIn(asset_key(model.name))},
         partitions_def=partitions,
         backfill_policy=BACKFILL_POLICY,
         io_manager_key="snowflake_stage_io",
@@ -37,7 +38,7 @@ def _served_table(model: Contract, settings: Settings, partitions: dg.Partitions
         code_version=model.fingerprint,
         metadata={
             "dagster/column_schema": checks.dagster_schema(model),
-            **checks.lineage({c: [dg.TableColumnDep(checks.asset_key(model), c)] for c in model.names}),
+            **checks.lineage({c: [dg.TableColumnDep(asset_key(model.name), c)] for c in model.names}),
             "dagster/table_name": f"{settings.database}.{settings.analytics_schema}.{model.table}".upper(),
             "dagster/storage_kind": "snowflake",
         },
@@ -60,7 +61,7 @@ def publication(model: Contract) -> dg.AssetChecksDefinition:
     """
 
     @dg.asset_check(
-        asset=dg.AssetKey(["snowflake", model.table]),
+        asset=snowflake_key(model.table),
         name="published_equals_sent",
         description=(
             "Count and hash of the slices handed off last, as Snowflake counted them inside the transaction that"
@@ -94,7 +95,7 @@ def reconciliation(model: Contract) -> dg.AssetChecksDefinition:
     """The stand-alone proof that a Snowflake table equals the snapshot that the ledger names."""
 
     @dg.asset_check(
-        asset=dg.AssetKey(["snowflake", model.table]),
+        asset=snowflake_key(model.table),
         name="equals_snapshot",
         description="Count and hash of every slice equal the ledger and, while it is readable, the Delta snapshot.",
     )

@@ -21,6 +21,7 @@ from lakehouse_assets.core.quality.audit import Broken, preview, slice_violation
 from lakehouse_assets.core.quality.table_rules import disagreements_of_slice
 from lakehouse_assets.orchestration import checks
 from lakehouse_assets.orchestration.io_managers.delta import BatchAccounts, Publication, publish
+from lakehouse_assets.orchestration.keys import asset_key, table_of
 from lakehouse_assets.orchestration.partitions import BACKFILL_POLICY
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
@@ -62,7 +63,7 @@ def lakehouse_asset(
     transform's.
     """
     given: dict[str, Any] = {
-        "key": checks.asset_key(model),
+        "key": asset_key(model.name),
         "partitions_def": partitions,
         "backfill_policy": BACKFILL_POLICY,
         "io_manager_key": "delta_io",
@@ -73,7 +74,7 @@ def lakehouse_asset(
         "code_version": f"{model.fingerprint}-{fingerprint}",
         "metadata": {
             "dagster/column_schema": checks.dagster_schema(model),
-            **checks.dagster_lineage(model, CONTRACTS, [".".join(i.key.path) for i in more.get("ins", {}).values()]),
+            **checks.dagster_lineage(model, CONTRACTS, [table_of(i.key) for i in more.get("ins", {}).values()]),
             "dagster/table_name": model.name,
             "dagster/storage_kind": "deltalake",
             "key": ", ".join(model.key),
@@ -155,7 +156,7 @@ def run_step(context: dg.AssetExecutionContext, config: TableConfig, step: Step)
         others = sorted(set(context.partition_keys) - set(gates.refused))
         for day, metadata in publish(lakehouse, publication, others).items():
             said = {**metadata, **step.of_partition(day)}
-            context.log_event(dg.AssetMaterialization(checks.asset_key(model), partition=day, metadata=said))
+            context.log_event(dg.AssetMaterialization(asset_key(model.name), partition=day, metadata=said))
     yield from step.results(gates)
     if not step.is_blocked(gates) and not gates.refused:
         yield _output(lakehouse, publication, config)

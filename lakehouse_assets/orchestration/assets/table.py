@@ -14,6 +14,7 @@ from lakehouse_assets.core.delta.staging import StagedSlice
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.orchestration.assets.step import Step, TableAsset, TableConfig, lakehouse_asset, run_step
 from lakehouse_assets.orchestration.io_managers.delta import BatchAccounts
+from lakehouse_assets.orchestration.keys import asset_key, step_name
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 _COUNTS = ("landed", "published", "quarantined", "duplicates")
@@ -23,7 +24,7 @@ def computed_table(table: Table) -> TableAsset:
     """The asset of a table that is computed from others."""
     model = table.contract
     # Side tables are committed with their table, and are no assets.
-    ins = {u.replace(".", "__"): dg.AssetIn(u.split(".")) for u in table.upstreams if not u.endswith("_verdicts")}
+    ins = {step_name(u): dg.AssetIn(asset_key(u)) for u in table.upstreams if not u.endswith("_verdicts")}
 
     def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         @lakehouse_asset(model, partitions, table.fingerprint, table.transform.__doc__, ins=ins)

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 
+from lakehouse_assets.orchestration.keys import asset_key, step_name
+
 LOAD_ALL = "load_all"
 LAKEHOUSE_ONLY = "lakehouse_only"
 RECONCILE = "reconcile"
@@ -27,7 +29,7 @@ def table_jobs(judged: Sequence[str], whole_table: Sequence[dg.AssetCheckKey]) -
     """
     lakehouse = dg.AssetSelection.groups("bronze", "silver", "gold")
     snowflake = dg.AssetSelection.groups("snowflake")
-    judging = dg.AssetSelection.assets(*(dg.AssetKey(name.split(".")) for name in judged))
+    judging = dg.AssetSelection.assets(*(asset_key(name) for name in judged))
 
     def job(name: str, selection: dg.AssetSelection, words: str, config: Any = None) -> Any:
         return dg.define_asset_job(
@@ -44,12 +46,7 @@ def table_jobs(judged: Sequence[str], whole_table: Sequence[dg.AssetCheckKey]) -
             "Judge everything that landed again, as after a contract was mended, and publish what has become good. Any"
             " one partition will do: all drops are judged, whichever is chosen. Red days that it makes good are pending"
             " until the next load shows them.",
-            {
-                "ops": {
-                    name.replace(".", "__"): {"config": {"force": True, "reason": "replay_quarantine"}}
-                    for name in judged
-                }
-            },
+            {"ops": {step_name(name): {"config": {"force": True, "reason": "replay_quarantine"}} for name in judged}},
         ),
         dg.define_asset_job(
             RECONCILE,

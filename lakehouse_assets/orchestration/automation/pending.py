@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from types import MappingProxyType
 
-from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.proof import SIDES, DamagedTableError, made_with
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
@@ -25,6 +24,7 @@ from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.core.sources.journal import REFUSED, Entry
 from lakehouse_assets.core.sources.landing import Drop, LandingZone
+from lakehouse_assets.core.sources.progress import Behind, Reason, why_behind
 from lakehouse_assets.core.sources.pull import due, half_done
 from lakehouse_assets.core.sources.verdicts import rejected_now
 from lakehouse_assets.errors import SourceUnavailableError
@@ -48,8 +48,8 @@ class Pending:
     drops: list[Drop] = field(default_factory=list)
     unavailable: str | None = None
     """Why the customers' database cannot be asked. That holds nothing else up."""
-    behind: dict[str, str] = field(default_factory=dict)
-    """Delta table → why, in a few words."""
+    behind: dict[str, Behind] = field(default_factory=dict)
+    """Delta table → why."""
     handoffs: dict[str, str] = field(default_factory=dict)
     """Snowflake table → why."""
     dates: list[date] = field(default_factory=list)
@@ -109,72 +109,102 @@ def pending(
     says; database: where customers are pulled from; damaged: tables that are behind what Snowflake has of them → why,
     as the hand-off state says.
     """
-    found = Pending(handoffs=dict(handoffs), damaged=dict(damaged))
+    survey = _Survey(lakehouse, zone, graph, Pending(handoffs=dict(handoffs), damaged=dict(damaged)))
+    found = survey.found
     drops, found.refused_names = zone.scan()
-    heads = {name: _head(lakehouse, name, found.damaged) for name in graph}
-    for side in (f"{source.table}{ending}" for source in SOURCES.values() for ending in SIDES):
-        _head(lakehouse, side, found.damaged)
-    journal: list[Entry] = []
-    with _noting(found.damaged):
-        lakehouse.refuse_short(JOURNAL)
-        journal = entries(lakehouse)
-        if journal:  # one that is not there is made anew from the drops, and judged then
-            refuse_short_journal(lakehouse, journal)
     if JOURNAL in found.damaged:
         # What has landed is not known, and everything is made from that.
         found.handoffs = {}
         return found
-    pulls = []
-    with _noting(found.damaged):
-        pulls.append(half_done(lakehouse, journal))
-        try:
-            pulls.append(due(lakehouse, database, journal, zone.today()))
-        except SourceUnavailableError as error:
-            found.unavailable = str(error)
-    stopped = _stopped(found.damaged, graph)
-    new = [d for d in (*new_drops(drops, journal), *filter(None, pulls)) if SOURCES[d.source].bronze not in stopped]
+    pulls = survey.pulls(database)
+    stopped = survey.stopped = _stopped(found.damaged, graph)
+    new = [d for d in (*new_drops(drops, survey.journal), *pulls) if SOURCES[d.source].bronze not in stopped]
     found.handoffs = {table: why for table, why in found.handoffs.items() if f"gold.{table}" not in stopped}
     found.drops = [d for d in new if (start is None or d.batch_date >= start) and (end is None or d.batch_date <= end)]
-    dates = {d.batch_date for d in found.drops}
+    found.dates = sorted({d.batch_date for d in found.drops} | (survey.tables() if survey.journal else set()))
+    return found
 
-    through: list[int] = []
-    if journal:
-        for name, node in graph.items():
-            reason = None if name in stopped else _why_behind(lakehouse, name, node, heads)
-            if reason:
-                found.behind[name] = reason
-                head = heads[name]
+
+class _Survey:
+    """What one look at the tables and the journal finds, step by step."""
+
+    def __init__(self, lakehouse: Lakehouse, zone: LandingZone, graph: Mapping[str, TableNode], found: Pending):
+        self.lakehouse, self.zone, self.graph, self.found = lakehouse, zone, graph, found
+        self.heads = {name: _head(lakehouse, name, found.damaged) for name in graph}
+        for side in (f"{source.table}{ending}" for source in SOURCES.values() for ending in SIDES):
+            _head(lakehouse, side, found.damaged)
+        self.journal: list[Entry] = []
+        self.stopped: set[str] = set()
+        with _noting(found.damaged):
+            lakehouse.refuse_short(JOURNAL)
+            self.journal = entries(lakehouse)
+            if self.journal:  # one that is not there is made anew from the drops, and judged then
+                refuse_short_journal(lakehouse, self.journal)
+
+    def pulls(self, database: CustomersDatabase | None) -> list[Drop]:
+        """The pulls that are due, and the last one where the journal does not know it yet."""
+        found: list[Drop | None] = []
+        with _noting(self.found.damaged):
+            found.append(half_done(self.lakehouse, self.journal))
+            try:
+                found.append(due(self.lakehouse, database, self.journal, self.zone.today()))
+            except SourceUnavailableError as error:
+                self.found.unavailable = str(error)
+        return [pull for pull in found if pull]
+
+    def tables(self) -> set[date]:
+        """Note the tables that are behind and the drops that are rejected; the batch dates that runs must cover for
+        them.
+        """
+        found = self.found
+        dates = self._behind() | self._rejected()
+        new = {d.batch_date for d in found.drops}
+        found.red -= new
+        dates = (dates | self._unshown()) - found.red
+        if (found.behind or found.handoffs) and not dates | new:
+            # Nothing landed: the newest batch stands for the run that catches up.
+            dates = {newest_open(max(e.batch_date for e in self.journal), found.red, self.zone)}
+        return dates
+
+    def _behind(self) -> set[date]:
+        through = []
+        for name, node in self.graph.items():
+            head = self.heads[name]
+            if name not in self.stopped and (
+                why := why_behind(self.lakehouse, name, node.upstreams, node.fingerprint, self.heads)
+            ):
+                self.found.behind[name] = why
                 through.append(head.consumed.through if head and head.consumed else -1)
-        if through:
-            missing = entries_after(lakehouse, min(through), journal)
-            dates |= {e.batch_date for e in missing}
-        waiting: set[date] = set()
+        missing = entries_after(self.lakehouse, min(through), self.journal) if through else []
+        return {e.batch_date for e in missing}
+
+    def _rejected(self) -> set[date]:
+        """The batch dates of refused drops that are judged again; those that wait are red."""
+        found, again = self.found, set()
         for source in SOURCES.values():
-            table = source.table
-            rejected = rejected_now(lakehouse, source) if _is_sound(table, found.damaged) else []
+            sound = not {source.table, source.quarantine.name, source.verdicts.name} & set(found.damaged)
+            rejected = rejected_now(self.lakehouse, source) if sound else []
             refused = [v for v in rejected if v.verdict == REFUSED]
             found.refused += refused
             found.unreadable += [v for v in rejected if v.verdict != REFUSED]
-            if table not in found.behind:
-                waiting |= {v.batch_date for v in refused}
-            elif found.behind[table].startswith("stale"):
-                dates |= {v.batch_date for v in refused}  # they are judged again
-        found.red = frozenset(waiting - {d.batch_date for d in found.drops})
+            days = {v.batch_date for v in refused}
+            behind = found.behind.get(source.table)
+            if behind is None:
+                found.red |= days
+            elif behind.reason is Reason.STALE:
+                again |= days
+        return again
+
+    def _unshown(self) -> set[date]:
+        """The batch dates that have become good, and that no run has shown."""
+        owed: set[date] = set()
         for table in (source.table for source in SOURCES.values()):
-            consumed = head.consumed if (head := heads.get(table)) else None
-            if table not in stopped and (
-                unshown := {date.fromisoformat(day) for day in (consumed.unshown if consumed else ())} - found.red
-            ):
-                found.behind.setdefault(
-                    table, f"mended, but not yet shown, for batch {', '.join(map(str, sorted(unshown)))}"
-                )
-                dates |= unshown
-        dates -= found.red
-        if (found.behind or found.handoffs) and not dates:
-            # Nothing landed: the newest batch stands for the run that catches up.
-            dates = {newest_open(max(e.batch_date for e in journal), found.red, zone)}
-    found.dates = sorted(dates)
-    return found
+            head = self.heads.get(table)
+            days = {date.fromisoformat(day) for day in (head.consumed.unshown if head and head.consumed else ())}
+            if table not in self.stopped and (days := days - self.found.red):
+                self.found.behind.setdefault(table, Behind(Reason.NOT_SHOWN, days=tuple(sorted(days))))
+                owed |= days
+        return owed
 
 
 def _head(lakehouse: Lakehouse, name: str, damaged: dict[str, str]) -> Head | None:
@@ -192,11 +222,6 @@ def _noting(damaged: dict[str, str]) -> Iterator[None]:
         yield
     except DamagedTableError as error:
         damaged.setdefault(error.findings[0].table, str(error))
-
-
-def _is_sound(table: str, damaged: Collection[str]) -> bool:
-    """Whether neither a table of a source nor its side tables are damaged."""
-    return not {table, *(f"{table}{side}" for side in SIDES)} & set(damaged)
 
 
 def _stopped(damaged: Collection[str], graph: Mapping[str, TableNode]) -> set[str]:
@@ -218,20 +243,3 @@ def newest_open(newest: date, red: Collection[date], zone: LandingZone) -> date:
     before = range(newest.toordinal(), zone.partitions_start.toordinal() - 1, -1)
     after = range(newest.toordinal() + 1, zone.today().toordinal() + 1)
     return next((day for n in (*before, *after) if (day := date.fromordinal(n)) not in red), newest)
-
-
-def _why_behind(lakehouse: Lakehouse, name: str, node: TableNode, heads: Mapping[str, Head | None]) -> str | None:
-    """None where the table stands on its upstreams as they are, and on its own contract and transform."""
-    if not node.upstreams:
-        return None
-    head = heads[name]
-    if head is None or head.consumed is None:
-        return "not yet loaded"
-    was = head.consumed
-    if (was.contract, was.transform) != (contract(name).fingerprint, node.fingerprint):
-        return "stale: its contract or transform has changed"
-    for upstream in node.upstreams:
-        now = heads.get(upstream) or lakehouse.store.head(upstream)
-        if now is None or was.upstreams.get(upstream) != now.data_version or was.ids.get(upstream) != now.table_id:
-            return f"behind {upstream}" + (f", which is at version {now.data_version}" if now else "")
-    return None

@@ -14,12 +14,13 @@ import dagster as dg
 from lakehouse_assets.core.delta.proof import DamagedTableError
 from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.handoff.state import State
-from lakehouse_assets.core.sources.batches import Batches
 from lakehouse_assets.core.sources.ingest import entries
+from lakehouse_assets.core.sources.progress import Batches, Reason
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
 from lakehouse_assets.orchestration.instance.runs import RunResult, StepProgress, execute_range
+from lakehouse_assets.orchestration.keys import asset_key, step_name, table_of
 from lakehouse_assets.orchestration.resources.handoff import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
@@ -99,7 +100,7 @@ class Runner:
             self.say("Nothing to do.")
             return
         for name, reason in self.found.behind.items():
-            if reason.startswith("stale"):
+            if reason.reason is Reason.STALE:
                 effect = self.effect(name)
                 self.say(f"{name} is {reason}; it is recomputed from its upstreams{f': {effect}' if effect else ''}.")
         for round_ in range(ROUNDS):
@@ -146,7 +147,7 @@ class Runner:
         """Those batch dates that an upstream which is not part of the selection does not include."""
         if self.select is None:
             return frozenset()
-        chosen = {".".join(key.path) for key in self.select}
+        chosen = {table_of(key) for key in self.select}
         batches = Batches(self.lakehouse.lakehouse, self.lakehouse.zone)
         found: set[date] = set()
         for reader in chosen:
@@ -186,11 +187,9 @@ class Runner:
         more = "; outside the range, for tables catch up with what had landed" if outside else ""
         self.say(f"Batch dates {first} to {last}, {len(inside)} new drops{more}")
         chosen = {
-            name
-            for name in force
-            if name in self.graph and (self.select is None or dg.AssetKey(name.split(".")) in self.select)
+            name for name in force if name in self.graph and (self.select is None or asset_key(name) in self.select)
         }
-        config = {"ops": {name.replace(".", "__"): {"config": {"force": True}} for name in chosen}} if chosen else {}
+        config = {"ops": {step_name(name): {"config": {"force": True}} for name in chosen}} if chosen else {}
         result = execute_range(
             self.instance,
             job_name=LOAD_ALL,

@@ -16,6 +16,7 @@ from lakehouse_assets.core.delta.proof import DamagedTableError
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import HandoffStatus, State
+from lakehouse_assets.core.names import short_name
 from lakehouse_assets.core.quality.audit import DropVerdict
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.verdicts import drifted_now
@@ -61,7 +62,7 @@ class Status:
             },
             "pending": {
                 "drops": [d.path for d in found.drops],
-                "tables": found.behind,
+                "tables": {name: str(why) for name, why in found.behind.items()},
                 "snowflake": found.handoffs,
                 "under_way": [
                     {
@@ -138,7 +139,7 @@ def _tables(store: DeltaStore, names: list[str], state: State) -> Iterator[dict[
     """Where each table stands that is there."""
     for name in names:
         if head := store.head(name):
-            known = state.tables.get(name.split(".")[1].upper()) if name.startswith("gold.") else None
+            known = state.tables.get(short_name(name).upper()) if name.startswith("gold.") else None
             yield {
                 "name": name,
                 "delta_version": head.version,

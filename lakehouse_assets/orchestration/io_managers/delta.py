@@ -14,10 +14,11 @@ from pydantic import PrivateAttr
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.delta.staging import JOURNAL, StagedSlice
 from lakehouse_assets.core.delta.store import TableRef
-from lakehouse_assets.core.sources.batches import Batches, sentence
+from lakehouse_assets.core.sources.progress import Batches, sentence
 from lakehouse_assets.errors import StaleSliceError
 from lakehouse_assets.orchestration.checks import markdown_table
 from lakehouse_assets.orchestration.io_managers.metadata import say, with_run
+from lakehouse_assets.orchestration.keys import asset_key, table_of, table_of_step
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 ATTEMPTS = 5
@@ -127,10 +128,10 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         say(context, publish(self.lakehouse, obj, context.asset_partition_keys))
 
     def load_input(self, context: dg.InputContext) -> TableRef:
-        table = ".".join(context.asset_key.path)
+        table = table_of(context.asset_key)
         run = context.step_context.job_def.asset_layer.selected_asset_keys
         if context.asset_key not in run:
-            self._refuse_missing_batches(context, table, landing=dg.AssetKey(JOURNAL.split(".")) not in run)
+            self._refuse_missing_batches(context, table, landing=asset_key(JOURNAL) not in run)
         return reference(self.lakehouse, table)
 
     def _refuse_missing_batches(self, context: dg.InputContext, table: str, *, landing: bool) -> None:
@@ -144,7 +145,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         if self._seen is None or self._seen[0] != run_id:
             self._seen = (run_id, Batches(self.lakehouse.lakehouse, self.lakehouse.zone))
         days = {date.fromisoformat(key) for key in context.asset_partition_keys}
-        reader = context.step_context.step.key.replace("__", ".")
+        reader = table_of_step(context.step_context.step.key)
         lacking = self._seen[1].lacking(table, days, reader, landing=landing)
         if lacking:
             raise dg.Failure(sentence(table, lacking), allow_retries=False)

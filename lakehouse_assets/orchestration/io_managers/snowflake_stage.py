@@ -17,7 +17,7 @@ from lakehouse_assets.core.contracts import Contract, contract
 from lakehouse_assets.core.delta.store import TableRef
 from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.state import Published, State
-from lakehouse_assets.core.sources.complete import complete_through, included
+from lakehouse_assets.core.sources.progress import complete_through, included
 from lakehouse_assets.errors import AccountStoppedError
 from lakehouse_assets.orchestration.io_managers.metadata import say, with_run
 from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served

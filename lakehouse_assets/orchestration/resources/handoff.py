@@ -21,7 +21,7 @@ from lakehouse_assets.core.handoff.deploy import refuse_breaking as refuse_lost_
 from lakehouse_assets.core.handoff.handoff import Handoff, HandoffResult, short_of
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.state import Owner, State
-from lakehouse_assets.core.sources.complete import complete_through, included
+from lakehouse_assets.core.sources.progress import complete_through, included
 from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.orchestration.resources.snowflake import SnowflakeAccount

@@ -257,7 +257,9 @@ def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_t
     assert against_oracle(world) == ""
     found = world.runner().found
     assert [str(day) for day in found.dates] == [DAYS[1]]
-    assert found.behind == {NAME: f"mended, but not yet shown, for batch {DAYS[1]}"}
+    assert {name: str(why) for name, why in found.behind.items()} == {
+        NAME: f"fixed, but not yet shown, for batch {DAYS[1]}"
+    }
     assert not world.run().found
     assert all(DAYS[1] in world.materialized(name) for name in through)
     last = {
