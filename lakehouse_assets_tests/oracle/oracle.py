@@ -34,6 +34,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "gold.cohort_retention": ("cohort_month", "months_since"),
     "gold.dim_products": ("product_code", "valid_from"),
     "gold.dim_customers": ("customer_id",),
+    "silver.stock_levels": ("product_code", "counted_on"),
+    "gold.stock_days": ("product_code",),
 }
 """The tables by name, each with the columns it is sorted by. Lines have no key but themselves (`line_id` is
 not computed here), and `gold.sales_lines` can hold equal rows: compare it as a bag."""
@@ -53,7 +55,8 @@ HEADERS = {
 }
 CUSTOMER = ("customer_id", "name", "city", "country", "segment", "updated_at", "deleted")
 FX = ("rate_date", "currency", "rate")
-SOURCES = {"orders": LINE, "customers": CUSTOMER, "fx": FX}
+STOCK = ("product_code", "on_hand", "counted_on")
+SOURCES = {"orders": LINE, "customers": CUSTOMER, "fx": FX, "stock_levels": STOCK}
 PROVENANCE = ("batch_date", "path", "content_hash", "row_number")
 
 Row = dict[str, str | None]
@@ -62,7 +65,7 @@ Row = dict[str, str | None]
 class Oracle:
     """The expected tables of one landing zone, held in memory by DuckDB.
 
-    landing: folder with `orders/`, `customers/` and `fx/`, each read at any depth; hidden files are passed over.
+    landing: folder with one folder a source, each read at any depth; hidden files are passed over.
     exclude: quarantined rows as (path below the landing zone, row number from 1).
     live: which content stands for a path, where it is not the file at that path: a file elsewhere (a correction),
         or None (withdrawn). Paths that do not exist below `landing` are added.
@@ -156,7 +159,7 @@ class _Columns:
         provenance = (date.fromisoformat(dated.group()), path, hashlib.sha256(content).hexdigest())
         plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
         lines = io.StringIO(plain.decode("utf-8-sig"), newline="")
-        read = {"orders": _orders, "customers": _customers, "fx": _fx}[path.split("/", 1)[0]]
+        read = {"orders": _orders, "customers": _customers, "fx": _fx, "stock_levels": _stock}[path.split("/", 1)[0]]
         for number, row in read(lines, {number for excluded, number in exclude if excluded == path}):
             for name in self.names:
                 self.values[name].append(row.get(name) or None)
@@ -187,6 +190,12 @@ def _customers(lines: io.StringIO, excluded: set[int]) -> Iterator[tuple[int, Ro
             written = datetime.fromisoformat(row["updated_at"] or "")
             moment = written.replace(tzinfo=UTC) if written.tzinfo is None else written.astimezone(UTC)
             yield number, {**row, "updated_at": moment.replace(tzinfo=None).isoformat()}
+
+
+def _stock(lines: io.StringIO, excluded: set[int]) -> Iterator[tuple[int, Row]]:
+    for number, row in enumerate(csv.DictReader(lines), 1):
+        if number not in excluded:
+            yield number, dict(zip(STOCK, (row["ProductCode"], row["OnHand"], row["CountedOn"]), strict=True))
 
 
 def _fx(lines: io.StringIO, excluded: set[int]) -> Iterator[tuple[int, Row]]:

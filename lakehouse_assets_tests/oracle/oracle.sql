@@ -259,3 +259,30 @@ CREATE TABLE gold.dim_products AS FROM silver.products;
 
 CREATE TABLE gold.dim_customers AS
 SELECT customer_id, name, city, country, segment, updated_at FROM silver.customers WHERE NOT is_deleted;
+
+CREATE TABLE silver.stock_levels AS
+SELECT product_code, CAST(on_hand AS BIGINT) AS on_hand, CAST(counted_on AS DATE) AS counted_on
+FROM raw_stock_levels
+QUALIFY row_number() OVER (
+    PARTITION BY product_code, counted_on ORDER BY batch_date DESC, path DESC, content_hash DESC, row_number DESC
+) = 1;
+
+CREATE TABLE gold.stock_days AS
+WITH counts AS (SELECT DISTINCT counted_on AS day FROM silver.stock_levels),
+
+pace AS (
+    SELECT product_code, CAST(sum(units) AS BIGINT) AS units_sold
+    FROM gold.product_sales
+    WHERE invoice_date > (SELECT max(day) FROM counts) - 28 AND invoice_date <= (SELECT max(day) FROM counts)
+    GROUP BY product_code
+)
+
+SELECT
+    product_code,
+    arg_max(on_hand, counted_on) AS on_hand,
+    max(counted_on) AS counted_on,
+    (SELECT min(day) FROM counts WHERE day > max(levels.counted_on)) AS ended_on,
+    coalesce(any_value(units_sold), 0) AS units_sold,
+    CASE WHEN any_value(units_sold) > 0 THEN arg_max(on_hand, counted_on) * 28 // any_value(units_sold) END AS days_left
+FROM silver.stock_levels AS levels LEFT JOIN pace USING (product_code)
+GROUP BY product_code;

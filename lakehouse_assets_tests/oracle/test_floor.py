@@ -16,6 +16,8 @@ from deltalake import DeltaTable
 from lakehouse_assets_tests.oracle.oracle import KEYS, Oracle
 from lakehouse_assets_tests.oracle.test_oracle import FIRST_HEADER, LATER_HEADER, landing_zone
 
+TABLES = [name for name in KEYS if "stock" not in name]
+"""What the floor computes: it was measured before stock was counted."""
 FLOOR = Path(__file__).parents[2] / "benchmarks" / "floor.py"
 SERVED = (
     "sales_lines",
@@ -98,8 +100,8 @@ def test_the_floor_holds_what_the_oracle_expects(landing: Path, tmp_path: Path, 
         day = run_floor("--landing", landing, "--out", tmp_path, "--one-more-day", "2011-02-02")
         assert first["landed_rows"] + day["landed_rows"] == 11 + 6 + 5
     with Oracle(landing) as oracle, duckdb.connect(tmp_path / "warehouse.duckdb", read_only=True) as warehouse:
-        found = {name: DeltaTable(tmp_path / name.replace(".", "/")).to_pyarrow_table() for name in KEYS}
-        assert [oracle.difference(name, table) for name, table in found.items()] == [None] * len(KEYS)
+        found = {name: DeltaTable(tmp_path / name.replace(".", "/")).to_pyarrow_table() for name in TABLES}
+        assert [oracle.difference(name, table) for name, table in found.items()] == [None] * len(TABLES)
         assert [oracle.difference(f"gold.{name}", warehouse.table(name).to_arrow_table()) for name in SERVED] == [
             None
         ] * len(SERVED)

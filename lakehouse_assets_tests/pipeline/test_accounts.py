@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.sample.generate import generate
 from lakehouse_assets.sample.ledger import SampleLedger
 from lakehouse_assets_tests.pipeline.conftest import PROJECT, NewWorld, Sample
@@ -18,11 +19,7 @@ def assert_accounts(world: World, ledger: SampleLedger) -> None:
     themselves.
     """
     published: dict[tuple[date, str], int] = {}
-    for source, table in (
-        ("orders", "silver.order_lines"),
-        ("customers", "silver.customers"),
-        ("fx", "silver.fx_rates"),
-    ):
+    for source, table in ((source.name, source.table) for source in SOURCES.values()):
         for row in world.delta(table).group_by("batch_date").aggregate([([], "count_all")]).to_pylist():
             published[row["batch_date"], source] = row["count_all"]
     quarantined: dict[tuple[date, str], int] = {}

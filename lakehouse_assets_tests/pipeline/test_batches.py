@@ -10,7 +10,7 @@ import pytest
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.instance.runs import RunResult, execute_range
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
-from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
+from lakehouse_assets_tests.pipeline.world import BRONZE, World, against_oracle, line, order_csv, rates_csv
 
 DAYS = [f"2026-09-{day:02}" for day in range(1, 12)]
 
@@ -79,7 +79,7 @@ def test_a_batch_is_followed_from_the_landing_zone_to_the_table(world: World):
     # It has nothing to do with the customers, whose tables include the batch.
     assert materialise(world, "gold.dim_customers", first=day).success
 
-    bronze = [f"bronze.{table}" for table in ("orders", "customers", "fx_rates", "landings")]
+    bronze = BRONZE
     assert materialise(world, *bronze, first=day).success
     further = (
         f"Batch {day} is not in gold.sales_lines yet ({path} has not come so far); {first.format('gold.sales_lines')}"

@@ -16,7 +16,7 @@ from lakehouse_assets.cli.load import selected
 from lakehouse_assets.cli.running import conclude
 from lakehouse_assets.orchestration.instance.local import in_use
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
-from lakehouse_assets_tests.pipeline.world import State, World, line, order_csv
+from lakehouse_assets_tests.pipeline.world import BRONZE, State, World, line, order_csv
 
 PATH = "orders/orders_2012-03-01.csv"
 
@@ -192,7 +192,7 @@ def test_a_drop_is_taken_back_and_landed_again_once(said: Said, make_world: NewW
     """A user cannot tell whether a withdrawal was taken down, or undoes it twice."""
     world = make_world()
     world.drop(PATH, order_csv([line(500001, "2012-03-01")]))
-    world.run(select=["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"])
+    world.run(select=BRONZE)
     assert said(world, "withdraw", PATH)[0] == 0
     code, _, error = said(world, "withdraw", PATH)
     assert code == 1

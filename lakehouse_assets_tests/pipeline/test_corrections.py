@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
-from lakehouse_assets_tests.pipeline.world import World, against_oracle, differences, line, order_csv, rates_csv
+from lakehouse_assets_tests.pipeline.world import BRONZE, World, against_oracle, differences, line, order_csv, rates_csv
 
-JOURNAL = ("bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings")
+JOURNAL = tuple(BRONZE)
 DAYS = [f"2012-02-{day}" for day in (25, 26, 27, 28)]
 """Of a leap year, in which a day may have no counterpart in another year."""
 PATHS = [

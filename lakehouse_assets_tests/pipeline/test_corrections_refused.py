@@ -8,7 +8,7 @@ import pytest
 from lakehouse_assets.core.sources import ingest
 from lakehouse_assets.orchestration.checks import plain
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
-from lakehouse_assets_tests.pipeline.world import World, line, order_csv
+from lakehouse_assets_tests.pipeline.world import BRONZE, World, line, order_csv
 
 DAY, LATER = "2012-05-01", "2012-05-04"
 ORDERS, CUSTOMERS = f"orders/orders_{DAY}.csv", f"customers/customers_{DAY}.jsonl"
@@ -108,7 +108,7 @@ def test_a_verdict_follows_from_the_journal_and_not_from_the_runs(make_world: Ne
     for content in contents:
         for world in worlds:
             world.drop(ORDERS, content)
-            world.run(select=[f"bronze.{t}" for t in ("orders", "customers", "fx_rates", "landings")])
+            world.run(select=BRONZE)
         worlds[1].run()
     worlds[0].run()
     assert [invoices(world) for world in worlds] == [{"500000"}] * 2

@@ -11,7 +11,7 @@ import pytest
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.sources.ingest import stage_bronze
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
-from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
+from lakehouse_assets_tests.pipeline.world import BRONZE, World, against_oracle, line, order_csv, rates_csv
 
 DAYS = ["2011-12-29", "2011-12-30", "2012-01-02"]
 
@@ -55,7 +55,7 @@ def test_a_drop_without_a_date_is_found_in_bronze_on_whatever_day_it_was_seen_fi
     """
     world = make_world()
     world.drop("orders/export.csv", orders(DAYS[0]))
-    world.run(select=["bronze.orders", "bronze.customers", "bronze.fx_rates"])
+    world.run(select=BRONZE[:-1])
     (entry,) = {(r["path"], r["content_hash"]) for r in world.delta("bronze.orders").to_pylist()}
     zone = world.resources["lakehouse"].zone
     drops, _ = zone.scan()

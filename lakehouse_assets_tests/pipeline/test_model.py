@@ -32,7 +32,7 @@ from lakehouse_assets_tests.oracle.oracle import KEYS
 from lakehouse_assets_tests.pipeline import model
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.model import Content, Model
-from lakehouse_assets_tests.pipeline.world import World, day_of, differences
+from lakehouse_assets_tests.pipeline.world import BRONZE, World, day_of, differences
 
 DAYS = ("2011-01-30", "2011-01-31", "2011-02-01", "2011-02-03")
 PATHS = {
@@ -138,7 +138,6 @@ drops = st.sampled_from(["orders", "orders", "customers", "fx"]).flatmap(
     lambda s: st.tuples(st.sampled_from(PATHS[s]), contents(s))
 )
 
-BRONZE = ["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"]
 PARTS = [
     BRONZE,
     ["bronze.orders", "bronze.landings"],

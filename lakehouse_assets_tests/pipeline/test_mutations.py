@@ -240,7 +240,9 @@ def assert_accounted_for(world: World) -> None:
         assert row["landed"] == landed.get(path, 0), path
         assert row["landed"] == row["published"] + row["quarantined"] + row["duplicates"], path
         assert row["duplicates"] >= 0, path
-    published = sum(world.delta(f"silver.{name}").num_rows for name in ("order_lines", "customers", "fx_rates"))
+    published = sum(
+        world.delta(f"silver.{name}").num_rows for name in ("order_lines", "customers", "fx_rates", "stock_levels")
+    )
     assert published == sum(r["published"] for r in rows.values())
     assert len(world.quarantined()) == sum(r["quarantined"] for r in rows.values())
     sales = world.snowflake()["gold.sales_lines"].num_rows

@@ -10,7 +10,16 @@ import pytest
 
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets_tests.pipeline.conftest import FIRST_DAY, NewWorld, Sample
-from lakehouse_assets_tests.pipeline.world import State, World, against_oracle, day_of, differences, drops_of, in_groups
+from lakehouse_assets_tests.pipeline.world import (
+    BRONZE,
+    State,
+    World,
+    against_oracle,
+    day_of,
+    differences,
+    drops_of,
+    in_groups,
+)
 
 EVERYTHING = ("bronze", "silver", "gold", "snowflake")
 
@@ -44,7 +53,7 @@ def test_the_later_half_first_in_parts_of_the_graph_gives_the_same_state(
     world = make_world()
     world.take(sample.landing)
     middle = FIRST_DAY + timedelta(days=3)
-    world.run(start=middle, select=["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"])
+    world.run(start=middle, select=BRONZE)
     world.run(start=middle, select=["silver.order_lines", "silver.products"])
     world.run(start=middle)
     world.run(end=middle - timedelta(days=1), select=["bronze.orders", "bronze.landings"])
@@ -99,7 +108,7 @@ def year(real_landing: Path, make_world: NewWorld) -> tuple[World, State]:
 
 
 PARTS = (
-    ("bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"),
+    tuple(BRONZE),
     ("silver.order_lines", "silver.products", "gold.dim_products", "snowflake.dim_products"),
     ("silver.fx_rates", "gold.sales_lines", "gold.daily_sales"),
 )

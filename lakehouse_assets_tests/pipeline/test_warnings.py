@@ -7,16 +7,9 @@ import pytest
 from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.quality.table_rules import broken_table_rules
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
-from lakehouse_assets_tests.pipeline.world import World, line, order_csv, rates_csv
+from lakehouse_assets_tests.pipeline.world import BRONZE, World, line, order_csv, rates_csv
 
-UPSTREAM = (
-    "bronze.orders",
-    "bronze.customers",
-    "bronze.fx_rates",
-    "bronze.landings",
-    "silver.order_lines",
-    "silver.fx_rates",
-)
+UPSTREAM = (*BRONZE, "silver.order_lines", "silver.fx_rates")
 
 
 @pytest.fixture(scope="module")

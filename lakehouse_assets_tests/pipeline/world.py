@@ -22,6 +22,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
+from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.sources import ingest
 from lakehouse_assets.definitions import build_definitions, graph, resources
 from lakehouse_assets.orchestration.automation.runner import Runner
@@ -33,7 +35,8 @@ from lakehouse_assets_tests.oracle.oracle import KEYS, Oracle
 ROOT = Path(__file__).parents[2]
 PROVENANCE = ("path", "content_hash", "row_number")
 LAYERS = ("bronze", "silver", "gold")
-DROP_SOURCES = ("orders", "customers", "fx")
+BRONZE = [*(source.bronze for source in SOURCES.values()), JOURNAL]
+"""What takes drops in: the bronze tables and the journal."""
 
 State = dict[str, pl.DataFrame]
 
@@ -47,7 +50,7 @@ class World:
         self.root = root
         self.landing = landing or root / "landing"
         if landing is None:
-            for source in DROP_SOURCES:
+            for source in SOURCES:
                 (self.landing / source).mkdir(parents=True)
         self.environment = {
             "LAKEHOUSE_HOME": str(shared),
@@ -192,11 +195,7 @@ class World:
 
     def quarantined(self) -> dict[tuple[str, int], list[str]]:
         """(path, row number) → the rules broken, over all sources."""
-        rows = [
-            r
-            for n in ("order_lines", "customers", "fx_rates")
-            for r in self.delta(f"silver.{n}_quarantine").to_pylist()
-        ]
+        rows = [r for source in SOURCES.values() for r in self.delta(source.quarantine.name).to_pylist()]
         found = {(r["path"], r["row_number"]): r["rules"] for r in rows}
         assert len(found) == len(rows)
         return found
@@ -223,9 +222,7 @@ def outside() -> dict[str, str]:
 
 def drops_of(landing: Path) -> list[str]:
     """The paths of all files below the source folders of a landing zone, sorted."""
-    return sorted(
-        f.relative_to(landing).as_posix() for s in DROP_SOURCES for f in (landing / s).rglob("*") if f.is_file()
-    )
+    return sorted(f.relative_to(landing).as_posix() for s in SOURCES for f in (landing / s).rglob("*") if f.is_file())
 
 
 def day_of(path: str) -> date:

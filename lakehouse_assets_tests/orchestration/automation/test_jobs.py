@@ -20,6 +20,7 @@ SERVED = [
     "dim_products",
     "product_sales",
     "sales_lines",
+    "stock_days",
 ]
 
 

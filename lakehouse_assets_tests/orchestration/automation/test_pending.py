@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from lakehouse_assets_tests.orchestration.automation.conftest import DAYS, orders
-from lakehouse_assets_tests.pipeline.world import World, against_oracle, differences
+from lakehouse_assets_tests.pipeline.world import BRONZE, World, against_oracle, differences
 
 
 @pytest.mark.heavy
@@ -15,7 +15,7 @@ def test_a_table_behind_a_vacuumed_journal_is_brought_up_to_date(world: World):
     world.drop(f"orders/orders_{DAYS[0]}.csv", orders(DAYS[0]))
     world.run()
     world.drop(f"orders/orders_{DAYS[1]}.csv", orders(DAYS[1]))
-    world.run(select=["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"])
+    world.run(select=BRONZE)
     maintenance = world.definitions.resolve_job_def("maintenance")
     assert maintenance.execute_in_process(
         instance=world.instance, run_config={"ops": {"tidy_tables": {"config": {"vacuum_hours": 0}}}}
@@ -50,7 +50,7 @@ def test_a_range_restricts_what_is_taken_in_and_not_what_catches_up(world: World
     for day in DAYS[:3]:
         world.drop(f"orders/orders_{day}.csv", orders(day))
     first, _, third = (date.fromisoformat(day) for day in DAYS[:3])
-    world.run(end=first, select=["bronze.orders", "bronze.customers", "bronze.fx_rates", "bronze.landings"])
+    world.run(end=first, select=BRONZE)
     found = world.runner(start=third).found
     assert [d.batch_date for d in found.drops] == [third]
     assert found.dates == [first, third]
