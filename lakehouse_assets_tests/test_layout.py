@@ -1,7 +1,10 @@
 """The rooms of the house: which may know which, which may know Dagster, and that each module says what it is for."""
 
 import ast
+import importlib
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,3 +144,16 @@ def test_domains_do_not_know_each_other(module):
     own = module.split("/")[1]
     others = {name.split(".")[2] for name in imported(module) if name.startswith("lakehouse_assets.domains.")}
     assert others <= {own}
+
+
+def test_the_way_of_a_row_leads_through_functions_that_exist():
+    """Else a new reader follows a row into nothing."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[page.index("## The way of a row") : page.index("## Decisions, and why")]
+    steps = re.findall(r"`([\w/]+)\.py::([\w.]+)`", table)
+    assert len(steps) == 12
+    for path, name in steps:
+        found: Any = importlib.import_module(f"lakehouse_assets.{path.replace('/', '.')}")
+        for part in name.split("."):
+            found = getattr(found, part)
+        assert callable(found), f"{path}.py::{name}"
