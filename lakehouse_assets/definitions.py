@@ -136,6 +136,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             watch_sensor(
                 [key for asset in users_read for key in asset.keys],
                 [key for check in (*after_each, *whole_table) for key in check.check_keys],
+                AREAS,
             ),
         ],
         resources=built,

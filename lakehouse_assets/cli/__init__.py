@@ -98,8 +98,10 @@ def command(arguments: Sequence[str] | None = None) -> int:
     something is wrong.
     """
     try:
+        words = _words(arguments)
+        _add_areas(words)
         # Without standalone mode an exit code that a command raises comes back as the result; commands give no other.
-        code = int(app(_words(arguments), standalone_mode=False) or 0)
+        code = int(app(words, standalone_mode=False) or 0)
         sys.stdout.flush()
         if code == _INTERRUPTED:  # Typer makes an exit code of Ctrl-C
             print("Interrupted; run the command again to finish what is pending.", file=sys.stderr)
@@ -121,6 +123,22 @@ def command(arguments: Sequence[str] | None = None) -> int:
         said = f"Error{where}: {full or ' '.join((plain or type(error).__name__).split())}"
     print(printable(said), file=sys.stderr)
     return code
+
+
+def _add_areas(words: Sequence[str]) -> None:
+    """Add the commands of areas: loading these takes a second, so it is done for a command that is not ours, and where
+    the help of all commands is asked for and the areas are not those of the example.
+    """
+    first = next((word for word in words if not word.startswith("-")), "")
+    ours = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    ours |= {group.name for group in app.registered_groups}
+    if first in ours or (not first and context.settings().areas is None):
+        return
+    from lakehouse_assets.areas import AREAS
+
+    for area in AREAS:
+        if area.commands:
+            app.add_typer(area.commands(), name=area.name)
 
 
 def _words(arguments: Sequence[str] | None) -> list[str]:

@@ -30,10 +30,11 @@ def status(format: Format = "table", landing: Landing = None, home: Home = None)
     """
     context.one_of(format, ["table", "json"])
     settings = context.settings(landing=landing, home=home)
+    from lakehouse_assets.areas import AREAS
     from lakehouse_assets.definitions import graph
     from lakehouse_assets.orchestration.automation.status import status_now
 
-    found = status_now(*context.resources(settings), graph(settings))
+    found = status_now(*context.resources(settings), graph(settings), AREAS)
     if format == "json":
         print(json.dumps(found.report(), indent=1, ensure_ascii=False))
         return
@@ -42,6 +43,9 @@ def status(format: Format = "table", landing: Landing = None, home: Home = None)
     _print_stage(console, found.stage)
     _print_pending(console, found.pending)
     _print_drift(console, found.drift)
+    for area, waiting in found.areas.items():
+        for what, why in waiting.items():
+            say(console, f"{what}: {why}.", f"Pending in {area}:", "yellow")
     for label, style, reasons in (
         ("Waits for a correction:", "red", found.pending.rejections()),
         ("Not taken in:", "yellow", found.pending.refused_names.values()),
@@ -120,12 +124,13 @@ def alerts(format: Format = "table", home: Home = None) -> None:
     """
     context.one_of(format, ["table", "json"])
     settings = context.settings(home=home)
+    from lakehouse_assets.areas import AREAS
     from lakehouse_assets.definitions import build_definitions, watched
     from lakehouse_assets.orchestration.automation.alerts import open_alerts
 
     lakehouse, _ = context.resources(settings)
     with context.instance(settings) as instance:
-        found = open_alerts(instance, lakehouse, *watched(build_definitions(settings)))
+        found = open_alerts(instance, lakehouse, *watched(build_definitions(settings)), AREAS)
     if format == "json":
         print(json.dumps([{**asdict(a), "runbook": a.runbook} for a in found], indent=1, ensure_ascii=False))
     elif found:

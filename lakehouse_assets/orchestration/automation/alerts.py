@@ -30,6 +30,7 @@ from lakehouse_assets.core.sources.ingest import entries, new_drops
 from lakehouse_assets.core.sources.journal import REFUSED, UNREADABLE
 from lakehouse_assets.core.sources.verdicts import rejected_now
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
+from lakehouse_assets.orchestration.area import Area
 from lakehouse_assets.orchestration.automation.inflight import only_refused, span, step_failures
 from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
 from lakehouse_assets.orchestration.automation.sensor import SENSOR, Memory, cursor_object
@@ -238,11 +239,24 @@ def told_before(cursor: str | None, complain: Callable[[str], object]) -> dict[s
     return told if usable else {}
 
 
+def area_alerts(lakehouse: LakehouseResource, areas: Sequence[Area]) -> list[Alert]:
+    """What the areas themselves report. One that cannot be asked is an alert of its own, and the others are asked."""
+    found, now = [], time.time()
+    for area in areas:
+        try:
+            said = area.alerts(lakehouse.lakehouse) if area.alerts else {}
+        except Exception as error:
+            said = {"alerts": f"The area {area.name} cannot be asked for its alerts ({error}); fix its code."}
+        found += [Alert(f"area/{area.name}/{what}", "area", sentence, now) for what, sentence in said.items()]
+    return found
+
+
 def _places(
     instance: dg.DagsterInstance,
     lakehouse: LakehouseResource,
     fresh: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey],
+    areas: Sequence[Area],
 ) -> dict[str, Callable[[], Sequence[Alert]]]:
     """Where it is looked: kinds of alerts, joined by commas → what is wrong there."""
     return {
@@ -253,6 +267,7 @@ def _places(
         "table_damaged": lambda: damaged_tables(lakehouse),
         "reconciliation_mismatch,check_failed": lambda: failed_checks(instance, checks),
         "not_fresh": lambda: not_fresh(instance, fresh),
+        "area": lambda: area_alerts(lakehouse, areas),
     }
 
 
@@ -261,14 +276,19 @@ def open_alerts(
     lakehouse: LakehouseResource,
     fresh: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey],
+    areas: Sequence[Area] = (),
 ) -> list[Alert]:
-    """All that is wrong now, by kind. fresh, checks: as of `watch_sensor`."""
-    found = look(_places(instance, lakehouse, fresh, checks), {}, lambda _: None)
+    """All that is wrong now, by kind. fresh, checks, areas: as of `watch_sensor`."""
+    found = look(_places(instance, lakehouse, fresh, checks, areas), {}, lambda _: None)
     return sorted(found.values(), key=lambda a: (a.kind, a.key))
 
 
-def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
-    """The watch. fresh: assets with a freshness policy; checks: the stand-alone checks."""
+def watch_sensor(
+    fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey], areas: Sequence[Area] = ()
+) -> dg.SensorDefinition:
+    """The watch. fresh: assets with a freshness policy; checks: the stand-alone checks; areas: which have alerts of
+    their own.
+    """
 
     @dg.sensor(
         name=WATCH,
@@ -285,7 +305,7 @@ def watch_sensor(fresh: Sequence[dg.AssetKey], checks: Sequence[dg.AssetCheckKey
         instance = context.instance
         sweep_dead_runs(instance)
         told = told_before(context.cursor, context.log.warning)
-        troubles = look(_places(instance, lakehouse, fresh, checks), told, context.log.error)
+        troubles = look(_places(instance, lakehouse, fresh, checks, areas), told, context.log.error)
         began = [alert for key, alert in troubles.items() if key not in told]
         over = [alert for key, alert in told.items() if key not in troubles]
         if began or over:

@@ -38,6 +38,7 @@ Kind = Literal[
     "reconciliation_mismatch",
     "check_failed",
     "not_fresh",
+    "area",
     "cannot_look",
 ]
 """Each has a section of its own in the runbook."""

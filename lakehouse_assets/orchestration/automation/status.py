@@ -6,8 +6,8 @@ pending (`pending.py`), printing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from lakehouse_assets.core.names import short_name
 from lakehouse_assets.core.quality.audit import DropVerdict
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.verdicts import drifted_now
+from lakehouse_assets.orchestration.area import Area
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
 from lakehouse_assets.orchestration.resources.handoff import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
@@ -34,7 +35,8 @@ _COUNTED = ("live", "refused", "unreadable")
 class Status:
     """batches: the accounts of each batch date and source, in order. tables: where each Delta table stands, and what
     Snowflake has acknowledged of it, in topological order. drift: drops with other columns than their source, and what
-    is other. stage: hand-offs under way, and what lies on the stage.
+    is other. stage: hand-offs under way, and what lies on the stage. areas: what is pending in areas that say so
+    themselves → why.
     """
 
     pending: Pending
@@ -42,6 +44,7 @@ class Status:
     tables: list[dict[str, Any]]
     drift: list[tuple[DropVerdict, str]]
     stage: HandoffStatus
+    areas: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """All of it in plain values, as JSON holds them."""
@@ -78,12 +81,15 @@ class Status:
                 "refused_names": found.refused_names,
                 "damaged": found.damaged,
                 "unavailable": found.unavailable,
+                "areas": self.areas,
             },
         }
 
 
-def status_now(lakehouse: LakehouseResource, handoff: HandoffResource, graph: Mapping[str, TableNode]) -> Status:
-    """How things stand now. graph: the Delta tables in topological order."""
+def status_now(
+    lakehouse: LakehouseResource, handoff: HandoffResource, graph: Mapping[str, TableNode], areas: Sequence[Area] = ()
+) -> Status:
+    """How things are now. graph: the Delta tables in topological order."""
     house = lakehouse.lakehouse
     with handoff.open() as opened:
         state = handoff.state(opened)
@@ -93,7 +99,8 @@ def status_now(lakehouse: LakehouseResource, handoff: HandoffResource, graph: Ma
         stage = opened.status() if state else HandoffStatus((), (), 0, 0, 0)
     drift = sorted(_drift(house, found), key=lambda d: (d[0].batch_date, d[0].path))
     tables = list(_tables(house.store, [name for name in graph if name not in found.damaged], state or State()))
-    return Status(found, by_batch(house.store), tables, drift, stage)
+    own = {area.name: dict(area.pending(house)) for area in areas if area.pending}
+    return Status(found, by_batch(house.store), tables, drift, stage, {name: of for name, of in own.items() if of})
 
 
 def by_source(store: DeltaStore) -> dict[str, list[int]]:
