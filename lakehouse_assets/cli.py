@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.core.sources.recover import Recovered
     from lakehouse_assets.orchestration.automation.pending import Pending
     from lakehouse_assets.orchestration.automation.runner import Runner
-    from lakehouse_assets.orchestration.resources.handoff import HandoffResource, Plan
+    from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, Plan
     from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 _verbose = False
@@ -266,7 +266,7 @@ def _chosen(settings: Settings, select: str | None) -> list[str] | None:
     if select is None:
         return None
     from lakehouse_assets.definitions import graph
-    from lakehouse_assets.orchestration.resources.handoff import served
+    from lakehouse_assets.orchestration.resources.handoff_resource import served
 
     names = [*graph(settings), *(f"snowflake.{table}" for table in served())]
     chosen = [s.strip().replace("/", ".") for s in select.split(",")]
@@ -298,7 +298,7 @@ def _runner(
 ) -> Runner:
     from lakehouse_assets.definitions import build_definitions, graph, resources
     from lakehouse_assets.orchestration.automation.runner import Runner
-    from lakehouse_assets.orchestration.resources.handoff import served
+    from lakehouse_assets.orchestration.resources.handoff_resource import served
 
     total, done = len(select) if select else len(graph(settings)) + len(served()), 0
 
@@ -720,7 +720,7 @@ def verify(
     from lakehouse_assets.core.delta.proof import DamagedTableError
     from lakehouse_assets.core.handoff.deploy import MISSING
     from lakehouse_assets.core.handoff.slices import between
-    from lakehouse_assets.orchestration.resources.handoff import served
+    from lakehouse_assets.orchestration.resources.handoff_resource import served
 
     lakehouse, handoff = _resources(settings)
     chosen = {t.strip().lower() for t in tables.split(",")} if tables else set(served())
@@ -1244,7 +1244,7 @@ def _render(
     """Scripts for an administrator or for CI/CD, from the contracts and the settings alone."""
     from lakehouse_assets.core.handoff import external_lane_script, roles_script
     from lakehouse_assets.core.handoff.deploy import script
-    from lakehouse_assets.orchestration.resources.handoff import served
+    from lakehouse_assets.orchestration.resources.handoff_resource import served
 
     if roles:
         print(roles_script(names))

@@ -26,8 +26,8 @@ from lakehouse_assets.core.handoff import Handoff, TargetNames, faults
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import State
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources import handoff as resource
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource
+from lakehouse_assets.orchestration.resources import handoff_resource as resource
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Everything, Lakehouse, contract
 from lakehouse_assets_tests.core.handoff.test_handoff import assert_equal
 
