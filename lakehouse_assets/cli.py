@@ -718,7 +718,7 @@ def verify(
     from snowflake.connector.errors import ProgrammingError
 
     from lakehouse_assets.core.delta.proof import DamagedTableError
-    from lakehouse_assets.core.handoff.deploy import MISSING
+    from lakehouse_assets.core.handoff.catalog import MISSING
     from lakehouse_assets.core.handoff.slices import between
     from lakehouse_assets.orchestration.resources.handoff_resource import served
 
@@ -1163,7 +1163,7 @@ def plan(home: Home = None) -> None:
     Example: `lakehouse plan`
     """
     settings = _settings(home=home)
-    from lakehouse_assets.core.handoff.deploy import refuse_foreign
+    from lakehouse_assets.core.handoff.plan import refuse_foreign
 
     _, handoff = _resources(settings)
     with handoff.open() as open_handoff:
@@ -1243,7 +1243,7 @@ def _render(
 ) -> None:
     """Scripts for an administrator or for CI/CD, from the contracts and the settings alone."""
     from lakehouse_assets.core.handoff import external_lane_script, roles_script
-    from lakehouse_assets.core.handoff.deploy import script
+    from lakehouse_assets.core.handoff.scripts import script
     from lakehouse_assets.orchestration.resources.handoff_resource import served
 
     if roles:

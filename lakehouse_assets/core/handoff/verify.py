@@ -1,7 +1,7 @@
 """Reconciliation: is the Snowflake table what the ledger says and what the Delta snapshot holds, and where not, in
 which rows?
 
-Does not belong here: mending it (`handoff.Handoff.repair`).
+Does not belong here: fixing it (`handoff.Handoff.repair`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 LOOKS = 5
 """How often a table is looked at, where hand-offs publish meanwhile."""
 
-
 MASK = "•••"
+"""What is shown instead of personal data."""
 
 
 def _shown(value: Any) -> str:
@@ -179,7 +179,7 @@ def _snapshot_sums(
         return sums.spark_sums(store.frame(spark, name, known.version), contract, chosen)
     except Exception as error:
         # Engines have each their own error for a file that VACUUM took; whether one did, the store knows. Any other
-        # trouble is to be told: it would take the snapshot out of the proof without a word.
+        # trouble is raised: it would take the snapshot out of the proof without a word.
         if not store.is_gone(name, known.version, error):
             raise
         return None
@@ -208,7 +208,7 @@ def row_differences(
 
 
 def _plain(contract: Contract) -> pa.Schema:
-    """The contract's types with every column nullable: in Snowflake a null may stand where none was promised."""
+    """The contract's types with every column nullable: in Snowflake a null may be where none was promised."""
     return pa.schema([pa.field(c.name, c.type.arrow) for c in contract.columns])
 
 
