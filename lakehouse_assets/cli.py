@@ -544,13 +544,15 @@ def status(
     from lakehouse_assets.core.sources.verdicts import drifted_now
     from lakehouse_assets.definitions import graph
     from lakehouse_assets.orchestration.automation.pending import pending
+    from lakehouse_assets.orchestration.resources.handoff_resource import served
 
     lakehouse, handoff = _resources(settings)
     store = lakehouse.lakehouse.store
     with handoff.open() as open_handoff:
         deployed = handoff.state(open_handoff)
         short = {table: f"{finding.sentence()}." for table, finding in handoff.short(deployed).items()}
-        behind = handoff.behind(open_handoff, deployed)
+        replaced = open_handoff.replaced(served().values()) if deployed else {}
+        behind = {**handoff.behind(open_handoff, deployed), **replaced}
         found = pending(
             lakehouse.lakehouse, lakehouse.zone, graph(settings), behind, lakehouse.customers, damaged=short
         )
@@ -675,6 +677,8 @@ def status(
             f"Pending: {len(found.drops)} drops, {len(found.behind)} Delta tables, {len(found.handoffs)} Snowflake"
             " tables."
         )
+    for name, reason in replaced.items():
+        say(console, f"is {reason}.", name.upper(), "red")
     for name, reason in found.behind.items():
         if reason.startswith("stale"):
             preview = (
@@ -718,7 +722,7 @@ def verify(
     from snowflake.connector.errors import ProgrammingError
 
     from lakehouse_assets.core.delta.proof import DamagedTableError
-    from lakehouse_assets.core.handoff.catalog import MISSING
+    from lakehouse_assets.core.handoff.catalog import MISSING, ReplacedTableError
     from lakehouse_assets.core.handoff.slices import between
     from lakehouse_assets.orchestration.resources.handoff_resource import served
 
@@ -761,6 +765,10 @@ def verify(
             except ProgrammingError as error:
                 if name not in altered or error.errno not in MISSING:
                     raise
+                continue
+            except ReplacedTableError as error:
+                print(f"{name.upper():20} REPLACED  {error}")
+                different = True
                 continue
             except DamagedTableError as error:
                 # Nothing is compared with it, and nothing is repaired from it.

@@ -234,6 +234,10 @@ class Handoff:
         """
         return altered.altered(self.session, self.names, contracts, state)
 
+    def replaced(self, contracts: Collection[Contract]) -> dict[str, str]:
+        """Served table in lower case → what has its name and is no table; one statement."""
+        return catalog.replaced(self.session, self.names, contracts)
+
     def deploy(
         self,
         contracts: Collection[Contract],

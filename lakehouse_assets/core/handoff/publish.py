@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from snowflake.connector.errors import DatabaseError
 
-from lakehouse_assets.core.handoff import faults, put, slices, sql, sums, verify, view
+from lakehouse_assets.core.handoff import catalog, faults, put, slices, sql, sums, verify, view
 from lakehouse_assets.core.handoff.attempt import CONFLICT, Attempt, Difference, MovedOnError
 from lakehouse_assets.core.handoff.manifest import Manifest
 from lakehouse_assets.core.handoff.sums import NOTHING, SliceSum
@@ -67,11 +67,20 @@ def publish(attempt: Attempt, manifest: Manifest, difference: Difference) -> Non
             raise MovedOnError(f"another transaction is in the way: {error}") from error
         if not view.is_readable(attempt, manifest):
             raise MovedOnError("the view or staged files were removed before they were read") from error
+        _refuse_replaced(attempt)
         name, table = attempt.contract.name, attempt.names.table(attempt.contract)
         raise LakehouseError(
             f"Publishing {name} version {attempt.version} to {table} failed, so nothing was published:"
             f" {error}; fix the cause (`lakehouse plan` shows pending DDL) and run again."
         ) from error
+
+
+def _refuse_replaced(attempt: Attempt) -> None:
+    """Name the cause where the table is none any more; the account's own error does not."""
+    try:
+        catalog.refuse_replaced(attempt.session, attempt.names, attempt.contract)
+    except DatabaseError as error:
+        logger.warning("%s: could not look what kind of object its table is: %s", attempt.contract.name, error)
 
 
 def _lock(attempt: Attempt) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import export, slices, sql, sums
+from lakehouse_assets.core.handoff.catalog import refuse_replaced
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import TableState, read_slices, read_state
@@ -103,8 +104,10 @@ def verify(
     acknowledged Delta snapshot.
 
     State, ledger and table are statements of their own, each of which sees what is committed by then; so the look is
-    repeated where a hand-off published meanwhile. Raises `LakehouseError` where that happens `LOOKS` times.
+    repeated where a hand-off published meanwhile. Raises `LakehouseError` where that happens `LOOKS` times, and
+    `ReplacedTableError` where the table is none.
     """
+    refuse_replaced(session, names, contract)
     known = read_state(session, names).tables.get(contract.table.upper())
     for _ in range(LOOKS):
         result = _look(session, names, store, spark, contract, known, limit, chosen)

@@ -75,6 +75,32 @@ def test_a_ledger_that_was_tampered_with_is_found(lakehouse: Lakehouse) -> None:
     assert_equal(lakehouse)
 
 
+def test_a_view_in_the_place_of_a_table_is_named_with_its_remedy(lakehouse: Lakehouse) -> None:
+    """It holds the same rows, so that the proof passes while every later hand-off fails without naming the cause."""
+    lakehouse.add(D1)
+    lakehouse.hand_off()
+    table = lakehouse.names.table(lakehouse.contract)
+    lakehouse.sql(f"ALTER TABLE {table} RENAME TO {table}_OLD")
+    lakehouse.sql(f"CREATE VIEW {table} AS SELECT * FROM {table}_OLD")
+    assert set(lakehouse.handoff.replaced([lakehouse.contract])) == {"things"}
+    named = (
+        rf"^{table} is a view where the served table belongs, so nothing can be published to it; drop the view, rename"
+        r" the table back where it is still there, and run again\.$"
+    )
+    for asked in (lakehouse.handoff.verify, lakehouse.handoff.repair):
+        with pytest.raises(LakehouseError, match=named):
+            asked(lakehouse.spark, lakehouse.contract)
+    lakehouse.add(D2)
+    with pytest.raises(LakehouseError, match=named):
+        lakehouse.hand_off()
+    lakehouse.sql(f"DROP VIEW {table}")
+    lakehouse.sql(f"ALTER TABLE {table}_OLD RENAME TO {table}")
+    assert lakehouse.handoff.replaced([lakehouse.contract]) == {}
+    assert lakehouse.hand_off().outcome == "published"
+    assert_equal(lakehouse)
+    assert_tidy(lakehouse)
+
+
 def test_repair_keeps_changes_that_are_still_to_come(lakehouse: Lakehouse) -> None:
     """Fixing yesterday's snapshot must not acknowledge what has not travelled."""
     handed = lakehouse.add(D1, D2)
