@@ -1,4 +1,4 @@
-"""Snowflake's SQL text: the statements in the files beside this module, and how a value is written into one.
+"""The text of SQL: the statements for Snowflake in the files beside this module, and how a value is written into one.
 
 A file holds statements, each under a line `-- name: <name>`; names in braces are identifiers and generated expressions,
 `%s` are values that the connector binds. Identifiers are never quoted: `TargetNames` and the contracts refuse names
@@ -48,5 +48,5 @@ def date_literal(day: date) -> str:
 
 
 def spark_column(name: str) -> str:
-    """A column in Spark SQL, the one dialect here in which a column may be a reserved word."""
+    """A column in Spark SQL, for the expressions that the engine evaluates."""
     return f"`{name}`"
