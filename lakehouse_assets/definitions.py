@@ -38,7 +38,7 @@ from lakehouse_assets.orchestration.io_managers.delta import DeltaIOManager
 from lakehouse_assets.orchestration.io_managers.snowflake_stage import SnowflakeStageIOManager
 from lakehouse_assets.orchestration.keys import snowflake_key
 from lakehouse_assets.orchestration.partitions import daily
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.orchestration.resources.snowflake import snowflake_resource
 from lakehouse_assets.settings import Settings

@@ -23,7 +23,7 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets.shown import pasted, printable
 
 if TYPE_CHECKING:
-    from lakehouse_assets.orchestration.resources.handoff import HandoffResource
+    from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
     from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 Landing = Annotated[Path | None, typer.Option(help="The landing zone; default LAKEHOUSE_LANDING.")]

@@ -67,7 +67,7 @@ def selected(settings: Settings, select: str | None) -> list[str] | None:
     if select is None:
         return None
     from lakehouse_assets.definitions import graph
-    from lakehouse_assets.orchestration.resources.handoff import served
+    from lakehouse_assets.orchestration.resources.handoff_resource import served
 
     names = [*graph(settings), *(f"snowflake.{table}" for table in served())]
     chosen = [s.strip().replace("/", ".") for s in select.split(",")]

@@ -39,7 +39,7 @@ def open_runner(
     with os.fdopen(os.dup(2), "w") as terminal, context.instance(settings) as instance:
         from lakehouse_assets.definitions import build_definitions, graph, resources
         from lakehouse_assets.orchestration.automation.runner import Runner
-        from lakehouse_assets.orchestration.resources.handoff import served
+        from lakehouse_assets.orchestration.resources.handoff_resource import served
 
         total, done = len(select) if select else len(graph(settings)) + len(served()), 0
         console = Console(file=terminal, quiet=quiet)

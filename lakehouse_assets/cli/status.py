@@ -42,6 +42,8 @@ def status(format: Format = "table", landing: Landing = None, home: Home = None)
     _print_tables(console, found)
     _print_stage(console, found.stage)
     _print_pending(console, found.pending)
+    for name, reason in found.replaced.items():
+        say(console, f"is {reason}.", name.upper(), "red")
     _print_drift(console, found.drift)
     for area, waiting in found.areas.items():
         for what, why in waiting.items():

@@ -34,7 +34,7 @@ def verify(
     settings = context.settings(home=home)
     from lakehouse_assets.core.handoff.slices import between
     from lakehouse_assets.orchestration.automation.verification import verify_tables
-    from lakehouse_assets.orchestration.resources.handoff import served
+    from lakehouse_assets.orchestration.resources.handoff_resource import served
 
     _, handoff = context.resources(settings)
     chosen = {t.strip().lower() for t in tables.split(",")} if tables else set(served())
@@ -58,12 +58,14 @@ def verify(
 
 def _lines(step: Step) -> Iterator[str]:
     """What was found of a table, or done to it."""
-    from lakehouse_assets.orchestration.automation.verification import Altered, Compared, Damaged, Mended
+    from lakehouse_assets.orchestration.automation.verification import Altered, Compared, Damaged, Mended, Replaced
 
     name = f"{step.table.upper():20}"
     match step:
         case Altered(why=why):
             yield f"{name} {why}; {'`lakehouse run` restores it' if step.wrong else 'made anew'}"
+        case Replaced(why=why):
+            yield f"{name} REPLACED  {why}"
         case Damaged(why=why):
             yield f"{name} DAMAGED  {why}"
         case Compared(result=result) if result.version < 0:

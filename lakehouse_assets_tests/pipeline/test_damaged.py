@@ -2,7 +2,7 @@
 
 import pytest
 
-from lakehouse_assets.orchestration.resources.handoff import served
+from lakehouse_assets.orchestration.resources.handoff_resource import served
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, differences, line, order_csv
 
@@ -52,6 +52,22 @@ def test_verify_repairs_what_was_dropped(loaded: tuple[World, State]) -> None:
     world.cursor_do("DROP TABLE {db}.ANALYTICS.DIM_PRODUCTS")
     told = world.command("verify", "--repair")
     assert told.returncode == 0, told.stdout + told.stderr
+    assert not differences({k: v for k, v in state.items() if k.startswith("snowflake")}, world.state(("snowflake",)))
+
+
+def test_a_view_in_the_place_of_a_table_is_told_and_a_run_restores_the_table(loaded: tuple[World, State]) -> None:
+    """It reads like the table, so nobody sees it until nothing can be published any more."""
+    world, state = loaded
+    table = "{db}.ANALYTICS.DIM_PRODUCTS"
+    world.cursor_do(f"ALTER TABLE {table} RENAME TO {table}_OLD")
+    world.cursor_do(f"CREATE VIEW {table} AS SELECT * FROM {table}_OLD")
+    verified = world.command("verify")
+    assert verified.returncode == 1
+    for shown in (verified, world.command("status")):
+        assert "DIM_PRODUCTS is a view where the served table belongs" in " ".join(shown.stdout.split())
+    world.cursor_do(f"DROP VIEW {table}")
+    world.cursor_do(f"DROP TABLE {table}_OLD")
+    assert world.run().unfinished is None
     assert not differences({k: v for k, v in state.items() if k.startswith("snowflake")}, world.state(("snowflake",)))
 
 

@@ -21,7 +21,7 @@ FILLING = """
 import os, sys
 from pathlib import Path
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.handoff import handoff
+from lakehouse_assets.core.handoff import faults
 from lakehouse_assets_tests.pipeline.test_disk_full import fill
 
 place, ballast = os.environ["FILL_AT"], Path(os.environ["BALLAST"])
@@ -30,10 +30,10 @@ def passing(name):
     if name == place:
         fill(ballast)
 
-scratch, publish, point = Lakehouse.scratch, Lakehouse.publish, handoff.point
+scratch, publish, crash_point = Lakehouse.scratch, Lakehouse.publish, faults.crash_point
 Lakehouse.scratch = lambda self, name: (passing(f"stage {name}"), scratch(self, name))[1]
 Lakehouse.publish = lambda self, staged: (passing(f"commit {staged.contract.name}"), publish(self, staged))[1]
-handoff.point = lambda name: (passing(name), point(name))[1]
+faults.crash_point = lambda name: (passing(name), crash_point(name))[1]
 passing("start")
 
 from lakehouse_assets.cli import main

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from snowflake.connector.errors import OperationalError
 
-from lakehouse_assets.core.handoff import handoff
+from lakehouse_assets.core.handoff import faults
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.embedded_snowflake import stop
@@ -43,7 +43,7 @@ def retries(world: World) -> list[str]:
 
 def once_at(monkeypatch: pytest.MonkeyPatch, point: str, fault: Callable[[], object]) -> None:
     once = iter([fault])
-    monkeypatch.setattr(handoff, "point", lambda name: next(once, lambda: None)() if name == point else None)
+    monkeypatch.setattr(faults, "crash_point", lambda name: next(once, lambda: None)() if name == point else None)
 
 
 def test_an_account_that_dies_once_fails_no_run(world: World, shared: Path, monkeypatch: pytest.MonkeyPatch):

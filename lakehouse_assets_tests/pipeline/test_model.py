@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from lakehouse_assets.core.delta.rs import DeltaRsStore
-from lakehouse_assets.core.handoff import export, faults, handoff
+from lakehouse_assets.core.handoff import faults
 from lakehouse_assets.core.sources import ingest
 from lakehouse_assets.definitions import kept_tables
 from lakehouse_assets.errors import LakehouseError
@@ -27,7 +27,7 @@ from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
 from lakehouse_assets.orchestration.automation.maintenance import compact
 from lakehouse_assets.orchestration.automation.recovery import check_tables
 from lakehouse_assets.orchestration.instance.runs import execute_range
-from lakehouse_assets.orchestration.resources.handoff import served
+from lakehouse_assets.orchestration.resources.handoff_resource import served
 from lakehouse_assets_tests.oracle.oracle import KEYS
 from lakehouse_assets_tests.pipeline import model
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
@@ -321,7 +321,7 @@ class Lakehouse(RuleBasedStateMachine):
             patched.setattr(DeltaRsStore, "commit", breaking)
             self.broken_off()
 
-    @rule(point=st.sampled_from(faults.POINTS), nth=st.integers(1, 4))
+    @rule(point=st.sampled_from(faults.CRASH_POINTS), nth=st.integers(1, 4))
     def break_off_in_the_handoff(self, point: str, nth: int) -> None:
         passed = [0]
 
@@ -331,8 +331,7 @@ class Lakehouse(RuleBasedStateMachine):
                 raise BrokenOff
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(handoff, "point", breaking)
-            patched.setattr(export, "point", breaking)
+            patched.setattr(faults, "crash_point", breaking)
             self.broken_off()
 
     def broken_off(self) -> None:
@@ -344,7 +343,7 @@ class Lakehouse(RuleBasedStateMachine):
         self.look()
 
     @precondition(lambda self: self.kills > 0)
-    @rule(where=st.sampled_from([*faults.POINTS, *kept_tables()]))
+    @rule(where=st.sampled_from([*faults.CRASH_POINTS, *kept_tables()]))
     def kill(self, where: str) -> None:
         """A run in a process of its own dies: at a point of a hand-off, or once a table has a new version."""
         self.kills -= 1

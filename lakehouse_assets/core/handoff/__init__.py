@@ -7,10 +7,13 @@ to connect, a `DeltaStore`, a Spark session and contracts. Does not belong here:
 business logic. The protocol, and why each crash in it is safe, is written down in docs/handoff.md.
 """
 
-from lakehouse_assets.core.handoff.deploy import PlannedStatement, external_lane_script, roles_script
-from lakehouse_assets.core.handoff.handoff import Handoff, HandoffResult, HandoffStatus
+from lakehouse_assets.core.handoff.attempt import HandoffResult
+from lakehouse_assets.core.handoff.evolve import PlannedStatement
+from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.names import TargetNames
+from lakehouse_assets.core.handoff.scripts import external_lane_script, roles_script
 from lakehouse_assets.core.handoff.state import Intent, State, TableState
+from lakehouse_assets.core.handoff.status import HandoffStatus
 from lakehouse_assets.core.handoff.verify import RowDifference, SliceDifference, VerifyResult
 
 __all__ = [

@@ -1,8 +1,8 @@
 """A fault-injection hook: dies at a named point, so that tests can prove that every crash is recovered from. Inert
 unless asked.
 
-`LAKEHOUSE_KILL_AT=<name>` kills this process with SIGKILL the first time it passes the point of that name, `<name>:<n>`
-the n-th time.
+`LAKEHOUSE_KILL_AT=<name>` kills this process with SIGKILL the first time it passes the crash point of that name,
+`<name>:<n>` the n-th time.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 import os
 import signal
 
-POINTS = (
+CRASH_POINTS = (
     "diffed", "recorded", "writing", "exporting", "exported", "listed", "uploaded", "viewed",
     "begun", "locked", "deleted", "inserted", "counted", "compared", "entered", "acknowledged",
     "committed", "dropped", "swept", "tidied",
 )  # fmt: skip
-"""Every point a hand-off with new rows passes, in this order."""
+"""Every crash point that a hand-off with new rows passes, in this order."""
 
-DEPLOY_POINTS = ("forgotten", "rebuilt", "described", "registered")
-"""Every point a deployment passes that makes a table anew, in this order."""
+DEPLOY_CRASH_POINTS = ("forgotten", "rebuilt", "described", "registered")
+"""Every crash point that a deployment passes that makes a table anew, in this order."""
 
 _passed: dict[str, int] = {}
 
 
-def point(name: str) -> None:
-    """A place at which a process may die without harm."""
+def crash_point(name: str) -> None:
+    """Mark a place at which a process may die without harm."""
     wanted, _, nth = os.environ.get("LAKEHOUSE_KILL_AT", "").partition(":")
     if wanted == name:
         _passed[name] = _passed.get(name, 0) + 1

@@ -1,4 +1,4 @@
-"""Where things stand in the Snowflake account: the names of database, schemas, stage and tables, as settings.
+"""Where things are in the Snowflake account: the names of database, schemas, stage and tables, as settings.
 
 Does not belong here: connecting, SQL.
 """

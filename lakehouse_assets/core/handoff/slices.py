@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from datetime import date, timedelta
 
 from lakehouse_assets.core.contracts import Contract, HandoffSlice
-from lakehouse_assets.core.handoff import rowhash
+from lakehouse_assets.core.handoff import rowhash, sql
 from lakehouse_assets.errors import LakehouseError
 
 NULL = "null"
@@ -19,49 +19,51 @@ _DASHED = " || '-' || "
 
 
 def handoff_slice(contract: Contract) -> HandoffSlice:
-    """How the table of a contract is sliced. Raises `LakehouseError` where the contract does not say, or says it of a
+    """How the table of a contract is slicing. Raises `LakehouseError` where the contract does not say, or says it of a
     column that is no date.
     """
-    said = contract.handoff
-    if said is None:
+    slicing = contract.handoff
+    if slicing is None:
         raise LakehouseError(
             f"The contract of {contract.name} names no hand-off slice; add `handoff` to its Config.metadata."
         )
-    if said.kind == "column" and (said.column is None or contract.column(said.column).type.kind != "date"):
+    if slicing.kind == "column" and (slicing.column is None or contract.column(slicing.column).type.kind != "date"):
         raise LakehouseError(
-            f"The hand-off slice of {contract.name} is {said.column!r}, which is no date column; name one, or use hash"
-            " or whole."
+            f"The hand-off slice of {contract.name} is {slicing.column!r}, which is no date column; name one, or use"
+            " hash or whole."
         )
-    if said.kind == "hash" and said.buckets < 1:
-        raise LakehouseError(f"The hand-off slice of {contract.name} has {said.buckets} buckets; give it at least one.")
-    return said
+    if slicing.kind == "hash" and slicing.buckets < 1:
+        raise LakehouseError(
+            f"The hand-off slice of {contract.name} has {slicing.buckets} buckets; give it at least one."
+        )
+    return slicing
 
 
 def spark_value(contract: Contract) -> str:
     """What the rows of a slice share, in Spark SQL: the date, the bucket, or a constant."""
-    said = handoff_slice(contract)
-    if said.kind == "column":
-        return f"`{said.column}`"
-    if said.kind == "hash":
+    slicing = handoff_slice(contract)
+    if slicing.kind == "column":
+        return sql.spark_column(str(slicing.column))
+    if slicing.kind == "hash":
         upper, lower = rowhash.spark_halves(f"md5({rowhash.spark_text(contract, contract.key)})")
         # (u * 2^32 + l) mod n without leaving 64 bits
-        return f"(({upper} % {said.buckets}) * {2**32 % said.buckets} + {lower}) % {said.buckets}"
-    return f"'{WHOLE}'"
+        return f"(({upper} % {slicing.buckets}) * {2**32 % slicing.buckets} + {lower}) % {slicing.buckets}"
+    return sql.literal(WHOLE)
 
 
 def spark_name(contract: Contract, value: str) -> str:
     """The name of the slice with this value, in Spark SQL."""
-    return f"coalesce(cast({value} as string), '{NULL}')"
+    return f"coalesce(cast({value} as string), {sql.literal(NULL)})"
 
 
 def snowflake_value(contract: Contract) -> str:
     """What the rows of a slice share, in Snowflake SQL: the date, the bucket, or a constant."""
-    said = handoff_slice(contract)
-    if said.kind == "column":
-        return said.column.upper()  # type: ignore[union-attr]
-    if said.kind == "hash":
-        return f"MOD({rowhash.snowflake_hash(rowhash.snowflake_text(contract, contract.key))}, {said.buckets})"
-    return f"'{WHOLE}'"
+    slicing = handoff_slice(contract)
+    if slicing.kind == "column":
+        return slicing.column.upper()  # type: ignore[union-attr]
+    if slicing.kind == "hash":
+        return f"MOD({rowhash.snowflake_hash(rowhash.snowflake_text(contract, contract.key))}, {slicing.buckets})"
+    return sql.literal(WHOLE)
 
 
 def snowflake_name(contract: Contract, value: str) -> str:
@@ -73,35 +75,35 @@ def snowflake_name(contract: Contract, value: str) -> str:
             f"LPAD(MONTH({value})::VARCHAR, 2, '0')",
             f"LPAD(DAY({value})::VARCHAR, 2, '0')",
         )
-        return f"COALESCE({_DASHED.join(parts)}, '{NULL}')"
+        return f"COALESCE({_DASHED.join(parts)}, {sql.literal(NULL)})"
     return f"{value}::VARCHAR"
 
 
 def spark_predicate(contract: Contract, names: Collection[str]) -> str:
     """Picks the rows of the slices `names` in Spark SQL."""
-    said = handoff_slice(contract)
-    if said.kind == "column":
-        return _dates(f"`{said.column}`", names, lambda d: f"DATE '{d.isoformat()}'")
-    return _list(spark_value(contract), names) if said.kind == "hash" else _whole(names)
+    slicing = handoff_slice(contract)
+    if slicing.kind == "column":
+        return _dates(sql.spark_column(str(slicing.column)), names, lambda d: f"DATE {sql.literal(d.isoformat())}")
+    return _list(spark_value(contract), names) if slicing.kind == "hash" else _whole(names)
 
 
 def snowflake_predicate(contract: Contract, names: Collection[str]) -> str:
     """Picks the rows of the slices `names` in Snowflake SQL, null-safe."""
-    said = handoff_slice(contract)
-    if said.kind == "column":
-        return _dates(said.column.upper(), names, lambda d: f"'{d.isoformat()}'::DATE")  # type: ignore[union-attr]
-    return _list(snowflake_value(contract), names) if said.kind == "hash" else _whole(names)
+    slicing = handoff_slice(contract)
+    if slicing.kind == "column":
+        return _dates(slicing.column.upper(), names, sql.date_literal)  # type: ignore[union-attr]
+    return _list(snowflake_value(contract), names) if slicing.kind == "hash" else _whole(names)
 
 
 def span(contract: Contract, names: Collection[str]) -> tuple[str, date, date] | None:
     """Column, first and last day of the slices `names`; None where they are not days, or one is of rows without a
     day.
     """
-    said = handoff_slice(contract)
-    if said.kind != "column" or not names or NULL in names:
+    slicing = handoff_slice(contract)
+    if slicing.kind != "column" or not names or NULL in names:
         return None
     days = [date.fromisoformat(n) for n in names]
-    return str(said.column), min(days), max(days)
+    return str(slicing.column), min(days), max(days)
 
 
 def order(contract: Contract) -> Callable[[str], tuple[bool, int | str]]:
@@ -110,11 +112,11 @@ def order(contract: Contract) -> Callable[[str], tuple[bool, int | str]]:
     return lambda name: (name != NULL, int(name) if numeric else name)
 
 
-def between(contract: Contract, said: str) -> list[str]:
-    """The names of the slices that `FROM..TO` says, both included, or of the one that is named alone. Raises
-    `LakehouseError` where it says none.
+def between(contract: Contract, text: str) -> list[str]:
+    """The names of the slices from `FROM..TO`, both included, or of the one that is named alone. Raises
+    `LakehouseError` where it names none.
     """
-    first, dots, last = said.strip().partition("..")
+    first, dots, last = text.strip().partition("..")
     last = last if dots else first
     kind = handoff_slice(contract).kind
     try:
@@ -131,7 +133,7 @@ def between(contract: Contract, said: str) -> list[str]:
         names = []
     if not names:
         wanted = {"column": "dates as 2010-12-01..2010-12-31, or null", "hash": "buckets as 0..3", "whole": WHOLE}[kind]
-        raise LakehouseError(f"{said!r} names no hand-off slices of {contract.name}; give {wanted}.")
+        raise LakehouseError(f"{text!r} names no hand-off slices of {contract.name}; give {wanted}.")
     return names
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from snowflake.connector.errors import DatabaseError
 
+from lakehouse_assets.core.handoff import sql
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.errors import LakehouseError
 
@@ -66,8 +67,9 @@ def put_manifest(session: Session, file: Path, target: str) -> None:
 
 
 def _put(session: Session, files: Path, target: str, expected: int) -> None:
+    source = sql.literal(f"file://{files.as_posix()}")
     try:
-        rows = session.run(f"PUT 'file://{files.as_posix()}' {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
+        rows = session.run(f"PUT {source} {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
     except DatabaseError as error:
         raise LakehouseError(
             f"Sending {expected} files from {files.parent} to the stage directory {target} failed: {error}; see that"
@@ -75,9 +77,9 @@ def _put(session: Session, files: Path, target: str, expected: int) -> None:
         ) from error
     failed = [row for row in rows if str(row[6]).upper() not in ("UPLOADED", "SKIPPED")]
     if failed or len(rows) != expected:
-        said = f" ({failed[0][-1]})" if failed else ""
+        reason = f" ({failed[0][-1]})" if failed else ""
         raise LakehouseError(
-            f"Of {expected} files, {len(rows) - len(failed)} reached the stage directory {target}{said}; look at the"
+            f"Of {expected} files, {len(rows) - len(failed)} reached the stage directory {target}{reason}; look at the"
             " role's right to write and run again."
         )
 

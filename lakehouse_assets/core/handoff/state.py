@@ -1,6 +1,8 @@
-"""What Snowflake says of the hand-offs done and under way: the state of each table, the intents, the published slices.
+"""What Snowflake records of the hand-offs done and under way: the state of each table, the intents, the published
+slices.
 
-Belongs here: reading that record and judging whether the owner of an intent is alive. Does not belong here: publishing.
+Belongs here: reading that record, adding an intent (step 2, record), and judging whether the owner of an intent is
+alive. Does not belong here: publishing.
 """
 
 from __future__ import annotations
@@ -93,45 +95,25 @@ def read_state(session: Session, names: TargetNames) -> State:
     # Ordered by version: were a table registered twice by two first hand-offs at once, the row that was published from
     # wins.
     for row in session.run(sql.statement("state", "read_state", **names.sql)):
-        (
-            kind,
-            name,
-            handoff_id,
-            since,
-            version,
-            fingerprint,
-            table_id,
-            commit,
-            through,
-            rows,
-            digest,
-            published_at,
-            lakehouse_id,
-            complete_through,
-            owner,
-            age,
-            published,
-        ) = row
+        kind, name, handoff_id, since, version, fingerprint, *of_table, owner, age, published = row
         if kind == "table":
-            tables[name] = TableState(
-                name,
-                table_id,
-                commit or "",
-                int(version),
-                fingerprint,
-                handoff_id,
-                int(through),
-                int(rows),
-                int(digest),
-                published_at,
-                lakehouse_id or "",
-                complete_through,
-            )
+            table_id, commit, through, rows, digest, published_at, lakehouse_id, complete_through = of_table
+            delta = (table_id, commit or "", int(version), fingerprint, handoff_id)
+            sums = (int(through), int(rows), int(digest))
+            tables[name] = TableState(name, *delta, *sums, published_at, lakehouse_id or "", complete_through)
         elif kind == "intent":
             intents.append(Intent(handoff_id, name, int(since), int(version), owner, float(age), bool(published)))
         else:
             objects[name] = fingerprint
     return State(tables, tuple(intents), objects)
+
+
+def record(session: Session, names: TargetNames, intent: Intent, registered: bool) -> None:
+    """Step 2: add an intent, and before it the state row of its table where none is registered."""
+    if not registered:
+        session.run(sql.statement("state", "register", **names.sql), intent.table, intent.table)
+    statement = sql.statement("state", "record", **names.sql)
+    session.run(statement, intent.handoff_id, intent.table, intent.since, intent.until, intent.owner)
 
 
 class Owner:
@@ -150,8 +132,8 @@ class Owner:
         return self._id
 
     def another(self, found: Iterable[tuple[str | None, str]]) -> str:
-        """Which other lakehouse is served, in a few words; empty where none is. found: lakehouse, empty for nobody's,
-        and Delta table id of state rows.
+        """Which other lakehouse is served, as the rest of a sentence; empty where none is. found: lakehouse, empty for
+        nobody's, and Delta table id of state rows.
         """
         others = {(owner, table) for owner, table in found if owner and owner != self.id}
         if others:
@@ -161,11 +143,11 @@ class Owner:
         return f"serves another lakehouse ({named}; this one is {self.id or 'without a journal'})" if named else ""
 
 
-def refuse_another(names: TargetNames, said: str) -> None:
-    """Raise `LakehouseError` where a database serves another lakehouse. said: what `Owner.another` says of it."""
-    if said:
+def refuse_another(names: TargetNames, reason: str) -> None:
+    """Raise `LakehouseError` where a database serves another lakehouse. reason: what `Owner.another` says of it."""
+    if reason:
         raise LakehouseError(
-            f"The database {names.database} {said}, so nothing was done; set LAKEHOUSE_DATABASE to a database of this"
+            f"The database {names.database} {reason}, so nothing was done; set LAKEHOUSE_DATABASE to a database of this"
             " one's own, or let it replace what the other serves by `lakehouse deploy --take-over`."
         )
 

@@ -38,13 +38,13 @@ def schema_fingerprint(contract: Contract) -> str:
     """12 hex digits that change whenever sums and slices of before say nothing about those of now: columns, slicing,
     canonical text.
     """
-    said = [
+    definition = [
         [(c.name, c.type.snowflake) for c in contract.columns],
         contract.key,
         vars(slices.handoff_slice(contract)),
         rowhash.DEFINITION,
     ]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def spark_sums(frame: DataFrame, contract: Contract, names: Iterable[str] | None = None) -> dict[str, SliceSum]:

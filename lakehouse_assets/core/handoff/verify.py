@@ -1,7 +1,7 @@
 """Reconciliation: is the Snowflake table what the ledger says and what the Delta snapshot holds, and where not, in
 which rows?
 
-Does not belong here: mending it (`handoff.Handoff.repair`).
+Does not belong here: fixing it (`handoff.Handoff.repair`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow as pa
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import export, slices, sql, sums
+from lakehouse_assets.core.handoff.catalog import refuse_replaced
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import TableState, read_slices, read_state
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 LOOKS = 5
 """How often a table is looked at, where hand-offs publish meanwhile."""
 
-
 MASK = "•••"
+"""What is shown instead of personal data."""
 
 
 def _shown(value: Any) -> str:
@@ -103,8 +104,10 @@ def verify(
     acknowledged Delta snapshot.
 
     State, ledger and table are statements of their own, each of which sees what is committed by then; so the look is
-    repeated where a hand-off published meanwhile. Raises `LakehouseError` where that happens `LOOKS` times.
+    repeated where a hand-off published meanwhile. Raises `LakehouseError` where that happens `LOOKS` times, and
+    `ReplacedTableError` where the table is none.
     """
+    refuse_replaced(session, names, contract)
     known = read_state(session, names).tables.get(contract.table.upper())
     for _ in range(LOOKS):
         result = _look(session, names, store, spark, contract, known, limit, chosen)
@@ -179,7 +182,7 @@ def _snapshot_sums(
         return sums.spark_sums(store.frame(spark, name, known.version), contract, chosen)
     except Exception as error:
         # Engines have each their own error for a file that VACUUM took; whether one did, the store knows. Any other
-        # trouble is to be told: it would take the snapshot out of the proof without a word.
+        # trouble is raised: it would take the snapshot out of the proof without a word.
         if not store.is_gone(name, known.version, error):
             raise
         return None
@@ -208,7 +211,7 @@ def row_differences(
 
 
 def _plain(contract: Contract) -> pa.Schema:
-    """The contract's types with every column nullable: in Snowflake a null may stand where none was promised."""
+    """The contract's types with every column nullable: in Snowflake a null may be where none was promised."""
     return pa.schema([pa.field(c.name, c.type.arrow) for c in contract.columns])
 
 

@@ -9,7 +9,7 @@ from lakehouse_assets.core.delta.store import TableRef
 from lakehouse_assets.orchestration import checks
 from lakehouse_assets.orchestration.keys import asset_key, snowflake_key
 from lakehouse_assets.orchestration.partitions import BACKFILL_POLICY
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
 from lakehouse_assets.settings import Settings
 
 

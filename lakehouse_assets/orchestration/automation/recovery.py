@@ -18,7 +18,7 @@ from lakehouse_assets.core.sources.ingest import entries, refuse_short_journal
 from lakehouse_assets.core.sources.recover import Recovered, recover_bronze, recover_journal
 from lakehouse_assets.errors import AccountUnavailableError
 from lakehouse_assets.orchestration.automation.jobs import CHECK
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 

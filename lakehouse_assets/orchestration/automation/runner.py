@@ -21,7 +21,7 @@ from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
 from lakehouse_assets.orchestration.instance.runs import RunResult, StepProgress, execute_range
 from lakehouse_assets.orchestration.keys import asset_key, step_name, table_of
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 ROUNDS = 3

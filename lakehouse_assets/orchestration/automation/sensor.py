@@ -31,7 +31,7 @@ from lakehouse_assets.errors import AccountUnavailableError
 from lakehouse_assets.orchestration.automation.inflight import TRIGGER_TAG, only_refused, span, takes_in, under_way
 from lakehouse_assets.orchestration.automation.jobs import ASIDE, LAKEHOUSE_ONLY, LOAD_ALL
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, newest_open, pending
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 SENSOR = "landing_sensor"

@@ -22,7 +22,7 @@ from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.verdicts import drifted_now
 from lakehouse_assets.orchestration.area import Area
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 COUNTS = ("landed", "published", "quarantined", "duplicates")
@@ -36,7 +36,7 @@ class Status:
     """batches: the accounts of each batch date and source, in order. tables: where each Delta table stands, and what
     Snowflake has acknowledged of it, in topological order. drift: drops with other columns than their source, and what
     is other. stage: hand-offs under way, and what lies on the stage. areas: what is pending in areas that say so
-    themselves → why.
+    themselves → why. replaced: served tables whose name something has that is no table → what, and the remedy.
     """
 
     pending: Pending
@@ -45,6 +45,7 @@ class Status:
     drift: list[tuple[DropVerdict, str]]
     stage: HandoffStatus
     areas: dict[str, dict[str, str]] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """All of it in plain values, as JSON holds them."""
@@ -94,13 +95,16 @@ def status_now(
     with handoff.open() as opened:
         state = handoff.state(opened)
         short = {table: f"{finding.sentence()}." for table, finding in handoff.short(state).items()}
-        behind = handoff.behind(opened, state)
+        replaced = opened.replaced(served().values()) if state else {}
+        behind = {**handoff.behind(opened, state), **replaced}
         found = pending(house, lakehouse.zone, graph, behind, lakehouse.customers, damaged=short)
         stage = opened.status() if state else HandoffStatus((), (), 0, 0, 0)
     drift = sorted(_drift(house, found), key=lambda d: (d[0].batch_date, d[0].path))
     tables = list(_tables(house.store, [name for name in graph if name not in found.damaged], state or State()))
     own = {area.name: dict(area.pending(house)) for area in areas if area.pending}
-    return Status(found, by_batch(house.store), tables, drift, stage, {name: of for name, of in own.items() if of})
+    return Status(
+        found, by_batch(house.store), tables, drift, stage, {name: of for name, of in own.items() if of}, replaced
+    )
 
 
 def by_source(store: DeltaStore) -> dict[str, list[int]]:

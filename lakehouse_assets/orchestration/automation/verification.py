@@ -11,9 +11,9 @@ from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.core.delta.proof import DamagedTableError
 from lakehouse_assets.core.handoff import Handoff, HandoffResult, VerifyResult
-from lakehouse_assets.core.handoff.deploy import MISSING
+from lakehouse_assets.core.handoff.catalog import MISSING, ReplacedTableError
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource, served
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,13 @@ class Step:
 @dataclass(frozen=True)
 class Altered(Step):
     """Somebody else has changed the table or view. why: what they did."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Replaced(Step):
+    """Something that is no table has its name. why: what it is, and what to do."""
 
     why: str
 
@@ -92,6 +99,9 @@ def _verify_table(
     except ProgrammingError as error:
         if not altered or error.errno not in MISSING:
             raise
+        return
+    except ReplacedTableError as error:
+        yield Replaced(name, True, str(error))
         return
     except DamagedTableError as error:
         yield Damaged(name, True, str(error))

@@ -13,7 +13,7 @@ def main(source: str, target: str) -> None:
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     from pyspark.sql import SparkSession
 
-    said = contract(Hashed)
+    things = contract(Hashed)
     # A zone of its own, which the hash must not depend on.
     settings = {
         "spark.sql.session.timeZone": "Europe/Berlin",
@@ -26,10 +26,10 @@ def main(source: str, target: str) -> None:
     spark = builder.getOrCreate()
     upper, lower = rowhash.spark_halves("digest")
     frame = spark.read.parquet(source).selectExpr(
-        "id", f"md5({rowhash.spark_text(said)}) AS digest", f"{slices.spark_value(said)} AS bucket"
+        "id", f"md5({rowhash.spark_text(things)}) AS digest", f"{slices.spark_value(things)} AS bucket"
     )
     frame.selectExpr(
-        "id", f"{upper} AS upper", f"{lower} AS lower", f"{slices.spark_name(said, 'bucket')} AS name"
+        "id", f"{upper} AS upper", f"{lower} AS lower", f"{slices.spark_name(things, 'bucket')} AS name"
     ).write.parquet(target)
 
 

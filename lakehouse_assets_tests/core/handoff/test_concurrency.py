@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse_assets.core.handoff import HandoffResult, handoff, sql
+from lakehouse_assets.core.handoff import HandoffResult, faults, sql
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Lakehouse
 from lakehouse_assets_tests.core.handoff.test_handoff import assert_equal, assert_tidy
@@ -23,7 +23,7 @@ def race(
     barrier = threading.Barrier(len(versions), timeout=60)
     passed = threading.local()
 
-    def point(name: str) -> None:
+    def crash_point(name: str) -> None:
         if name == meet_at and not getattr(passed, "once", False):
             passed.once = True
             barrier.wait()
@@ -33,7 +33,7 @@ def race(
             return own.hand_off(lakehouse.spark, lakehouse.contract, version)
 
     with monkeypatch.context() as patched, ThreadPoolExecutor(len(versions)) as threads:
-        patched.setattr(handoff, "point", point)
+        patched.setattr(faults, "crash_point", crash_point)
         return list(threads.map(publish, versions))
 
 
@@ -104,22 +104,22 @@ def test_a_lock_that_is_never_released_is_reported_with_the_remedy(lakehouse: La
     assert_equal(lakehouse)
 
 
-def test_a_repair_that_loses_the_race_leaves_the_newer_rows_and_mends_them(
+def test_a_repair_that_loses_the_race_leaves_the_newer_rows_and_fixes_them(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mending what was acknowledged, while a newer version is published, would put the rows of the past over it."""
+    """Fixing what was acknowledged, while a newer version is published, would put the rows of the past over it."""
     lakehouse.add(D1)
     lakehouse.hand_off()
     new = lakehouse.add(D1, D2)
     lakehouse.sql(f"INSERT INTO {lakehouse.names.table(lakehouse.contract)} (ID, DAY) SELECT 99, '2031-01-01'::DATE")
     once = iter([True])
 
-    def point(name: str) -> None:
+    def crash_point(name: str) -> None:
         if name == "begun" and next(once, False):
             with lakehouse.publisher() as other:
                 assert other.hand_off(lakehouse.spark, lakehouse.contract, new).outcome == "published"
 
-    monkeypatch.setattr(handoff, "point", point)
+    monkeypatch.setattr(faults, "crash_point", crash_point)
     repaired = lakehouse.handoff.repair(lakehouse.spark, lakehouse.contract)
     assert (repaired.outcome, repaired.version, repaired.slices) == ("published", new, ("2031-01-01",))
     assert_equal(lakehouse)
@@ -174,7 +174,7 @@ def test_an_acknowledgement_does_not_get_past_a_publisher(
     new = lakehouse.add(D2)
     refused: list[str] = []
 
-    def point(name: str) -> None:
+    def crash_point(name: str) -> None:
         if name == "compared" and not refused:
             with lakehouse.publisher(attempts=1) as other:
                 other.session.run("ALTER SESSION SET LOCK_TIMEOUT = 0")
@@ -182,7 +182,7 @@ def test_an_acknowledgement_does_not_get_past_a_publisher(
                     other.hand_off(lakehouse.spark, lakehouse.contract, same)
                 refused.append(str(error.value))
 
-    monkeypatch.setattr(handoff, "point", point)
+    monkeypatch.setattr(faults, "crash_point", crash_point)
     result = lakehouse.handoff.hand_off(lakehouse.spark, lakehouse.contract, new)
     assert (result.outcome, result.attempts, len(refused)) == ("published", 1, 1)
     assert_equal(lakehouse)
@@ -198,14 +198,14 @@ def test_a_conflict_in_the_middle_of_the_transaction_is_a_lost_race(
     other = lakehouse.connect()
     once = iter([True])
 
-    def point(name: str) -> None:
+    def crash_point(name: str) -> None:
         if name == "locked" and next(once, False):
             other.cursor().execute("BEGIN")
             other.cursor().execute(f"DELETE FROM {lakehouse.names.table(lakehouse.contract)}")
         if name == "diffed":
             other.cursor().execute("ROLLBACK")
 
-    monkeypatch.setattr(handoff, "point", point)
+    monkeypatch.setattr(faults, "crash_point", crash_point)
     assert lakehouse.hand_off().attempts == 2
     other.close()
     assert_equal(lakehouse)

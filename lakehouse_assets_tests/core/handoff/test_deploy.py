@@ -11,7 +11,16 @@ from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.contracts.types import Day, ShopClock, Text, Whole
-from lakehouse_assets.core.handoff import TargetNames, deploy, roles_script, sql
+from lakehouse_assets.core.handoff import (
+    PlannedStatement,
+    TargetNames,
+    definitions,
+    evolve,
+    faults,
+    roles_script,
+    scripts,
+    sql,
+)
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Lakehouse, contract
@@ -35,7 +44,7 @@ def shaped(nullable: bool = False, description: str = "", **columns: Any) -> Con
 Narrow, Wide, Scaled = Annotated[pe.Decimal, 10, 2], Annotated[pe.Decimal, 14, 2], Annotated[pe.Decimal, 14, 4]
 
 
-def kinds(planned: list[deploy.PlannedStatement]) -> set[str]:
+def kinds(planned: list[PlannedStatement]) -> set[str]:
     return {p.kind for p in planned}
 
 
@@ -208,7 +217,7 @@ def test_a_first_deployment_that_died_is_finished(lakehouse_of: Any, monkeypatch
             raise InterruptedError
 
     with monkeypatch.context() as patched:
-        patched.setattr(deploy, "point", die)
+        patched.setattr(faults, "crash_point", die)
         with pytest.raises(InterruptedError):
             lakehouse.handoff.deploy([lakehouse.contract])
     lakehouse.handoff.deploy([lakehouse.contract])
@@ -268,7 +277,7 @@ def test_the_rendered_script_is_a_whole_deployment(lakehouse_of: Any) -> None:
     """
     lakehouse: Lakehouse = lakehouse_of(deploy=False)
     contracts = [*SERVED, lakehouse.contract]
-    script = deploy.script(lakehouse.names, contracts)
+    script = scripts.script(lakehouse.names, contracts)
     assert_parses(script)
     for statement in script.split(";\n"):
         if statement.strip():
@@ -283,9 +292,9 @@ def test_the_rendered_script_is_a_whole_deployment(lakehouse_of: Any) -> None:
 def test_definitions_are_snowflake_sql() -> None:
     """The embedded account takes more dialects than Snowflake does."""
     names = TargetNames()
-    statements = [o.statement for o in deploy._wanted(names, SERVED)]
-    statements += [deploy._create(names, c, "replace") for c in SERVED]
-    statements += [deploy._rebuild(names.table(c), c, c.names[0].upper(), c.names) for c in SERVED]
+    statements = [o.statement for o in definitions.wanted(names, SERVED)]
+    statements += [definitions.create_table(names, c, "replace") for c in SERVED]
+    statements += [evolve.rebuild(names.table(c), c, c.names[0].upper(), c.names) for c in SERVED]
     fields = {"table": "A.B.C", "column": "D", "type": "NUMBER(12,3)", "comment": "'it''s'"}
     statements += [
         sql.statement("tables", n, **fields)
@@ -293,7 +302,7 @@ def test_definitions_are_snowflake_sql() -> None:
         if n.startswith(("add_", "widen_", "set_", "drop_", "comment_"))
     ]
     assert_parses(";\n".join(statements) + ";\n")
-    assert_parses(deploy.external_lane_script(names, SERVED, "s3://bucket/handoff/", "LAKEHOUSE_STORAGE"))
+    assert_parses(scripts.external_lane_script(names, SERVED, "s3://bucket/handoff/", "LAKEHOUSE_STORAGE"))
 
 
 def test_what_a_hand_off_sends_is_snowflake_sql(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,41 +29,45 @@ def rows(number: int = 400) -> list[dict[str, Any]]:
 
 
 def write(
-    spark: Any, said: Contract, data: list[dict[str, Any]], folder: Path, **options: int
+    spark: Any, things: Contract, data: list[dict[str, Any]], folder: Path, **options: int
 ) -> tuple[StagedFile, ...]:
     source = folder.parent / f"{folder.name}-source"
     source.mkdir(parents=True)
     for part in range(4):
         pq.write_table(
-            arrow.Table.from_pylist(data[part::4], schema=said.arrow_schema),
+            arrow.Table.from_pylist(data[part::4], schema=things.arrow_schema),
             source / f"{part}.parquet",
             store_schema=False,
         )
     frame = spark.read.parquet(str(source))
     return export.write_files(
-        frame, said, sums.spark_sums(frame, said), folder, **{"file_bytes": 1 << 30, "group_rows": 10_000, **options}
+        frame,
+        things,
+        sums.spark_sums(frame, things),
+        folder,
+        **{"file_bytes": 1 << 30, "group_rows": 10_000, **options},
     )
 
 
 @pytest.mark.parametrize("model", [Everything, Hashed])
 def test_the_same_rows_give_the_same_files(spark: Any, tmp_path: Path, model: Any) -> None:
     """A repeated hand-off would otherwise send everything again, whatever lies on the stage."""
-    said, data = contract(model), rows()
+    things, data = contract(model), rows()
     shuffled = random.Random(9).sample(data, len(data))
-    one = write(spark, said, data, tmp_path / "one", file_bytes=1)
-    other = write(spark, said, shuffled, tmp_path / "other", file_bytes=1, group_rows=30)
+    one = write(spark, things, data, tmp_path / "one", file_bytes=1)
+    other = write(spark, things, shuffled, tmp_path / "other", file_bytes=1, group_rows=30)
     assert one == other
     assert len(one) == 8
 
 
 def test_files_hold_all_rows_in_exact_types_and_names(spark: Any, tmp_path: Path) -> None:
     """A view reads by name and type; a name in another case reads as null without an error."""
-    said, data = contract(Everything), rows()
-    files = write(spark, said, data, tmp_path / "out", file_bytes=4000)
+    things, data = contract(Everything), rows()
+    files = write(spark, things, data, tmp_path / "out", file_bytes=4000)
     assert len(files) > 1
     tables = [pq.read_table(tmp_path / "out" / f.name) for f in files]
     for table, file in zip(tables, files, strict=True):
-        assert table.schema.equals(said.arrow_schema)
+        assert table.schema.equals(things.arrow_schema)
         assert (table.num_rows, (tmp_path / "out" / file.name).stat().st_size) == (file.rows, file.bytes)
         assert file.sha256[:16] in file.name
     found = arrow.concat_tables(tables).to_pylist()

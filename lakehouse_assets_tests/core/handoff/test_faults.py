@@ -17,7 +17,7 @@ import pytest
 import snowflake.connector
 from snowflake.connector.errors import OperationalError, ProgrammingError
 
-from lakehouse_assets.core.handoff import Handoff, faults, handoff
+from lakehouse_assets.core.handoff import Handoff, faults, view
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import own_name
 from lakehouse_assets.errors import LakehouseError
@@ -35,7 +35,7 @@ def at(monkeypatch: pytest.MonkeyPatch, point: str, fault: Callable[[], None]) -
         if name == point and next(once, False):
             fault()
 
-    monkeypatch.setattr(handoff, "point", passing)
+    monkeypatch.setattr(faults, "crash_point", passing)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def test_readers_see_old_or_new_rows_and_never_a_mix(lakehouse: Lakehouse, monke
     lakehouse.add(*days, None)
     lakehouse.hand_off()
     # Readers get their turn at every point, so that each state that can be seen is seen.
-    monkeypatch.setattr(handoff, "point", lambda name: threading.Event().wait(0.05))
+    monkeypatch.setattr(faults, "crash_point", lambda name: threading.Event().wait(0.05))
     for _ in range(3):
         before = lakehouse.snowflake_rows()
         change(lakehouse, lakehouse.rng)
@@ -195,7 +195,7 @@ def test_a_view_that_is_dropped_under_a_living_hand_off_costs_a_repetition(
     lakehouse.add(FIRST_DAY)
 
     def drop() -> None:
-        lakehouse.handoff.drop_view(lakehouse.handoff.read_state().intents[0])
+        view.drop(lakehouse.handoff.context, lakehouse.handoff.read_state().intents[0].handoff_id)
 
     at(monkeypatch, "viewed", drop)
     result = lakehouse.hand_off()
@@ -267,7 +267,7 @@ def test_two_publishers_at_once_wherever_they_meet(
     if rng.random() < 0.3:
         versions[0] = versions[1]
     rng.shuffle(versions)
-    before_the_lock = faults.POINTS[: faults.POINTS.index("begun") + 1]
+    before_the_lock = faults.CRASH_POINTS[: faults.CRASH_POINTS.index("begun") + 1]
     results = race(
         lakehouse,
         monkeypatch,

@@ -12,7 +12,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from lakehouse_assets.core.contracts.types import Whole
 from lakehouse_assets.core.delta.store import HistoryUnavailableError
-from lakehouse_assets.core.handoff import stage
+from lakehouse_assets.core.handoff import publish, stage
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Everything, Hashed, Lakehouse, Undivided, contract
 
@@ -65,9 +65,7 @@ def test_only_slices_that_differ_travel(lakehouse: Lakehouse) -> None:
 
 def test_more_slices_than_one_list_holds_are_replaced(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """Snowflake refuses lists of more than 16,384 values; years of days must travel all the same."""
-    from lakehouse_assets.core.handoff import handoff
-
-    monkeypatch.setattr(handoff, "LIST_CHUNK", 2)
+    monkeypatch.setattr(publish, "LIST_CHUNK", 2)
     days = [FIRST_DAY + timedelta(days=2 * i) for i in range(7)]
     for _ in range(2):
         lakehouse.add(None, *days, number=2)
@@ -248,11 +246,11 @@ def test_rows_that_arrive_differently_are_not_published(lakehouse: Lakehouse, mo
         send(session, folder, target, expected)
 
     monkeypatch.setattr(stage, "put_files", damage)
-    said = (
+    message = (
         rf"THINGS.*slice {D2} was sent with 4 rows of hash \d+ and arrived with 3 rows of hash \d+; for example missing"
         r" {'id': \d+}; look at"
     )
-    with pytest.raises(LakehouseError, match=said):
+    with pytest.raises(LakehouseError, match=message):
         lakehouse.hand_off()
     assert lakehouse.snowflake_rows() == good
     state = lakehouse.handoff.read_state()

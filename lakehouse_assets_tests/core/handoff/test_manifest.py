@@ -27,8 +27,8 @@ def test_the_manifest_stands_in_the_ledger_and_beside_the_files(lakehouse: Lakeh
     lakehouse.add(D1, D2, None)
     result = lakehouse.hand_off(through=7)
     [[text]] = lakehouse.sql(f"SELECT MANIFEST FROM {lakehouse.names.sql['ops']}.HANDOFF_LEDGER")
-    said = json.loads(text)
-    assert set(said) == {
+    manifest = json.loads(text)
+    assert set(manifest) == {
         *(
             "format",
             "handoff_id",
@@ -41,17 +41,18 @@ def test_the_manifest_stands_in_the_ledger_and_beside_the_files(lakehouse: Lakeh
         ),
         *("whole_table", "rows", "hash", "slice_count", "slices", "directory", "files"),
     }
-    assert (said["format"], said["handoff_id"], said["table"]) == (1, result.handoff_id, "gold.things")
-    assert (said["since_version"], said["until_version"], said["through"]) == (-1, lakehouse.version, 7)
-    assert (said["whole_table"], said["rows"], said["slice_count"]) == (True, 9, 3)
-    assert [(s["slice"], s["rows"]) for s in said["slices"]] == [(D1.isoformat(), 3), (D2.isoformat(), 3), ("null", 3)]
-    assert said["hash"] == str(sum(int(s["hash"]) for s in said["slices"]))
+    assert (manifest["format"], manifest["handoff_id"], manifest["table"]) == (1, result.handoff_id, "gold.things")
+    assert (manifest["since_version"], manifest["until_version"], manifest["through"]) == (-1, lakehouse.version, 7)
+    assert (manifest["whole_table"], manifest["rows"], manifest["slice_count"]) == (True, 9, 3)
+    counted = [(s["slice"], s["rows"]) for s in manifest["slices"]]
+    assert counted == [(D1.isoformat(), 3), (D2.isoformat(), 3), ("null", 3)]
+    assert manifest["hash"] == str(sum(int(s["hash"]) for s in manifest["slices"]))
     staged = on_stage(lakehouse)
-    beside = f"things/{said['directory']}.manifest/{result.handoff_id}.json"
-    assert set(staged) == {beside, *(f"things/{said['directory']}/{f['name']}" for f in said["files"])}
+    beside = f"things/{manifest['directory']}.manifest/{result.handoff_id}.json"
+    assert set(staged) == {beside, *(f"things/{manifest['directory']}/{f['name']}" for f in manifest["files"])}
     [copy] = account_home.rglob(f"{result.handoff_id}.json")
     assert copy.read_text(encoding="utf-8") == text
-    for file in said["files"]:
+    for file in manifest["files"]:
         [path] = account_home.rglob(file["name"])
         content = path.read_bytes()
         assert (file["bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
@@ -73,9 +74,9 @@ def test_export_and_upload_say_how_far_they_are(lakehouse_of: Any, caplog: pytes
     lakehouse.add(D1, D2)
     with caplog.at_level(logging.INFO, logger="lakehouse_assets.core.handoff"):
         lakehouse.hand_off()
-    said = [r.message for r in caplog.records]
-    assert [m for m in said if "exported" in m] == [f"gold.things: exported {n} of 6 rows" for n in (3, 6)]
-    assert any(m.startswith("gold.things: sending 1 files of") for m in said)
+    messages = [r.message for r in caplog.records]
+    assert [m for m in messages if "exported" in m] == [f"gold.things: exported {n} of 6 rows" for n in (3, 6)]
+    assert any(m.startswith("gold.things: sending 1 files of") for m in messages)
 
 
 def test_a_hundredth_of_a_day_in_a_year_sends_that_day_and_next_to_nothing_else(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from deltalake import write_deltalake
 
-from lakehouse_assets.core.handoff import Handoff
+from lakehouse_assets.core.handoff import Handoff, faults
 from lakehouse_assets.core.handoff.state import Owner
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Lakehouse
@@ -43,14 +43,14 @@ def test_another_lakehouse_is_refused_and_changes_nothing(two: tuple[Lakehouse, 
     """Two lakehouses on one database would overwrite each other in turn, without a word."""
     one, other = two
     state = one.handoff.read_state()
-    said = (
+    message = (
         rf"database {one.names.database} serves another lakehouse \(one; this one is other\), so nothing was done;"
         r" .*--take-over"
     )
     for _ in range(2):
-        with pytest.raises(LakehouseError, match=said):
+        with pytest.raises(LakehouseError, match=message):
             other.hand_off()
-        with pytest.raises(LakehouseError, match=said):
+        with pytest.raises(LakehouseError, match=message):
             other.handoff.deploy([other.contract], allow_breaking=True)
     assert one.handoff.read_state() == state
     assert_equal(one)
@@ -79,8 +79,6 @@ def test_a_hand_off_under_way_stops_when_another_lakehouse_takes_over(
     two: tuple[Lakehouse, Lakehouse], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has read whose the database is before its files travelled, which may take an hour."""
-    from lakehouse_assets.core.handoff import handoff
-
     one, other = two
     one.add(D1)
     before = one.snowflake_rows()
@@ -89,7 +87,7 @@ def test_a_hand_off_under_way_stops_when_another_lakehouse_takes_over(
         if name == "uploaded":
             other.handoff.deploy([other.contract], take_over=True)
 
-    monkeypatch.setattr(handoff, "point", taken)
+    monkeypatch.setattr(faults, "crash_point", taken)
     with pytest.raises(LakehouseError, match="serves another lakehouse"):
         one.hand_off()
     assert one.snowflake_rows() == before

@@ -26,8 +26,8 @@ from lakehouse_assets.core.handoff import Handoff, TargetNames, faults
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import State
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources import handoff as resource
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource
+from lakehouse_assets.orchestration.resources import handoff_resource as resource
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Everything, Lakehouse, contract
 from lakehouse_assets_tests.core.handoff.test_handoff import assert_equal
 
@@ -57,7 +57,7 @@ OPS_ROWS = "SELECT COUNT(*), MAX(ACKNOWLEDGED_VERSION) FROM {ops}.HANDOFF_STATE"
 
 @pytest.fixture
 def evolving(lakehouse_of: Any) -> Lakehouse:
-    """A table as its old contract said, handed off; its Delta table has followed the new one."""
+    """A table as its old contract has it, handed off; its Delta table has followed the new one."""
     lakehouse: Lakehouse = lakehouse_of(Before)
     publish(lakehouse, [{"id": i, "day": DAYS[i % 3], "price": Decimal("1.25") * i} for i in range(30)])
     lakehouse.hand_off()
@@ -230,7 +230,7 @@ def test_a_run_deploys_what_the_schema_does_not_tell(lakehouse: Lakehouse, monke
 def test_a_record_of_an_earlier_version_gets_its_new_columns_by_a_run(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first run after an upgrade would otherwise end with the account's words for a column that is not there."""
+    """The first run after an upgrade would otherwise end with the account's error about a missing column."""
     lakehouse.add(*DAYS)
     lakehouse.hand_off()
     ops = lakehouse.names.sql["ops"]
@@ -254,7 +254,7 @@ def deploy_until(point: str, arguments: dict[str, Any], tables: str, database: s
     )
 
 
-@pytest.mark.parametrize("point", faults.DEPLOY_POINTS)
+@pytest.mark.parametrize("point", faults.DEPLOY_CRASH_POINTS)
 @pytest.mark.parametrize("between", ["", "hand-off"])
 def test_death_at_any_point_of_a_deployment_is_finished_by_the_next(
     evolving: Lakehouse, point: str, between: str

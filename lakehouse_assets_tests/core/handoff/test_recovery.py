@@ -35,7 +35,7 @@ def _after(point: str, *more: str) -> None:
     DEATHS[at:at] = more
 
 
-DEATHS = list(faults.POINTS)
+DEATHS = list(faults.CRASH_POINTS)
 """Where a process dies, in the order in which it passes."""
 _after("listed", "one file sent")
 _after("acknowledged", "COMMIT sent", "COMMIT answered")
@@ -96,12 +96,12 @@ def hand_off_until(
     # A file for so many rows.
     export.ROW_GROUP_ROWS = row_group_rows
     store = DeltaRsStore(tables, f"{tables}-scratch")
-    said = contract(Everything)
+    things = contract(Everything)
     spark = SparkSession.builder.remote(remote).getOrCreate()
     handoff = Handoff(
         lambda: snowflake.connector.connect(**arguments), store, TargetNames(database=database), staging, file_bytes=1
     )
-    handoff.hand_off(spark, said, store.version(said.name))
+    handoff.hand_off(spark, things, store.version(things.name))
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def die_and_recover(victims: Victims, point: str, rng: random.Random, reader: Re
 def test_death_at_any_point_loses_and_doubles_nothing(
     lakehouse: Lakehouse, processes: ForkServerContext, remote: str
 ) -> None:
-    """A killed worker must not leave a table that readers see half changed, nor one that the next run cannot mend."""
+    """A killed worker must not leave a table that readers see half changed, nor one that the next run cannot fix."""
     lakehouse.add(FIRST_DAY, FIRST_DAY + timedelta(days=1), None)
     lakehouse.hand_off()
     victims = Victims(processes, remote, lakehouse)
@@ -322,16 +322,14 @@ def test_files_that_vanish_before_they_are_read_are_sent_again(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody clearing up the stage by hand must cost time, not rows."""
-    from lakehouse_assets.core.handoff import handoff
-
     lakehouse.add(FIRST_DAY)
     clear = iter([True])
 
-    def point(name: str) -> None:
+    def crash_point(name: str) -> None:
         if name == "begun" and next(clear, False):
             lakehouse.sql(f"REMOVE {lakehouse.names.stage_path}/things/")
 
-    monkeypatch.setattr(handoff, "point", point)
+    monkeypatch.setattr(faults, "crash_point", crash_point)
     assert lakehouse.hand_off().attempts == 2
     assert_equal(lakehouse)
     assert_tidy(lakehouse)
@@ -342,13 +340,11 @@ def test_the_intent_of_a_living_process_is_left_alone(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, hours: float
 ) -> None:
     """Clearing up after a hand-off that is under way would pull its files from under it."""
-    from lakehouse_assets.core.handoff import handoff
-
     lakehouse.add(FIRST_DAY)
     met: list[int] = []
     started = psutil.Process.create_time
 
-    def point(name: str) -> None:
+    def crash_point(name: str) -> None:
         if name == "viewed" and not met:
             monkeypatch.setattr(psutil.Process, "create_time", lambda self: started(self) + hours * 3600)
             # Also one that has been at work for longer than another host's would count as alive.
@@ -357,7 +353,7 @@ def test_the_intent_of_a_living_process_is_left_alone(
                 assert len(other.read_state().intents) == 1
                 assert other.status().stage_orphaned == 0
 
-    monkeypatch.setattr(handoff, "point", point)
+    monkeypatch.setattr(faults, "crash_point", crash_point)
     assert lakehouse.hand_off().attempts == 1
     assert met == [0]
     assert_equal(lakehouse)
@@ -370,12 +366,10 @@ def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(
     """Of another host only an age is known, and a clock that is set makes everything old: a hand-off that is cleared up
     after must begin again.
     """
-    from lakehouse_assets.core.handoff import handoff
-
     lakehouse.add(FIRST_DAY)
     met: list[int] = []
 
-    def point(name: str) -> None:
+    def crash_point(name: str) -> None:
         if name == at and not met:
             lakehouse.sql(
                 f"UPDATE {lakehouse.names.sql['ops']}.HANDOFF_PENDING SET OWNER = 'host=elsewhere realm=other/pid pid=1"
@@ -385,7 +379,7 @@ def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(
                 met.append(other.sweep())
                 assert not other.read_state().intents
 
-    monkeypatch.setattr(handoff, "point", point)
+    monkeypatch.setattr(faults, "crash_point", crash_point)
     lakehouse.hand_off()
     assert met
     assert_equal(lakehouse)
@@ -396,8 +390,8 @@ def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(
 def test_the_hook_is_inert_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Production must not die of a test's variable that names another point."""
     monkeypatch.delenv("LAKEHOUSE_KILL_AT", raising=False)
-    for name in faults.POINTS:
-        faults.point(name)
+    for name in faults.CRASH_POINTS:
+        faults.crash_point(name)
     monkeypatch.setenv("LAKEHOUSE_KILL_AT", "elsewhere")
-    for name in faults.POINTS:
-        faults.point(name)
+    for name in faults.CRASH_POINTS:
+        faults.crash_point(name)

@@ -75,41 +75,43 @@ def generated() -> list[dict[str, Any]]:
 def test_engine_snowflake_and_definition_agree_on_every_row(lakehouse_of: Any, spark: Any, tmp_path: Path) -> None:
     """Otherwise a good hand-off is refused, or, where two sides err alike, a damaged one is published."""
     lakehouse: Lakehouse = lakehouse_of(Hashed)
-    said, rows = lakehouse.contract, generated()
+    model, rows = lakehouse.contract, generated()
     file = tmp_path / "rows.parquet"
-    pq.write_table(arrow.Table.from_pylist(rows, schema=said.arrow_schema), file, store_schema=False)
+    pq.write_table(arrow.Table.from_pylist(rows, schema=model.arrow_schema), file, store_schema=False)
     expected = {
-        r["id"]: (reference(canonical(said, r)), str(reference(canonical(said, r, said.key)) % 7)) for r in rows
+        r["id"]: (reference(canonical(model, r)), str(reference(canonical(model, r, model.key)) % 7)) for r in rows
     }
 
     upper, lower = rowhash.spark_halves("digest")
     frame = spark.read.parquet(str(file)).selectExpr(
-        "id", f"md5({rowhash.spark_text(said)}) AS digest", f"{slices.spark_value(said)} AS bucket"
+        "id", f"md5({rowhash.spark_text(model)}) AS digest", f"{slices.spark_value(model)} AS bucket"
     )
     halves = (
-        frame.selectExpr("id", f"{upper} AS upper", f"{lower} AS lower", f"{slices.spark_name(said, 'bucket')} AS name")
+        frame.selectExpr(
+            "id", f"{upper} AS upper", f"{lower} AS lower", f"{slices.spark_name(model, 'bucket')} AS name"
+        )
         .toArrow()
         .to_pylist()
     )
     assert {r["id"]: (rowhash.combine(r["upper"], r["lower"]), r["name"]) for r in halves} == expected
 
     names = lakehouse.names
-    lakehouse.sql(f"PUT 'file://{file}' {names.directory(said, 'here')} AUTO_COMPRESS=FALSE")
-    columns = ", ".join(f"$1:{c.name}::{c.type.snowflake} AS {c.name.upper()}" for c in said.columns)
+    lakehouse.sql(f"PUT 'file://{file}' {names.directory(model, 'here')} AUTO_COMPRESS=FALSE")
+    columns = ", ".join(f"$1:{c.name}::{c.type.snowflake} AS {c.name.upper()}" for c in model.columns)
     lakehouse.sql(
-        f"CREATE VIEW {names.view('x')} AS SELECT {columns} FROM {names.directory(said, 'here')} (FILE_FORMAT =>"
+        f"CREATE VIEW {names.view('x')} AS SELECT {columns} FROM {names.directory(model, 'here')} (FILE_FORMAT =>"
         f" '{names.sql['file_format']}')"
     )
-    lakehouse.sql(f"INSERT INTO {names.table(said)} SELECT * FROM {names.view('x')}")
-    name = slices.snowflake_name(said, slices.snowflake_value(said))
-    for source in (names.view("x"), names.table(said)):
+    lakehouse.sql(f"INSERT INTO {names.table(model)} SELECT * FROM {names.view('x')}")
+    name = slices.snowflake_name(model, slices.snowflake_value(model))
+    for source in (names.view("x"), names.table(model)):
         found = lakehouse.sql(
-            f"SELECT ID, {rowhash.snowflake_hash(rowhash.snowflake_text(said))}, {name} FROM {source}"
+            f"SELECT ID, {rowhash.snowflake_hash(rowhash.snowflake_text(model))}, {name} FROM {source}"
         )
         assert {int(key): (int(digest), bucket) for key, digest, bucket in found} == expected
     by_day = contract(Everything)
     dates = lakehouse.sql(
-        f"SELECT ID, {slices.snowflake_name(by_day, slices.snowflake_value(by_day))} FROM {names.table(said)}"
+        f"SELECT ID, {slices.snowflake_name(by_day, slices.snowflake_value(by_day))} FROM {names.table(model)}"
     )
     assert {int(k): n for k, n in dates} == {
         r["id"]: "null" if r["day"] is None else r["day"].isoformat() for r in rows
@@ -119,9 +121,9 @@ def test_engine_snowflake_and_definition_agree_on_every_row(lakehouse_of: Any, s
 @pytest.mark.heavy
 def test_apache_spark_agrees_with_the_definition(tmp_path: Path) -> None:
     """On a cluster another engine computes the hash; it must be the same number."""
-    said, rows = contract(Hashed), generated()
+    model, rows = contract(Hashed), generated()
     pq.write_table(
-        arrow.Table.from_pylist(rows, schema=said.arrow_schema), tmp_path / "rows.parquet", store_schema=False
+        arrow.Table.from_pylist(rows, schema=model.arrow_schema), tmp_path / "rows.parquet", store_schema=False
     )
     arguments = [
         sys.executable,
@@ -133,7 +135,7 @@ def test_apache_spark_agrees_with_the_definition(tmp_path: Path) -> None:
     subprocess.run(arguments, env=outside(), check=True, capture_output=True, timeout=300)
     found = pq.read_table(tmp_path / "out").to_pylist()
     expected = {
-        r["id"]: (reference(canonical(said, r)), str(reference(canonical(said, r, said.key)) % 7)) for r in rows
+        r["id"]: (reference(canonical(model, r)), str(reference(canonical(model, r, model.key)) % 7)) for r in rows
     }
     assert {r["id"]: (rowhash.combine(r["upper"], r["lower"]), r["name"]) for r in found} == expected
 
@@ -141,12 +143,15 @@ def test_apache_spark_agrees_with_the_definition(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/St_Johns"])
 def test_the_hash_does_not_depend_on_the_sessions_time_zone(spark: Any, tmp_path: Path, zone: str) -> None:
     """A cluster with another time zone would hand every table off again, or find it damaged."""
-    said, file = contract(), tmp_path / "rows.parquet"
-    pq.write_table(arrow.Table.from_pylist(generated()[:500], schema=said.arrow_schema), file, store_schema=False)
+    model, file = contract(), tmp_path / "rows.parquet"
+    pq.write_table(arrow.Table.from_pylist(generated()[:500], schema=model.arrow_schema), file, store_schema=False)
 
     def digests() -> list[Any]:
         return sorted(
-            spark.read.parquet(str(file)).selectExpr(f"md5({rowhash.spark_text(said)}) AS d").toArrow()["d"].to_pylist()
+            spark.read.parquet(str(file))
+            .selectExpr(f"md5({rowhash.spark_text(model)}) AS d")
+            .toArrow()["d"]
+            .to_pylist()
         )
 
     utc = digests()
@@ -167,9 +172,9 @@ def test_canonical_texts_of_different_rows_differ() -> None:
         a: str = pa.Field(nullable=True)
         b: str = pa.Field(nullable=True)
 
-    said = Contract("gold.two", Two)
+    model = Contract("gold.two", Two)
     values = [None, "", "n", "s0:", "|", "s1:n|", "n|n"]
-    texts = [canonical(said, {"a": a, "b": b}) for a in values for b in values]
+    texts = [canonical(model, {"a": a, "b": b}) for a in values for b in values]
     assert len(set(texts)) == len(texts)
 
 
@@ -190,7 +195,7 @@ def test_every_served_contract_has_a_hash_and_a_slice() -> None:
     """A table that cannot travel is found out when definitions load, not in the night."""
     served = [c for c in CONTRACTS.values() if c.handoff]
     assert served
-    for said in served:
-        assert rowhash.spark_text(said)
-        assert rowhash.snowflake_text(said)
-        assert slices.spark_value(said)
+    for model in served:
+        assert rowhash.spark_text(model)
+        assert rowhash.snowflake_text(model)
+        assert slices.spark_value(model)

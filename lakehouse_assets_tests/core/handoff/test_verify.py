@@ -1,4 +1,4 @@
-"""Reconciliation finds every difference, names the rows, and repair mends exactly those slices."""
+"""Reconciliation finds every difference, names the rows, and repair fixes exactly those slices."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -75,8 +75,34 @@ def test_a_ledger_that_was_tampered_with_is_found(lakehouse: Lakehouse) -> None:
     assert_equal(lakehouse)
 
 
+def test_a_view_in_the_place_of_a_table_is_named_with_its_remedy(lakehouse: Lakehouse) -> None:
+    """It holds the same rows, so that the proof passes while every later hand-off fails without naming the cause."""
+    lakehouse.add(D1)
+    lakehouse.hand_off()
+    table = lakehouse.names.table(lakehouse.contract)
+    lakehouse.sql(f"ALTER TABLE {table} RENAME TO {table}_OLD")
+    lakehouse.sql(f"CREATE VIEW {table} AS SELECT * FROM {table}_OLD")
+    assert set(lakehouse.handoff.replaced([lakehouse.contract])) == {"things"}
+    named = (
+        rf"^{table} is a view where the served table belongs, so nothing can be published to it; drop the view, rename"
+        r" the table back where it is still there, and run again\.$"
+    )
+    for asked in (lakehouse.handoff.verify, lakehouse.handoff.repair):
+        with pytest.raises(LakehouseError, match=named):
+            asked(lakehouse.spark, lakehouse.contract)
+    lakehouse.add(D2)
+    with pytest.raises(LakehouseError, match=named):
+        lakehouse.hand_off()
+    lakehouse.sql(f"DROP VIEW {table}")
+    lakehouse.sql(f"ALTER TABLE {table}_OLD RENAME TO {table}")
+    assert lakehouse.handoff.replaced([lakehouse.contract]) == {}
+    assert lakehouse.hand_off().outcome == "published"
+    assert_equal(lakehouse)
+    assert_tidy(lakehouse)
+
+
 def test_repair_keeps_changes_that_are_still_to_come(lakehouse: Lakehouse) -> None:
-    """Mending yesterday's snapshot must not acknowledge what has not travelled."""
+    """Fixing yesterday's snapshot must not acknowledge what has not travelled."""
     handed = lakehouse.add(D1, D2)
     lakehouse.hand_off()
     lakehouse.add(D3)
@@ -134,13 +160,13 @@ def test_a_snapshot_that_cannot_be_read_for_another_reason_is_told(lakehouse: La
     assert (found.equal, found.snapshot_readable) == (True, False)
 
 
-@pytest.mark.parametrize(("model", "said"), [(Everything, f"{D1}..{D2}"), (Hashed, "0..3"), (Undivided, "all")])
-def test_a_range_of_slices_is_proved_and_repaired_alone(lakehouse_of: Any, model: Any, said: str) -> None:
+@pytest.mark.parametrize(("model", "text"), [(Everything, f"{D1}..{D2}"), (Hashed, "0..3"), (Undivided, "all")])
+def test_a_range_of_slices_is_proved_and_repaired_alone(lakehouse_of: Any, model: Any, text: str) -> None:
     """A month of a table of ten years must be provable without reading ten years."""
     lakehouse: Lakehouse = lakehouse_of(model)
     lakehouse.add(D1, D2, D3, None, number=9)
     lakehouse.hand_off()
-    chosen = slices.between(lakehouse.contract, said)
+    chosen = slices.between(lakehouse.contract, text)
     table = lakehouse.names.table(lakehouse.contract)
     lakehouse.sql(f"DELETE FROM {table} WHERE MOD(ID, 2) = 0")
     everything = lakehouse.handoff.verify(lakehouse.spark, lakehouse.contract)
@@ -160,13 +186,13 @@ def test_a_range_of_slices_is_proved_and_repaired_alone(lakehouse_of: Any, model
 
 def test_a_range_without_slices_is_refused_with_what_to_write() -> None:
     """A typing error must not pass for proof."""
-    for model, said, wanted in [
+    for model, text, wanted in [
         (Everything, "2010-12-31..2010-12-01", "dates as"),
         (Everything, "december", "dates as"),
         (Hashed, "7..9", "buckets as"),
         (Undivided, "1..2", "give all"),
     ]:
-        with pytest.raises(LakehouseError, match=rf"'{said}' names no hand-off slices of gold\.things; .*{wanted}"):
-            slices.between(contract(model), said)
+        with pytest.raises(LakehouseError, match=rf"'{text}' names no hand-off slices of gold\.things; .*{wanted}"):
+            slices.between(contract(model), text)
     assert slices.between(contract(Everything), "null") == ["null"]
     assert slices.between(contract(Hashed), "5..9") == ["5", "6"]

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.snowflake import snowflake_resource
 from lakehouse_assets_tests.orchestration.automation.conftest import DAYS, orders
 from lakehouse_assets_tests.pipeline.conftest import NewWorld

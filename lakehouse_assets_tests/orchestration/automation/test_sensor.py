@@ -31,7 +31,7 @@ from lakehouse_assets.orchestration.automation.sensor import (
 from lakehouse_assets.orchestration.automation.sinks import WebhookSink
 from lakehouse_assets.orchestration.instance.processes import RunProcess
 from lakehouse_assets.orchestration.instance.runs import job_origin
-from lakehouse_assets.orchestration.resources.handoff import HandoffResource
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.orchestration.resources.snowflake import snowflake_resource
 from lakehouse_assets.processes import ProcessIdentity

@@ -1,12 +1,15 @@
-"""Finds statements in the SQL files beside this module.
+"""The text of SQL: the statements for Snowflake in the files beside this module, and how a value is written into one.
 
 A file holds statements, each under a line `-- name: <name>`; names in braces are identifiers and generated expressions,
-`%s` are values that the connector binds. Does not belong here: executing them.
+`%s` are values that the connector binds. Identifiers are never quoted: `TargetNames` and the contracts refuse names
+that would need it. Does not belong here: executing statements.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from datetime import date
 from functools import cache
 from importlib.resources import files
 
@@ -29,6 +32,21 @@ def statement(file: str, name: str, **fields: str) -> str:
     return _file(file)[name].format(**fields)
 
 
-def text(value: str) -> str:
-    """A string as a SQL literal, for places where the connector binds no values (comments in DDL)."""
+def literal(value: str) -> str:
+    """A string as a literal, for places where the connector binds no values (comments in DDL)."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def literals(values: Iterable[str]) -> str:
+    """Strings as a list of literals."""
+    return ", ".join(map(literal, values))
+
+
+def date_literal(day: date) -> str:
+    """A date as a literal."""
+    return f"{literal(day.isoformat())}::DATE"
+
+
+def spark_column(name: str) -> str:
+    """A column in Spark SQL, for the expressions that the engine evaluates."""
+    return f"`{name}`"

@@ -1,4 +1,4 @@
--- What the hand-off reads and writes of its own record in OPS. Why each statement is safe where it stands: docs/handoff.md.
+-- What the hand-off reads and writes of its own record in OPS. Why each statement is safe where it is: docs/handoff.md.
 
 -- name: read_state
 SELECT

@@ -12,4 +12,4 @@ def test_files_on_their_way_lie_on_the_local_disk_wherever_slices_are_staged(tmp
     """
     settings = Settings(_env_file=None, home=tmp_path, staging="s3://bucket/staging", tables="s3://bucket/tables")  # type: ignore[call-arg]
     with resources(settings)["handoff"].open() as handoff:
-        assert handoff.local_folder("THINGS", "1").is_relative_to(tmp_path / "staging" / "handoff")
+        assert handoff.context.local_folder("THINGS", "1").is_relative_to(tmp_path / "staging" / "handoff")

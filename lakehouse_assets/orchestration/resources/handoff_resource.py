@@ -16,10 +16,14 @@ from lakehouse_assets.core.delta.evolution import PlannedChange
 from lakehouse_assets.core.delta.proof import DamagedTableError, Finding
 from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.delta.store import refuse_breaking as refuse_lost_rows
-from lakehouse_assets.core.handoff.deploy import MISSING, PlannedStatement, refuse_foreign
-from lakehouse_assets.core.handoff.deploy import refuse_breaking as refuse_lost_columns
-from lakehouse_assets.core.handoff.handoff import Handoff, HandoffResult, short_of
+from lakehouse_assets.core.handoff.attempt import HandoffResult
+from lakehouse_assets.core.handoff.catalog import MISSING
+from lakehouse_assets.core.handoff.diff import short_of
+from lakehouse_assets.core.handoff.evolve import PlannedStatement
+from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.names import TargetNames
+from lakehouse_assets.core.handoff.plan import refuse_breaking as refuse_lost_columns
+from lakehouse_assets.core.handoff.plan import refuse_foreign
 from lakehouse_assets.core.handoff.state import Owner, State
 from lakehouse_assets.core.sources.progress import complete_through, included
 from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
@@ -82,8 +86,8 @@ class HandoffResource(dg.ConfigurableResource):
                 try:
                     return stack.enter_context(self.account.get_connection())
                 except (Error, LakehouseError, OSError) as error:
-                    said = " ".join(str(error).split()).rstrip(".")
-                    raise AccountUnavailableError(f"The Snowflake account cannot be reached: {said}.") from error
+                    reason = " ".join(str(error).split()).rstrip(".")
+                    raise AccountUnavailableError(f"The Snowflake account cannot be reached: {reason}.") from error
 
             handoff = Handoff(
                 connect,
@@ -203,7 +207,7 @@ class HandoffResource(dg.ConfigurableResource):
             try:
                 head = self.lakehouse.lakehouse.store.head(contract.name)
             except DamagedTableError:
-                continue  # whoever asks what is pending is told so by the table itself
+                continue  # whoever asks what is pending learns it from the table itself
             if head is not None and (acknowledged := handoff.acknowledged(contract, state)) < head.data_version:
                 known = state.tables.get(contract.table.upper())
                 if name in found:

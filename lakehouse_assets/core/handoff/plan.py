@@ -1,0 +1,100 @@
+"""What is planned: the statements that bring an account to the contracts, in order, each with its class.
+
+Belongs here: comparing what is there with what is to be there, and refusing a plan. Executes nothing that changes
+anything. Does not belong here: the columns of a table (`evolve.py`), carrying a plan out (`deploy.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.handoff import sql
+from lakehouse_assets.core.handoff.catalog import read_columns, read_fingerprints
+from lakehouse_assets.core.handoff.definitions import create_table, wanted
+from lakehouse_assets.core.handoff.evolve import PlannedStatement, evolve, migrate
+from lakehouse_assets.core.handoff.names import TargetNames
+from lakehouse_assets.core.handoff.session import Session
+from lakehouse_assets.core.handoff.state import Owner, refuse_another
+from lakehouse_assets.errors import LakehouseError
+
+
+def plan(
+    session: Session, names: TargetNames, contracts: Collection[Contract], owner: Owner | None = None
+) -> list[PlannedStatement]:
+    """The statements that bring the account to the contracts, in order; none where everything is as it should be.
+    Executes none.
+
+    owner: the lakehouse that is to be served; a database serves one.
+    """
+    deployed = read_fingerprints(session, names) or {}
+    served = {names.table(c): c for c in contracts}
+    present = read_columns(session, names)
+    planned = list(_take_over(session, names, present, owner or Owner()))
+    objects = wanted(names, contracts)
+    for o in objects:
+        same = deployed.get(o.name) == o.fingerprint
+        columns = present.get(o.table)
+        if contract := served.get(o.name):
+            if columns is None:
+                planned.append(PlannedStatement(o.statement, "safe", o.name, "the table is not there"))
+            elif o.name not in deployed and (rows := _foreign_rows(session, names, contract, present)):
+                reason = f"holds {rows} rows that no hand-off brought, so it is not ours"
+                planned.append(PlannedStatement(create_table(names, contract, "replace"), "breaking", o.name, reason))
+            else:
+                planned.extend(evolve(names, contract, columns, comments=not same))
+        elif columns is not None:
+            planned.extend(migrate(o, columns))
+        elif not same:
+            planned.append(PlannedStatement(o.statement, "safe", o.name, "not deployed in this form"))
+        elif {p.object for p in planned} & o.reads:
+            # A view keeps the types that it was made with.
+            planned.append(PlannedStatement(o.statement, "safe", o.name, "reads what changes"))
+        elif o.view and o.view not in present:
+            planned.append(PlannedStatement(o.statement, "safe", o.name, "the view is not there"))
+    for orphan in sorted(deployed.keys() & present.keys() - {o.name for o in objects}):
+        reason = "no contract says it any more; it is served as it is until it is dropped"
+        planned.append(PlannedStatement(sql.statement("tables", "drop_table", table=orphan), "left", orphan, reason))
+    return planned
+
+
+def _take_over(
+    session: Session, names: TargetNames, present: Mapping[str, Collection[str]], owner: Owner
+) -> Iterator[PlannedStatement]:
+    """Make the database this lakehouse's, where it is another one's. Its tables follow by their next hand-offs, which
+    compare what differs.
+    """
+    state = f"{names.sql['ops']}.HANDOFF_STATE"
+    if "LAKEHOUSE_ID" not in present.get(state, ()):
+        return
+    found = session.run(sql.statement("state", "read_lakehouses", **names.sql))
+    if reason := owner.another((row[0], row[1]) for row in found):
+        statement = sql.statement("state", "take_over", lakehouse_id=sql.literal(owner.id), **names.sql)
+        yield PlannedStatement(statement, "foreign", state, reason)
+
+
+def _foreign_rows(session: Session, names: TargetNames, contract: Contract, present: Collection[str]) -> int:
+    """How many rows a table without a fingerprint holds that are not ours: of one that was being made anew, the ledger
+    names the hand-offs.
+    """
+    if f"{names.sql['ops']}.HANDOFF_LEDGER" in present:
+        entered = session.run(sql.statement("state", "handed_off", **names.sql), contract.table.upper())
+        if int(entered[0][0]):
+            return 0
+    return int(session.run(sql.statement("tables", "count_rows", table=names.table(contract)))[0][0])
+
+
+def refuse_breaking(planned: Collection[PlannedStatement]) -> None:
+    """Raise `LakehouseError` where a plan takes something away from readers."""
+    breaking = [p for p in planned if p.kind == "breaking"]
+    if breaking:
+        reasons = "; ".join(f"{p.object}: {p.reason} ({' '.join(p.sql.split())})" for p in breaking)
+        raise LakehouseError(
+            f"The contracts take something away from readers, so nothing was deployed: {reasons}; keep the columns, or"
+            " deploy with breaking changes allowed."
+        )
+
+
+def refuse_foreign(names: TargetNames, planned: Collection[PlannedStatement]) -> None:
+    """Raise `LakehouseError` where a plan takes the database from another lakehouse."""
+    refuse_another(names, next((p.reason for p in planned if p.kind == "foreign"), ""))
