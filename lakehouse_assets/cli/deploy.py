@@ -23,7 +23,7 @@ def plan(home: Home = None) -> None:
     Example: `lakehouse plan`
     """
     settings = context.settings(home=home)
-    from lakehouse_assets.core.handoff.deploy import refuse_foreign
+    from lakehouse_assets.core.handoff.plan import refuse_foreign
 
     _, handoff = context.resources(settings)
     with handoff.open() as open_handoff:
