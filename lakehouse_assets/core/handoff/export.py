@@ -20,6 +20,7 @@ from lakehouse_assets.core.handoff import slices
 from lakehouse_assets.core.handoff.faults import point
 from lakehouse_assets.core.handoff.manifest import StagedFile
 from lakehouse_assets.core.handoff.sums import SliceSum
+from lakehouse_assets.core.spark_sql import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -63,11 +64,11 @@ def write_files(
 def rows_of(frame: DataFrame, contract: Contract, names: Iterable[str]) -> pa.Table:
     """The rows of some slices in the contract's types, sorted by slice and key."""
     # Sorted by a column of its own: the engine would otherwise compute the slice's name once a comparison.
-    sort = ["_slice", *(f"`{k}`" for k in contract.key or contract.names)]
+    sort = ["_slice", *map(quoted, contract.key or contract.names)]
     chosen = frame.where(slices.spark_predicate(contract, list(names)))
-    ordered = chosen.selectExpr(
-        *(f"`{c}`" for c in contract.names), f"{slices.spark_value(contract)} AS _slice"
-    ).orderBy(*sort)
+    ordered = chosen.selectExpr(*map(quoted, contract.names), f"{slices.spark_value(contract)} AS _slice").orderBy(
+        *sort
+    )
     return ordered.toArrow().select(list(contract.names)).cast(contract.arrow_schema)
 
 

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 from lakehouse_assets.core.contracts import Contract, HandoffSlice
 from lakehouse_assets.core.handoff import rowhash
+from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.errors import LakehouseError
 
 NULL = "null"
@@ -41,7 +42,7 @@ def spark_value(contract: Contract) -> str:
     """What the rows of a slice share, in Spark SQL: the date, the bucket, or a constant."""
     said = handoff_slice(contract)
     if said.kind == "column":
-        return f"`{said.column}`"
+        return quoted(str(said.column))
     if said.kind == "hash":
         upper, lower = rowhash.spark_halves(f"md5({rowhash.spark_text(contract, contract.key)})")
         # (u * 2^32 + l) mod n without leaving 64 bits
@@ -81,7 +82,7 @@ def spark_predicate(contract: Contract, names: Collection[str]) -> str:
     """Picks the rows of the slices `names` in Spark SQL."""
     said = handoff_slice(contract)
     if said.kind == "column":
-        return _dates(f"`{said.column}`", names, lambda d: f"DATE '{d.isoformat()}'")
+        return _dates(quoted(str(said.column)), names, literal)
     return _list(spark_value(contract), names) if said.kind == "hash" else _whole(names)
 
 

@@ -12,6 +12,7 @@ from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.delta.store import OPERATION
 from lakehouse_assets.core.sources.cleanse import cleanse
+from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 
 ATTEMPTS = 5
@@ -56,9 +57,9 @@ def age_quarantine(lakehouse: Lakehouse, model: Contract, before: date) -> int:
             return 0
         head = lakehouse.head(model)
         assert head.consumed is not None
-        old = lakehouse.store.frame(lakehouse.spark, model.name, head.version).where(f"batch_date <= DATE '{last}'")
+        old = lakehouse.store.frame(lakehouse.spark, model.name, head.version).where(f"batch_date <= {literal(last)}")
         uri = lakehouse.scratch(model.name)
-        old.selectExpr(*(f"`{c}`" for c in model.names), f"'D' AS {OPERATION}").write.mode("overwrite").parquet(uri)
+        old.selectExpr(*map(quoted, model.names), f"'D' AS {OPERATION}").write.mode("overwrite").parquet(uri)
         slice_ = lakehouse.staged(model, head, head.consumed, uri)
         try:
             lakehouse.publish(slice_)
