@@ -347,7 +347,7 @@ def _accounts(runner: Runner) -> dict[str, list[int]]:
 
 def _intake(store: DeltaStore) -> list[dict[str, Any]]:
     """The accounts of all drops; none where their table is not there, or damaged, which is said elsewhere."""
-    from lakehouse_assets.core.delta.proof import DamagedTableError
+    from lakehouse_assets.core.delta.findings import DamagedTableError
 
     try:
         return store.read("silver.intake").to_pylist() if store.exists("silver.intake") else []
@@ -717,7 +717,7 @@ def verify(
     settings = _settings(home=home)
     from snowflake.connector.errors import ProgrammingError
 
-    from lakehouse_assets.core.delta.proof import DamagedTableError
+    from lakehouse_assets.core.delta.findings import DamagedTableError
     from lakehouse_assets.core.handoff.deploy import MISSING
     from lakehouse_assets.core.handoff.slices import between
     from lakehouse_assets.orchestration.resources.handoff import served

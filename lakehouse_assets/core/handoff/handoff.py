@@ -21,8 +21,10 @@ from uuid import uuid4
 from snowflake.connector.errors import DatabaseError
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.delta.proof import DamagedTableError, Finding, Span
-from lakehouse_assets.core.delta.store import DeltaStore, HistoryUnavailableError
+from lakehouse_assets.core.delta.change_feed import HistoryUnavailableError
+from lakehouse_assets.core.delta.files import Span
+from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
+from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import deploy, export, slices, sql, stage, sums, verify
 from lakehouse_assets.core.handoff.faults import point
 from lakehouse_assets.core.handoff.manifest import Manifest

@@ -16,9 +16,9 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from lakehouse_assets.core.declarations.source import Source
-from lakehouse_assets.core.delta.proof import Span
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.delta.staging import Lakehouse, StagedSlice
-from lakehouse_assets.core.delta.store import Consumed
 from lakehouse_assets.core.frames import Recomputed, from_arrow, least_by
 from lakehouse_assets.core.quality.audit import DropVerdict, judge
 from lakehouse_assets.core.quality.rules import violations

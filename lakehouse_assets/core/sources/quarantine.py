@@ -9,8 +9,8 @@ from datetime import date, timedelta
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.declarations.source import Source
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.delta.store import OPERATION
 from lakehouse_assets.core.sources.cleanse import cleanse
 from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.errors import LakehouseError, StaleSliceError

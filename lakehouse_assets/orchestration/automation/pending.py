@@ -17,9 +17,9 @@ from types import MappingProxyType
 
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES
-from lakehouse_assets.core.delta.proof import SIDES, DamagedTableError, made_with
+from lakehouse_assets.core.delta.findings import SIDES, DamagedTableError, made_with
+from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.core.delta.store import Head
 from lakehouse_assets.core.quality.audit import DropVerdict
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal

@@ -13,9 +13,9 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.delta.evolution import PlannedChange
-from lakehouse_assets.core.delta.proof import DamagedTableError, Finding
+from lakehouse_assets.core.delta.evolution import refuse_breaking as refuse_lost_rows
+from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
 from lakehouse_assets.core.delta.staging import JOURNAL
-from lakehouse_assets.core.delta.store import refuse_breaking as refuse_lost_rows
 from lakehouse_assets.core.handoff.deploy import MISSING, PlannedStatement, refuse_foreign
 from lakehouse_assets.core.handoff.deploy import refuse_breaking as refuse_lost_columns
 from lakehouse_assets.core.handoff.handoff import Handoff, HandoffResult, short_of

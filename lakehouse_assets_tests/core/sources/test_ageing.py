@@ -3,8 +3,9 @@
 from datetime import date
 
 from lakehouse_assets.core.contracts import contract
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.delta.store import OPERATION, Consumed
 from lakehouse_assets.core.sources.quarantine import age_quarantine
 from lakehouse_assets_tests.core.delta.conftest import Workbench, bench
 
