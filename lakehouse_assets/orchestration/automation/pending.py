@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.findings import SIDES, DamagedTableError, made_with
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
@@ -107,9 +108,8 @@ def pending(
     """
     found = Pending(handoffs=dict(handoffs), damaged=dict(damaged))
     drops, found.refused_names = zone.scan()
-    heads = {name: _head(lakehouse, name, found.damaged) for name in graph}
-    for side in (f"{source.table}{ending}" for source in SOURCES.values() for ending in SIDES):
-        _head(lakehouse, side, found.damaged)
+    sides = [f"{source.table}{ending}" for source in SOURCES.values() for ending in SIDES]
+    heads = {name: _head(lakehouse, name, found.damaged) for name in (*graph, *sides)}
     journal: list[Entry] = []
     with _noting(found.damaged):
         lakehouse.refuse_short(JOURNAL)
@@ -230,4 +230,21 @@ def _why_behind(lakehouse: Lakehouse, name: str, node: TableNode, heads: Mapping
         now = heads.get(upstream) or lakehouse.store.head(upstream)
         if now is None or was.upstreams.get(upstream) != now.data_version or was.ids.get(upstream) != now.table_id:
             return f"behind {upstream}" + (f", which is at version {now.data_version}" if now else "")
+    return next((reason for side in SIDES if (reason := _why_side_behind(f"{name}{side}", was, heads))), None)
+
+
+def _why_side_behind(side: str, table: Consumed, heads: Mapping[str, Head | None]) -> str | None:
+    """None where there is no such side table, or it was made with its silver table as that is. table: what the silver
+    table has consumed.
+    """
+    if side not in heads:
+        return None
+    head = heads[side]
+    if head is None:
+        return f"{side} is not there"
+    if head.was_restored:
+        return f"{side} was restored to an earlier version"
+    own = head.consumed
+    if own is None or (dict(own.upstreams), dict(own.ids)) != (dict(table.upstreams), dict(table.ids)):
+        return f"{side} is not what was made with it"
     return None
