@@ -58,7 +58,8 @@ def main() -> None:
 def measure(options: argparse.Namespace, layout: str, home: Path) -> tuple[dict[str, Any], Any]:
     """What a layout costs and saves, and what the readings gave."""
     from lakehouse_assets.core.contracts import contract
-    from lakehouse_assets.core.delta.store import OPERATION, Consumed
+    from lakehouse_assets.core.delta.commits import Consumed
+    from lakehouse_assets.core.delta.slice_rules import OPERATION
     from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
     from lakehouse_assets.settings import Settings
 

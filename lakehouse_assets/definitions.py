@@ -14,7 +14,7 @@ import dagster as dg
 from lakehouse_assets.areas import AREAS
 from lakehouse_assets.core.contracts import CONTRACTS, Contract, contract
 from lakehouse_assets.core.declarations.registry import SOURCES, TABLES
-from lakehouse_assets.core.delta.proof import SIDES
+from lakehouse_assets.core.delta.findings import SIDES
 from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.errors import LakehouseError

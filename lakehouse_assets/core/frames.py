@@ -16,6 +16,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakehouse_assets.core.spark_sql import literal, quoted
+
 CAME, WENT = "insert", "delete"
 FOREVER = date(9999, 12, 31)
 
@@ -120,11 +122,11 @@ class Days:
         """
         if not self.intervals:
             return "false"
-        within = " OR ".join(f"({day} >= DATE '{a}' AND {day} < DATE '{b}')" for a, b in self.intervals)
+        within = " OR ".join(f"({day} >= {literal(a)} AND {day} < {literal(b)})" for a, b in self.intervals)
         if month is None:
             return f"({within})"
         first, last = self.intervals[0][0].replace(day=1), self.intervals[-1][1] - timedelta(days=1)
-        return f"({month} >= DATE '{first}' AND {month} <= DATE '{last.replace(day=1)}' AND ({within}))"
+        return f"({month} >= {literal(first)} AND {month} <= {literal(last.replace(day=1))} AND ({within}))"
 
 
 def days_of(changes: DataFrame, column: str = "invoice_date") -> list[date]:
@@ -151,7 +153,7 @@ def row_hash(columns: Sequence[str]) -> str:
     """SQL for 128 bits of the SHA-256 of some columns, as 32 hexadecimal digits: a key for rows that have none. No two
     lists of values give the same text: each value has its length before it, and null is a mark of its own.
     """
-    texts = [f"CAST(`{c}` AS STRING)" for c in columns]
+    texts = [f"CAST({quoted(c)} AS STRING)" for c in columns]
     parts = [f"coalesce(concat(CAST(length({t}) AS STRING), ':', {t}), '-')" for t in texts]
     return f"left(sha2(concat({', '.join(parts)}), 256), 32)"
 

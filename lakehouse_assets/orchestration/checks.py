@@ -26,7 +26,6 @@ from lakehouse_assets.core.contracts.describe import (
     table_rule_text,
     table_rules,
 )
-from lakehouse_assets.core.contracts.row_checks import sql_name
 from lakehouse_assets.core.quality.audit import (
     AGED,
     UNIQUE,
@@ -42,6 +41,7 @@ from lakehouse_assets.core.quality.audit import (
 from lakehouse_assets.core.quality.rules import refuse_unreadable
 from lakehouse_assets.core.quality.table_rules import broken_table_rules, refuse_table_rules
 from lakehouse_assets.core.sources.journal import REFUSED
+from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.orchestration.keys import asset_key
 from lakehouse_assets.shown import printable
 
@@ -519,11 +519,11 @@ def volume_check(
         required_resource_keys=required_resource_keys,
     )
     def volume_is_usual(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        name = sql_name(day)
+        name = quoted(day)
         counted = (
             load(context)
             .selectExpr(f"{name} AS day")
-            .where(f"day <= DATE '{datetime.now(UTC).date()}'")
+            .where(f"day <= {literal(datetime.now(UTC).date())}")
             .groupBy("day")
             .count()
         )

@@ -238,7 +238,7 @@ def test_yesterdays_copy_is_noticed_by_what_others_have_recorded(kept: Kept, tab
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("table", ["bronze.orders", "bronze.landings"])
-def test_bronze_that_somebody_put_back_is_named_and_made_whole(kept: Kept, table: str):
+def test_bronze_that_somebody_restored_is_named_and_made_whole(kept: Kept, table: str):
     """A RESTORE makes the version greater and the table smaller: the only raw copy would be short, and everything be
     equal to it.
     """

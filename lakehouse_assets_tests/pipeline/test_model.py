@@ -523,18 +523,18 @@ def test_after_many_other_steps_a_run_gives_what_has_landed(make_world: NewWorld
 # -- found so, and pinned --------------------------------------------------------------------------------------------
 
 
-def test_tables_that_somebody_put_back_are_brought_up_to_date_again(make_world: NewWorld) -> None:
-    """A table that was put back to its beginning would say that it is up to date, and its rows would be gone from
+def test_tables_that_somebody_restored_are_brought_up_to_date_again(make_world: NewWorld) -> None:
+    """A table that was restored to its beginning would say that it is up to date, and its rows would be gone from
     Snowflake for good.
     """
     world = make_world()
     world.drop(PATHS["orders"][0], model.orders(LINES, []).data)
     world.run()
     state = world.state()
-    put_back = {"silver.products", "gold.daily_sales"}
-    for name in put_back:
+    restored = {"silver.products", "gold.daily_sales"}
+    for name in restored:
         DeltaTable(world.lakehouse.store.uri(name)).restore(0)
-    assert world.runner().found.behind.keys() >= put_back
+    assert world.runner().found.behind.keys() >= restored
     assert not world.run().found
     assert not differences(state, world.state())
 

@@ -6,7 +6,7 @@ from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.frames import Inputs, Recomputed
 from lakehouse_assets.core.quality.table_rules import broken_table_rules
 from lakehouse_assets.definitions import tables
-from lakehouse_assets.orchestration.assets.table import audit
+from lakehouse_assets.orchestration.assets.step import audit
 from lakehouse_assets_tests.pipeline.world import State, World
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lakehouse_assets.core.contracts.contract import Blocking, Column, Contract, HandoffSlice, Rule, TableRule
+from lakehouse_assets.core.spark_sql import literal, quoted
 
 _WIDTH = 120
 
@@ -151,13 +152,9 @@ def allowance_text(allowed: Blocking, word: str = "or") -> str:
 def spark_ddl(contract: Contract) -> str:
     """The columns as Spark SQL writes them in DDL, with comments, one a line."""
     return ",\n".join(
-        f"`{c.name}` {c.type.spark.upper()}{'' if c.nullable else ' NOT NULL'} COMMENT '{_escaped(c.description)}'"
+        f"{quoted(c.name)} {c.type.spark.upper()}{'' if c.nullable else ' NOT NULL'} COMMENT {literal(c.description)}"
         for c in contract.columns
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def markdown(contract: Contract) -> str:

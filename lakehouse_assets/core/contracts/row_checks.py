@@ -22,12 +22,8 @@ from pandera.api.checks import Check
 from pandera.api.extensions import register_check_method
 from pandera.api.polars.types import PolarsData
 
+from lakehouse_assets.core.spark_sql import quoted
 from lakehouse_assets.errors import LakehouseError
-
-
-def sql_name(column: str) -> str:
-    """The column as Spark SQL writes it, whatever characters its name has."""
-    return "`" + column.replace("`", "``") + "`"
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def _pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
     "in_order",
     statistics=["columns"],
     columns=lambda columns: columns,
-    sql=lambda columns: " OR ".join(f"{sql_name(a)} > {sql_name(b)}" for a, b in _pairs(columns)),
+    sql=lambda columns: " OR ".join(f"{quoted(a)} > {quoted(b)}" for a, b in _pairs(columns)),
 )
 def _in_order(data: PolarsData, *, columns: Sequence[str]) -> pl.LazyFrame:
     """None of `columns` is greater than the next one; a null is in order with anything."""
@@ -101,7 +97,7 @@ def _in_order(data: PolarsData, *, columns: Sequence[str]) -> pl.LazyFrame:
     "sums_to",
     statistics=["total", "parts"],
     columns=lambda total, parts: [total, *parts],
-    sql=lambda total, parts: f"{sql_name(total)} <> {' + '.join(sql_name(p) for p in parts)}",
+    sql=lambda total, parts: f"{quoted(total)} <> {' + '.join(quoted(p) for p in parts)}",
 )
 def _sums_to(data: PolarsData, *, total: str, parts: Sequence[str]) -> pl.LazyFrame:
     """`total` is the sum of `parts`; where one of them is null, nothing is said."""
@@ -115,7 +111,7 @@ def _sums_to(data: PolarsData, *, total: str, parts: Sequence[str]) -> pl.LazyFr
     "present",
     statistics=["columns"],
     columns=lambda columns: columns,
-    sql=lambda columns: " OR ".join(f"{sql_name(c)} IS NULL" for c in columns),
+    sql=lambda columns: " OR ".join(f"{quoted(c)} IS NULL" for c in columns),
 )
 def _present(data: PolarsData, *, columns: Sequence[str]) -> pl.LazyFrame:
     """None of `columns` is null; for columns that may be, where that is worth a warning."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lakehouse_assets.core.delta.proof import DamagedTableError, Finding
+from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
 from lakehouse_assets.core.delta.store import DeltaStore
 
 ASIDE = "_damaged"
@@ -40,14 +40,14 @@ def short(store: DeltaStore, name: str, readers: Iterable[str]) -> Finding | Non
     """What readers have recorded of a table, where the table is behind that: its log ends early, or it is another table
     now.
 
-    A table of bronze that is another one now, or was put back to an earlier version, lacks what landed; every other is
+    A table of bronze that is another one now, or was restored to an earlier version, lacks what landed; every other is
     computed anew, and so are its readers. A reader that is damaged itself says nothing.
     """
     mine = store.head(name)
     # Of a table that is registered elsewhere too, an engine may give the name that it has there.
     if mine and mine.title and mine.title != name and mine.title.startswith(_LAYERS):
         return Finding(name, "_delta_log", f"is that of the table {mine.title}", "all rows")
-    if mine and mine.put_back and name.startswith(_ONLY_COPY):
+    if mine and mine.was_restored and name.startswith(_ONLY_COPY):
         return Finding(
             name,
             "_delta_log",

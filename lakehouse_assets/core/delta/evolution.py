@@ -7,11 +7,13 @@ Belongs here: deciding and wording. Does not belong here: carrying it out (the s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from lakehouse_assets.core.contracts import Column, ColumnType, Contract
+from lakehouse_assets.core.spark_sql import delta_table, literal, quoted, quoted_list
+from lakehouse_assets.errors import LakehouseError
 
 Class = Literal["safe", "rebuild", "breaking"]
 
@@ -23,7 +25,7 @@ class PlannedChange:
     """One pending change of a Delta table. `safe`: only its schema changes; `rebuild`: its rows are written anew in
     wider types, in one commit; `breaking`: its rows cannot follow, and it is never done.
 
-    sql: the change in Spark SQL. delta-spark executes it as it stands; delta-rs, which knows no SQL, does the same by
+    sql: the change in Spark SQL. delta-spark executes it as it is; delta-rs, which knows no SQL, does the same by
     its own means.
     """
 
@@ -35,8 +37,10 @@ class PlannedChange:
 
 def created(contract: Contract, uri: str) -> PlannedChange:
     """What makes a table that is not there."""
-    columns = ",\n    ".join(f"`{c.name}` {c.type.spark} COMMENT {literal(c.description)}" for c in contract.columns)
-    sql = f"CREATE TABLE IF NOT EXISTS {sql_name(uri)} (\n    {columns}\n)\nUSING delta{clauses(contract)}"
+    columns = ",\n    ".join(
+        f"{quoted(c.name)} {c.type.spark} COMMENT {literal(c.description)}" for c in contract.columns
+    )
+    sql = f"CREATE TABLE IF NOT EXISTS {delta_table(uri)} (\n    {columns}\n)\nUSING delta{clauses(contract)}"
     return PlannedChange(sql, "safe", contract.name, "the table is not there")
 
 
@@ -44,16 +48,18 @@ def differing(contract: Contract, present: Mapping[str, str], uri: str) -> list[
     """What brings a table with the columns `present` (name → type in Spark SQL) to its contract. A rewrite adds columns
     as well.
     """
-    name, table = contract.name, sql_name(uri)
+    name, table = contract.name, delta_table(uri)
     changes = [(c, present[c.name]) for c in contract.columns if present.get(c.name, c.type.spark) != c.type.spark]
     lost = [n for n in present if n not in contract.names]
-    planned = [PlannedChange(f"ALTER TABLE {table} DROP COLUMN `{n}`", "breaking", name, f"drops {n}") for n in lost]
+    planned = [
+        PlannedChange(f"ALTER TABLE {table} DROP COLUMN {quoted(n)}", "breaking", name, f"drops {n}") for n in lost
+    ]
     for column, was in changes:
         if not holds(column.type, was):
             reason = f"changes {column.name} {was} → {column.type.spark}"
             planned.append(
                 PlannedChange(
-                    f"ALTER TABLE {table} ALTER COLUMN `{column.name}` TYPE {column.type.spark}",
+                    f"ALTER TABLE {table} ALTER COLUMN {quoted(column.name)} TYPE {column.type.spark}",
                     "breaking",
                     name,
                     reason,
@@ -67,6 +73,18 @@ def differing(contract: Contract, present: Mapping[str, str], uri: str) -> list[
     elif gained:
         planned.append(PlannedChange(adding(gained, uri), "safe", name, adds[0]))
     return planned
+
+
+def refuse_breaking(planned: Sequence[PlannedChange], uri: str) -> None:
+    """Raise `LakehouseError` where rows that are there cannot follow the contract."""
+    breaking = [p for p in planned if p.kind == "breaking"]
+    if breaking:
+        name = breaking[0].object
+        raise LakehouseError(
+            f"The contract of {name} now {' and '.join(p.reason for p in breaking)}, which its rows cannot follow; put"
+            f" that back, or move {uri} away and run `lakehouse rebuild {name}` to make the table anew from its"
+            " upstreams."
+        )
 
 
 def added(contract: Contract, present: Mapping[str, str]) -> list[Column]:
@@ -85,24 +103,24 @@ def holds(wanted: ColumnType, was: str) -> bool:
 
 def adding(columns: list[Column], uri: str) -> str:
     """The statement that adds columns at the end."""
-    return f"ALTER TABLE {sql_name(uri)} ADD COLUMNS ({', '.join(f'`{c.name}` {c.type.spark}' for c in columns)})"
+    return (
+        f"ALTER TABLE {delta_table(uri)} ADD COLUMNS ({', '.join(f'{quoted(c.name)} {c.type.spark}' for c in columns)})"
+    )
 
 
 def rewriting(contract: Contract, present: Mapping[str, str], uri: str) -> str:
     """The statement that writes a table's rows anew in the types of its contract, with new columns null."""
     values = ",\n    ".join(
-        f"CAST({f'`{c.name}`' if c.name in present else 'NULL'} AS {c.type.spark}) AS `{c.name}`"
+        f"CAST({quoted(c.name) if c.name in present else 'NULL'} AS {c.type.spark}) AS {quoted(c.name)}"
         for c in contract.columns
     )
-    table = sql_name(uri)
+    table = delta_table(uri)
     return f"CREATE OR REPLACE TABLE {table} USING delta{clauses(contract)}\nAS SELECT\n    {values}\nFROM {table}"
 
 
 def clauses(contract: Contract) -> str:
     """Partitions, comment and properties, as a table is created with them."""
-    partitions = (
-        f" PARTITIONED BY ({', '.join(f'`{c}`' for c in contract.partition_by)})" if contract.partition_by else ""
-    )
+    partitions = f" PARTITIONED BY ({quoted_list(contract.partition_by)})" if contract.partition_by else ""
     settings = ", ".join(
         f"{literal(k)} = {literal(v)}" for k, v in {**properties(contract), **features(contract.columns)}.items()
     )
@@ -129,17 +147,3 @@ def properties(contract: Contract) -> dict[str, str]:
 def features(columns: Iterable[Column]) -> dict[str, str]:
     """The settings that let a table have columns of these types; delta-rs finds that out by itself."""
     return {"delta.feature.timestampNtz": "supported"} if any(c.type.kind == "timestamp_ntz" for c in columns) else {}
-
-
-def sql_name(uri: str) -> str:
-    """How Spark SQL names the table at a place."""
-    return "delta." + quoted(uri)
-
-
-def quoted(path: str) -> str:
-    return "`" + path.replace("`", "``") + "`"
-
-
-def literal(text: str) -> str:
-    """A text as a literal of Spark SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

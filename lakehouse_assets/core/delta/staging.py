@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.delta.change_feed import HistoryUnavailableError
 from lakehouse_assets.core.delta.check import refuse_short
-from lakehouse_assets.core.delta.proof import Span, sums_of
-from lakehouse_assets.core.delta.store import (
-    OPERATION,
-    ORIGIN,
-    Consumed,
-    DeltaStore,
-    Head,
-    HistoryUnavailableError,
-    refuse_types,
-)
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.files import Span
+from lakehouse_assets.core.delta.heads import Head
+from lakehouse_assets.core.delta.slice_rules import OPERATION, ORIGIN, refuse_types
+from lakehouse_assets.core.delta.store import DeltaStore
+from lakehouse_assets.core.delta.sums import sums_of
 from lakehouse_assets.core.frames import Inputs, Recomputed, Snapshots, Transform
+from lakehouse_assets.core.spark_sql import quoted
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.processes import scratch_name
 
@@ -67,7 +65,7 @@ class StagedSlice:
 class Lakehouse:
     """The store and the engine that computes for it. `spark` starts the engine when it is first needed.
 
-    readers: table → those that are computed from it; what they have recorded of it tells whether its log ends early.
+    readers: table → those that are computed from it; what they have recorded of it shows whether its log ends early.
     """
 
     store: DeltaStore
@@ -84,7 +82,7 @@ class Lakehouse:
         return f"{self.staging_root}/{name}/{scratch_name()}"
 
     def head(self, contract: Contract) -> Head:
-        """Where the table stands; it is created where it does not exist, and gets the columns that its contract has
+        """Where the table is; it is created where it does not exist, and gets the columns that its contract has
         gained.
 
         Raises `DamagedTableError` where its log is not complete.
@@ -135,7 +133,7 @@ class Lakehouse:
 
     @staticmethod
     def is_behind(head: Head | None, reading: Consumed) -> bool:
-        """Whether the table was computed from something else than what stands now."""
+        """Whether the table was computed from something else than what is there now."""
         if head is None or head.consumed is None:
             return True
         was = head.consumed
@@ -222,7 +220,7 @@ class Lakehouse:
         return self.staged(contract, head, reading, uri)
 
     def staged(self, contract: Contract, head: Head, reading: Consumed, uri: str) -> StagedSlice:
-        """A slice from files that lie there. Raises `LakehouseError` where a key stands twice in it."""
+        """A slice from files that lie there. Raises `LakehouseError` where it has a key twice."""
         partition = contract.partition_by[0] if contract.partition_by else None
         frame = self.staged_frame(contract, uri, partition)
         grouping = dict.fromkeys(
@@ -255,7 +253,9 @@ class Lakehouse:
         columns = {c.name: c.type.spark for c in contract.columns} | {OPERATION: "string"}
         if origin:
             columns[ORIGIN] = columns[origin]
-        return self.spark.read.schema(", ".join(f"`{name}` {kind}" for name, kind in columns.items())).parquet(uri)
+        return self.spark.read.schema(", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())).parquet(
+            uri
+        )
 
     def discard(self, uri: str | None) -> None:
         """Remove a staged folder of this machine; folders elsewhere fall to `maintenance`."""
@@ -293,20 +293,28 @@ class Lakehouse:
 
 def difference(contract: Contract, rows: DataFrame, replaced: DataFrame) -> DataFrame:
     """Rows to insert, update and delete (`_op`) so that `replaced` becomes `rows`, each with the partition in which it
-    stands now (`_from`); keys are never null.
+    is now (`_from`); keys are never null.
     """
-    new = rows.selectExpr(*(f"`{c}` AS `n_{c}`" for c in contract.names), "true AS _new")
-    old = replaced.selectExpr(*(f"`{c}` AS `o_{c}`" for c in contract.names), "true AS _old")
+    new = rows.selectExpr(*(f"{quoted(c)} AS {_new(c)}" for c in contract.names), "true AS _new")
+    old = replaced.selectExpr(*(f"{quoted(c)} AS {_old(c)}" for c in contract.names), "true AS _old")
     from pyspark.sql import functions as F
 
-    on = F.expr(" AND ".join(f"`n_{k}` = `o_{k}`" for k in contract.key))
+    on = F.expr(" AND ".join(f"{_new(k)} = {_old(k)}" for k in contract.key))
     others = [c for c in contract.names if c not in contract.key]
-    same = " AND ".join(f"(`n_{c}` <=> `o_{c}`)" for c in others) or "true"
+    same = " AND ".join(f"({_new(c)} <=> {_old(c)})" for c in others) or "true"
     joined = new.join(old, on, "full_outer")
     operation = f"CASE WHEN _old IS NULL THEN 'I' WHEN _new IS NULL THEN 'D' WHEN NOT ({same}) THEN 'U' END"
     picked = joined.selectExpr(
-        *(f"CASE WHEN _new THEN `n_{c}` ELSE `o_{c}` END AS `{c}`" for c in contract.names),
+        *(f"CASE WHEN _new THEN {_new(c)} ELSE {_old(c)} END AS {quoted(c)}" for c in contract.names),
         f"{operation} AS {OPERATION}",
-        *(f"`o_{c}` AS {ORIGIN}" for c in contract.partition_by[:1]),
+        *(f"{_old(c)} AS {ORIGIN}" for c in contract.partition_by[:1]),
     )
     return picked.where(f"{OPERATION} IS NOT NULL")
+
+
+def _new(column: str) -> str:
+    return quoted(f"n_{column}")
+
+
+def _old(column: str) -> str:
+    return quoted(f"o_{column}")

@@ -18,7 +18,7 @@ from uuid import uuid4
 from snowflake.connector.errors import DatabaseError
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.delta.proof import Span
+from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import slices, sums
 from lakehouse_assets.core.handoff.manifest import Manifest

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.delta.proof import Finding
-from lakehouse_assets.core.delta.store import DeltaStore, HistoryUnavailableError
+from lakehouse_assets.core.delta.change_feed import HistoryUnavailableError
+from lakehouse_assets.core.delta.findings import Finding
+from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import export, sums
 from lakehouse_assets.core.handoff.attempt import Attempt, Difference
 from lakehouse_assets.core.handoff.state import TableState, read_slices

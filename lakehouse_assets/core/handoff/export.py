@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.handoff import faults, slices, sql
+from lakehouse_assets.core.handoff import faults, slices
 from lakehouse_assets.core.handoff.attempt import Attempt, Difference
 from lakehouse_assets.core.handoff.manifest import Manifest, StagedFile
 from lakehouse_assets.core.handoff.sums import SliceSum
+from lakehouse_assets.core.spark_sql import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -80,10 +81,10 @@ def write_files(
 def rows_of(frame: DataFrame, contract: Contract, names: Iterable[str]) -> pa.Table:
     """The rows of some slices in the contract's types, sorted by slice and key."""
     # Sorted by a column of its own: the engine would otherwise compute the slice's name once a comparison.
-    sort = ["_slice", *(sql.spark_column(k) for k in contract.key or contract.names)]
+    sort = ["_slice", *(quoted(k) for k in contract.key or contract.names)]
     chosen = frame.where(slices.spark_predicate(contract, list(names)))
     ordered = chosen.selectExpr(
-        *(sql.spark_column(c) for c in contract.names), f"{slices.spark_value(contract)} AS _slice"
+        *(quoted(c) for c in contract.names), f"{slices.spark_value(contract)} AS _slice"
     ).orderBy(*sort)
     return ordered.toArrow().select(list(contract.names)).cast(contract.arrow_schema)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.delta.proof import DamagedTableError
+from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import (
     altered,

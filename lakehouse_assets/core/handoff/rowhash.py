@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lakehouse_assets.core.contracts import Column, Contract
-from lakehouse_assets.core.handoff import sql
+from lakehouse_assets.core.spark_sql import quoted
 from lakehouse_assets.errors import LakehouseError
 
 DEFINITION = 1
@@ -34,7 +34,7 @@ def _too_wide(column: Column) -> bool:
 
 
 def _spark_text(contract: Contract, column: Column) -> str:
-    name, kind = sql.spark_column(column.name), column.type.kind
+    name, kind = quoted(column.name), column.type.kind
     if kind == "list" or _too_wide(column):
         raise _refuse(contract, column)
     value = {

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 from lakehouse_assets.core.contracts import Contract, HandoffSlice
 from lakehouse_assets.core.handoff import rowhash, sql
+from lakehouse_assets.core.spark_sql import quoted
 from lakehouse_assets.errors import LakehouseError
 
 NULL = "null"
@@ -43,7 +44,7 @@ def spark_value(contract: Contract) -> str:
     """What the rows of a slice share, in Spark SQL: the date, the bucket, or a constant."""
     slicing = handoff_slice(contract)
     if slicing.kind == "column":
-        return sql.spark_column(str(slicing.column))
+        return quoted(str(slicing.column))
     if slicing.kind == "hash":
         upper, lower = rowhash.spark_halves(f"md5({rowhash.spark_text(contract, contract.key)})")
         # (u * 2^32 + l) mod n without leaving 64 bits
@@ -83,7 +84,7 @@ def spark_predicate(contract: Contract, names: Collection[str]) -> str:
     """Picks the rows of the slices `names` in Spark SQL."""
     slicing = handoff_slice(contract)
     if slicing.kind == "column":
-        return _dates(sql.spark_column(str(slicing.column)), names, lambda d: f"DATE {sql.literal(d.isoformat())}")
+        return _dates(quoted(str(slicing.column)), names, lambda d: f"DATE {sql.literal(d.isoformat())}")
     return _list(spark_value(contract), names) if slicing.kind == "hash" else _whole(names)
 
 

@@ -21,8 +21,8 @@ from pyspark.sql import functions as F
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.contracts.contract import Blocking, Severity
 from lakehouse_assets.core.contracts.describe import allowance_text
-from lakehouse_assets.core.contracts.row_checks import sql_name
-from lakehouse_assets.core.quality.rules import VIOLATIONS, WARNINGS, offending_columns, sql_text, violations
+from lakehouse_assets.core.quality.rules import VIOLATIONS, WARNINGS, offending_columns, violations
+from lakehouse_assets.core.spark_sql import in_list, literal, quoted
 from lakehouse_assets.shown import pasted
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def _most(rules: Mapping[str, int]) -> tuple[str, int]:
 
 
 def _joined(column: str) -> str:
-    return f"array_join({column}, {sql_text(_SEPARATOR)})"
+    return f"array_join({column}, {literal(_SEPARATOR)})"
 
 
 def _split(joined: str) -> list[str]:
@@ -263,9 +263,8 @@ def _split(joined: str) -> list[str]:
 def _drop_samples(
     df: DataFrame, contract: Contract, drops: Sequence[DropVerdict], samples: int
 ) -> dict[tuple[str, str], list[Sample]]:
-    paths = ", ".join(sorted({sql_text(v.path) for v in drops}))
-    hashes = ", ".join(sorted({sql_text(v.content_hash) for v in drops}))
-    rows = df.where(f"path IN ({paths}) AND content_hash IN ({hashes})")
+    paths, hashes = sorted({v.path for v in drops}), sorted({v.content_hash for v in drops})
+    rows = df.where(f"{in_list('path', paths)} AND {in_list('content_hash', hashes)}")
     names = {name for v in drops for name in v.rules}
     wanted = {(v.path, v.content_hash) for v in drops}
     found: dict[tuple[str, str], list[Sample]] = {}
@@ -289,9 +288,9 @@ def _sample(
             *(c.name for c in offending),
         ]
     )
-    order = ", ".join(sql_name(name) for name in identity) or VIOLATIONS
+    order = ", ".join(quoted(name) for name in identity) or VIOLATIONS
     ranked = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0").selectExpr(
-        *map(sql_name, carried),
+        *map(quoted, carried),
         f"{VIOLATIONS}",
         f"{WARNINGS}",
         f"row_number() OVER (PARTITION BY {group} ORDER BY size({VIOLATIONS}) = 0, {order}) AS _rank",
@@ -321,8 +320,8 @@ def shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], 
 
 def preview(df: DataFrame, contract: Contract, rows: int = 10) -> list[Sample]:
     """The first rows of a frame as they may be shown, newest business date first, then by key."""
-    newest = [F.expr(sql_name(contract.business_date)).desc()] if contract.business_date else []
-    first = df.orderBy(*newest, *(F.expr(sql_name(k)).asc() for k in contract.key)).limit(rows).collect()
+    newest = [F.expr(quoted(contract.business_date)).desc()] if contract.business_date else []
+    first = df.orderBy(*newest, *(F.expr(quoted(k)).asc() for k in contract.key)).limit(rows).collect()
     return [
         {n: v for n, v in shown(row.asDict(), contract, (), contract.names).items() if n != "rules"} for row in first
     ]
@@ -354,11 +353,11 @@ def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dic
     found: dict[str, list[Sample]] = {name: [] for name in counts}
     if samples:
         covering = _covering([{*_split(b), *_split(w)} for b, w, _ in sorted(combinations, key=lambda c: -c[2])])
-        group = f"concat({_joined(VIOLATIONS)}, {sql_text(_SEPARATOR * 2)}, {_joined(WARNINGS)})"
-        chosen = ", ".join(sql_text(_SEPARATOR.join(sorted(names))) for names in covering)
-        together = f"array_join(sort_array(concat({VIOLATIONS}, {WARNINGS})), {sql_text(_SEPARATOR)})"
+        group = f"concat({_joined(VIOLATIONS)}, {literal(_SEPARATOR * 2)}, {_joined(WARNINGS)})"
+        chosen = [_SEPARATOR.join(sorted(names)) for names in covering]
+        together = f"array_join(sort_array(concat({VIOLATIONS}, {WARNINGS})), {literal(_SEPARATOR)})"
         for row, sample in _sample(
-            judged.where(f"{together} IN ({chosen})"), contract, counts, group, samples, contract.key
+            judged.where(in_list(together, chosen)), contract, counts, group, samples, contract.key
         ):
             for name in (*row[VIOLATIONS], *row[WARNINGS]):
                 found[name].append(sample)
@@ -385,20 +384,20 @@ def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -
     # Different marks are different keys, and to group by a number is cheaper than by texts; only where two are the same
     # the keys are looked at.
     marks = (
-        df.selectExpr(f"xxhash64({', '.join(map(sql_name, contract.key))}) AS _mark")
+        df.selectExpr(f"xxhash64({', '.join(map(quoted, contract.key))}) AS _mark")
         .groupBy("_mark")
         .agg(F.expr("count(*)").alias("_times"))
     )
     if not marks.where("_times > 1").limit(1).count():
         return None
     doubled = (
-        df.groupBy(*(F.expr(sql_name(k)) for k in contract.key))
+        df.groupBy(*(F.expr(quoted(k)) for k in contract.key))
         .agg(F.expr("count(*)").alias("_times"))
         .where("_times > 1")
     )
     count = doubled.count()
     if not count:
         return None
-    rows = doubled.orderBy(*(F.expr(sql_name(k)) for k in contract.key)).limit(samples).collect()
+    rows = doubled.orderBy(*(F.expr(quoted(k)) for k in contract.key)).limit(samples).collect()
     said = tuple({**shown(row.asDict(), contract, [UNIQUE], contract.key), "times": row["_times"]} for row in rows)
     return Broken(count, said, "block")

@@ -17,8 +17,9 @@ from pandera.api.checks import Check
 from pandera.api.function_dispatch import Dispatcher
 
 from lakehouse_assets.core.contracts import Column, ColumnType, Contract, Rule
-from lakehouse_assets.core.contracts.row_checks import RULES, sql_name
+from lakehouse_assets.core.contracts.row_checks import RULES
 from lakehouse_assets.core.quality.patterns import PatternError, portable
+from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.errors import LakehouseError
 
 if TYPE_CHECKING:
@@ -35,13 +36,6 @@ class _Untranslatable(Exception):
     """Why a rule has no SQL, as the end of a sentence."""
 
 
-def sql_text(value: str) -> str:
-    """The text as a Spark SQL string literal."""
-    # Doubled quotes would be read as two literals side by side, and ${…} as a variable of the session.
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0").replace("${", "\\u0024{")
-    return f"'{escaped}'"
-
-
 def sql_literal(value: Any, of: ColumnType) -> str:
     """The value as a Spark SQL literal of exactly the column's type.
 
@@ -56,15 +50,15 @@ def sql_literal(value: Any, of: ColumnType) -> str:
 def _literal(value: Any, of: ColumnType) -> str:
     kind = of.kind
     if kind == "string" and isinstance(value, str):
-        return sql_text(value)
+        return literal(value)
     if kind == "boolean" and isinstance(value, bool):
         return str(value).lower()
     if kind == "bigint" and type(value) is int and -(2**63) <= value < 2**63:
-        return f"CAST('{value}' AS BIGINT)"
+        return f"CAST({literal(str(value))} AS BIGINT)"
     if kind == "decimal" and type(value) in (int, Decimal) and _fits(Decimal(value), of):
-        return f"CAST('{Decimal(value):f}' AS {of.spark.upper()})"
+        return f"CAST({literal(f'{Decimal(value):f}')} AS {of.spark.upper()})"
     if kind == "date" and type(value) is date:
-        return f"DATE '{value.isoformat()}'"
+        return literal(value)
     if kind == "timestamp_ntz" and isinstance(value, datetime) and value.tzinfo is None:
         return f"TIMESTAMP_NTZ '{value.isoformat(' ')}'"
     if kind == "timestamp" and isinstance(value, datetime) and value.utcoffset() is not None:
@@ -136,7 +130,7 @@ def _pattern(said: Any) -> str:
 def _str_matches(column: str, _: ColumnType, said: Mapping[str, Any]) -> str:
     # pandera puts a ^ before the pattern as it stands, so that in `a|b` it binds to the first branch only.
     pattern = _pattern(said["pattern"])
-    return f"NOT ({column} RLIKE {sql_text(pattern if pattern.startswith('^') else '^' + pattern)})"
+    return f"NOT ({column} RLIKE {literal(pattern if pattern.startswith('^') else '^' + pattern)})"
 
 
 def _str_length(column: str, _: ColumnType, said: Mapping[str, Any]) -> str:
@@ -151,15 +145,15 @@ _TEXT_CHECKS: Mapping[str, tuple[frozenset[str], _Builder]] = {
     "str_matches": (frozenset({"pattern"}), _str_matches),
     "str_contains": (
         frozenset({"pattern"}),
-        lambda c, _, said: f"NOT ({c} RLIKE {sql_text(_pattern(said['pattern']))})",
+        lambda c, _, said: f"NOT ({c} RLIKE {literal(_pattern(said['pattern']))})",
     ),
     "str_startswith": (
         frozenset({"string"}),
-        lambda c, _, said: f"NOT startswith({c}, {sql_text(_text_of(said['string']))})",
+        lambda c, _, said: f"NOT startswith({c}, {literal(_text_of(said['string']))})",
     ),
     "str_endswith": (
         frozenset({"string"}),
-        lambda c, _, said: f"NOT endswith({c}, {sql_text(_text_of(said['string']))})",
+        lambda c, _, said: f"NOT endswith({c}, {literal(_text_of(said['string']))})",
     ),
     "str_length": (frozenset(), _str_length),
 }
@@ -196,7 +190,7 @@ def rule_sql(contract: Contract, rule: Rule) -> str:
 
 def _rule_sql(contract: Contract, rule: Rule) -> str:
     said = dict(rule.statistics)
-    column = sql_name(rule.column) if rule.column else None
+    column = quoted(rule.column) if rule.column else None
     if rule.check == "nullable":
         return f"{column} IS NULL"
     if rule.check in RULES:
@@ -308,7 +302,7 @@ def _refuse_options(where: str, check: Check) -> None:
 def _array(broken: Mapping[str, str]) -> str:
     if not broken:
         return _EMPTY
-    cases = ", ".join(f"CASE WHEN {broken[name]} THEN {sql_text(name)} END" for name in sorted(broken))
+    cases = ", ".join(f"CASE WHEN {broken[name]} THEN {literal(name)} END" for name in sorted(broken))
     return f"array_compact(array({cases}))"
 
 
@@ -384,17 +378,17 @@ def violations(
         return df.selectExpr("*", f"{judged} AS {VIOLATIONS}", f"{warned} AS {WARNINGS}")
 
     # No lambda and no array_except here: Sail cannot push a filter on what they give down to a Parquet scan.
-    given = f"array_compact(coalesce({sql_name(problems_column)}, {_EMPTY}))"
+    given = f"array_compact(coalesce({quoted(problems_column)}, {_EMPTY}))"
     tolerated = _warning_problems(contract)
     bad = given
     for name in tolerated:
-        bad = f"array_remove({bad}, {sql_text(name)})"
+        bad = f"array_remove({bad}, {literal(name)})"
     landed = _where(contract, columns_present, lambda r: _is_bad(r) and not r.derived)
     converted = _array({name: _unless_converted(name, sql) for name, sql in landed.items()})
     landed_warned = _where(contract, columns_present, lambda r: not _is_bad(r) and not r.derived)
-    warned_problems = _array({name: f"array_contains({given}, {sql_text(name)})" for name in tolerated})
-    found = f"regexp_extract_all(array_join({given}, '\\n'), {sql_text(_MALFORMED)}, 0)"
-    some = f"coalesce(size({sql_name(problems_column)}), 0) > 0"
+    warned_problems = _array({name: f"array_contains({given}, {literal(name)})" for name in tolerated})
+    found = f"regexp_extract_all(array_join({given}, '\\n'), {literal(_MALFORMED)}, 0)"
+    some = f"coalesce(size({quoted(problems_column)}), 0) > 0"
     frame = df.selectExpr(
         "*", f"CASE WHEN {some} THEN {found} ELSE {_EMPTY} END AS _malformed_row", f"{bad} AS _bad_problems"
     )
@@ -416,7 +410,7 @@ def _unless_converted(name: str, sql: str) -> str:
     column, _, check = name.rpartition(".")
     if check != "nullable":
         return sql
-    marks = " OR ".join(f"array_contains(_bad_problems, {sql_text(f'{column}.{mark}')})" for mark in ("type", "scale"))
+    marks = " OR ".join(f"array_contains(_bad_problems, {literal(f'{column}.{mark}')})" for mark in ("type", "scale"))
     return f"{sql} AND NOT ({marks})"
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.core.contracts import Contract, TableRule
-from lakehouse_assets.core.contracts.row_checks import sql_name
 from lakehouse_assets.core.quality.audit import Broken, shown
 from lakehouse_assets.core.quality.rules import sql_literal
+from lakehouse_assets.core.spark_sql import between, in_list, quoted
 from lakehouse_assets.errors import LakehouseError
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ def broken_table_rules(
             if count < rule.least or (rule.most is not None and count > rule.most):
                 found[rule.name] = Broken(count, ({"rules": rule.name, "rows": count},), rule.severity)
         elif rule.kind == "references":
-            key = sql_name(contracts[rule.other].key[0])
-            known = read(rule.other).selectExpr(f"{key} AS {sql_name(rule.column)}")
+            key = quoted(contracts[rule.other].key[0])
+            known = read(rule.other).selectExpr(f"{key} AS {quoted(rule.column)}")
             lost = (
-                frame.where(f"{sql_name(rule.column)} IS NOT NULL")
+                frame.where(f"{quoted(rule.column)} IS NOT NULL")
                 .select(rule.column)
                 .distinct()
                 .join(known, [rule.column], "left_anti")
@@ -111,7 +111,7 @@ def broken_table_rules(
                 said = tuple(shown(row.asDict(), contract, [rule.name], [rule.column]) for row in rows)
                 found[rule.name] = Broken(count, said, rule.severity)
         elif rule.kind == "single":
-            values = frame.selectExpr(*map(sql_name, rule.by), f"{sql_name(rule.column)} AS _value").distinct()
+            values = frame.selectExpr(*map(quoted, rule.by), f"{quoted(rule.column)} AS _value").distinct()
             several = values.groupBy(*rule.by).count().where("count > 1").select(*rule.by)
             if count := several.count():
                 rows = several.orderBy(*rule.by).limit(samples).collect()
@@ -145,20 +145,17 @@ def disagreements_of_slice(
         if rule.gate:
             together[rule.gate, rule.by].append(rule)
     for (name, _), rules in together.items():
-        here, there = sql_name(rules[0].by[0]), sql_name(rules[0].theirs[0])
+        here, there = quoted(rules[0].by[0]), quoted(rules[0].theirs[0])
         days = sorted(r[0] for r in staged.select(rules[0].by[0]).distinct().collect() if r[0] is not None)
         if not days:
             continue
         # The bounds let an engine leave files out, which it does not for long lists.
-        touched = (
-            f"{{0}} BETWEEN DATE '{days[0]}' AND DATE '{days[-1]}' AND {{0}} IN"
-            f" ({', '.join(f'DATE {str(d)!r}' for d in days)})"
+        touched_here, touched_there = (
+            f"{between(column, days[0], days[-1])} AND {in_list(column, days)}" for column in (here, there)
         )
-        kept = target.where(touched.format(here)).join(staged.select(*contract.key), list(contract.key), "left_anti")
+        kept = target.where(touched_here).join(staged.select(*contract.key), list(contract.key), "left_anti")
         frame = kept.select(*contract.names).unionByName(written.select(*contract.names))
-        found |= _disagreements(
-            contract, contracts[name], frame, read(name).where(touched.format(there)), rules, samples
-        )
+        found |= _disagreements(contract, contracts[name], frame, read(name).where(touched_there), rules, samples)
     return found
 
 
@@ -174,10 +171,10 @@ def _disagreements(
 
     def summed(of: DataFrame, side: str, by: tuple[str, ...], terms: list[str]) -> DataFrame:
         sums = [F.expr(f"sum(CAST({term} AS DECIMAL(28,6)))").alias(f"_{side}{n}") for n, term in enumerate(terms)]
-        keys = [F.expr(sql_name(name)).alias(f"_{side}_by{n}") for n, name in enumerate(by)]
-        return of.where(" AND ".join(f"{sql_name(name)} IS NOT NULL" for name in by)).groupBy(*keys).agg(*sums)
+        keys = [F.expr(quoted(name)).alias(f"_{side}_by{n}") for n, name in enumerate(by)]
+        return of.where(" AND ".join(f"{quoted(name)} IS NOT NULL" for name in by)).groupBy(*keys).agg(*sums)
 
-    here = summed(frame, "here", by, [sql_name(rule.column) for rule in rules])
+    here = summed(frame, "here", by, [quoted(rule.column) for rule in rules])
     there = summed(other_frame, "there", rules[0].theirs, [_term(rule, other) for rule in rules])
     on = F.expr(" AND ".join(f"_here_by{n} = _there_by{n}" for n in range(len(by))))
     sides = [
@@ -185,7 +182,7 @@ def _disagreements(
         for n in range(len(rules))
         for side in ("here", "there")
     ]
-    keys = [f"coalesce(_here_by{n}, _there_by{n}) AS {sql_name(name)}" for n, name in enumerate(by)]
+    keys = [f"coalesce(_here_by{n}, _there_by{n}) AS {quoted(name)}" for n, name in enumerate(by)]
     joined = here.join(there, on, "full_outer").selectExpr(*keys, *sides)
     differ = {rule.name: f"here{n} <> there{n}" for n, rule in enumerate(rules)}
     counts = joined.selectExpr(
@@ -210,6 +207,6 @@ def _disagreements(
 def _term(rule: TableRule, other: Contract) -> str:
     """What a row of the other table adds to the sum."""
     holds = " AND ".join(
-        f"{sql_name(name)} = {sql_literal(value, other.column(name).type)}" for name, value in rule.where
+        f"{quoted(name)} = {sql_literal(value, other.column(name).type)}" for name, value in rule.where
     )
-    return f"(CASE WHEN {holds} THEN {sql_name(rule.of)} END)" if holds else sql_name(rule.of)
+    return f"(CASE WHEN {holds} THEN {quoted(rule.of)} END)" if holds else quoted(rule.of)

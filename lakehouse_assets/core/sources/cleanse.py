@@ -16,9 +16,9 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from lakehouse_assets.core.declarations.source import Source
-from lakehouse_assets.core.delta.proof import Span
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.delta.staging import Lakehouse, StagedSlice
-from lakehouse_assets.core.delta.store import Consumed
 from lakehouse_assets.core.frames import Recomputed, from_arrow, least_by
 from lakehouse_assets.core.quality.audit import DropVerdict, judge
 from lakehouse_assets.core.quality.rules import violations
@@ -27,6 +27,7 @@ from lakehouse_assets.core.sources.ingest import entries
 from lakehouse_assets.core.sources.journal import Content, Entry, by_path, standing
 from lakehouse_assets.core.sources.known import Known, read_known
 from lakehouse_assets.core.sources.verdicts import REFUSED_RULE, recorded_verdicts
+from lakehouse_assets.core.spark_sql import in_list, literal, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -168,7 +169,7 @@ def _target_rows(lakehouse: Lakehouse, known: Known, keys: DataFrame) -> DataFra
         column = model.partition_by[0]
         parts = [r[0] for r in keys.select(column).distinct().collect()]
         within = Span(column, min(parts, default=date.max), max(parts, default=date.min))
-        only = f"{column} IN ({', '.join(f'DATE {str(p)!r}' for p in parts)})" if parts else "false"
+        only = in_list(column, parts)
     target = lakehouse.store.frame(lakehouse.spark, model.name, known.silver.version, within)
     return target.where(only).join(keys.select(*key).distinct(), key, "left_semi").select(*model.names)
 
@@ -222,13 +223,13 @@ def _quarantine_slice(
     reasons = bad.selectExpr(*_ROW, "_violations AS rules")
     if whole:
         refused = _of_contents(lakehouse, candidates, whole)
-        rules = f"sort_array(array_append(_violations, '{REFUSED_RULE}')) AS rules"
+        rules = f"sort_array(array_append(_violations, {literal(REFUSED_RULE)})) AS rules"
         reasons = reasons.unionByName(refused.selectExpr(*_ROW, rules))
-    values = ", ".join(f"'{c}', `{c}`" for c in known.source.format.values)
+    values = ", ".join(f"{literal(c)}, {quoted(c)}" for c in known.source.format.values)
     raw = _of_contents(lakehouse, landed, partly | whole).selectExpr(
         *_ROW, "batch_date", "_detail AS detail", f"coalesce(_raw, to_json(named_struct({values}))) AS raw"
     )
-    rows = raw.join(reasons, _ROW).selectExpr("*", f"'{reading.contract}' AS contract_fingerprint")
+    rows = raw.join(reasons, _ROW).selectExpr("*", f"{literal(reading.contract)} AS contract_fingerprint")
     return lakehouse.stage_difference(model, head, reading, Recomputed(rows, target))
 
 
@@ -247,7 +248,14 @@ def supported_elsewhere(lakehouse: Lakehouse, source: Source, withdrawn: Entry) 
     key = source.contract.key
     values = [n for n in source.contract.names if n not in (*key, *_PROVENANCE)]
     said = _good_rows(lakehouse, source, others).select(*key, *values, F.col("path").alias("_other")).distinct()
-    rows = _good_rows(lakehouse, source, [own]).selectExpr(*(f"`{n}` AS `_own_{n}`" for n in (*key, *values)))
-    same = " AND ".join([*(f"`{n}` = `_own_{n}`" for n in key), *(f"`{n}` <=> `_own_{n}`" for n in values)])
+    rows = _good_rows(lakehouse, source, [own]).selectExpr(
+        *(f"{quoted(n)} AS {quoted(f'_own_{n}')}" for n in (*key, *values))
+    )
+    same = " AND ".join(
+        [
+            *(f"{quoted(n)} = {quoted(f'_own_{n}')}" for n in key),
+            *(f"{quoted(n)} <=> {quoted(f'_own_{n}')}" for n in values),
+        ]
+    )
     counts = rows.join(said, F.expr(same)).groupBy("_other").count().collect()
     return sorted(((r[0], r[1]) for r in counts), key=lambda o: (-o[1], o[0]))

@@ -25,6 +25,7 @@ from pyspark.sql import DataFrame
 
 from lakehouse_assets.core.contracts.contract import Column, Contract
 from lakehouse_assets.core.contracts.side_tables import Provenance
+from lakehouse_assets.core.spark_sql import quoted
 from lakehouse_assets.errors import LakehouseError
 
 _WHOLE: Final = r"^[+-]?[0-9]{1,18}(\\.0*)?\\z"
@@ -58,22 +59,22 @@ def convert(landed: DataFrame, model: type[pa.DataFrameModel], layouts: Mapping[
     contract = Contract.of(model)
     own = list(Provenance.to_schema().columns)
     columns = [c for c in contract.columns if c.name not in own and not c.derived]
-    texts = [f"trim(`{c.name}`) AS `_{c.name}`" for c in columns if c.type.kind != "string"]
+    texts = [f"trim({quoted(c.name)}) AS {_text(c.name)}" for c in columns if c.type.kind != "string"]
     days = {n: _iso(n, layout) for n, layout in (layouts or {}).items()}
     cleaned = landed.selectExpr("*", *texts)
     if days:
-        cleaned = cleaned.selectExpr(*(c for c in _quoted(cleaned.columns, days)), *days.values())
-    values = [f"{_value(c)} AS `{c.name}`" for c in columns]
-    kept = [f"`_{c.name}`" for c in columns if c.type.kind != "string"]
+        cleaned = cleaned.selectExpr(*(c for c in _untouched(cleaned.columns, days)), *days.values())
+    values = [f"{_value(c)} AS {quoted(c.name)}" for c in columns]
+    kept = [_text(c.name) for c in columns if c.type.kind != "string"]
     converted = cleaned.selectExpr(*own, "_malformed", *values, *kept)
     problems = ", ".join(["_malformed", *(_problem(c) for c in columns if c.type.kind != "string")])
     return converted.selectExpr(
-        *own, *(f"`{c.name}`" for c in columns), f"array_compact(array({problems})) AS _problems"
+        *own, *(quoted(c.name) for c in columns), f"array_compact(array({problems})) AS _problems"
     )
 
 
-def _quoted(names: list[str], replaced: Mapping[str, str]) -> list[str]:
-    return [f"`{name}`" for name in names if name.removeprefix("_") not in replaced or not name.startswith("_")]
+def _untouched(names: list[str], replaced: Mapping[str, str]) -> list[str]:
+    return [quoted(name) for name in names if name.removeprefix("_") not in replaced or not name.startswith("_")]
 
 
 def _iso(name: str, layout: str) -> str:
@@ -83,17 +84,22 @@ def _iso(name: str, layout: str) -> str:
     between, order = LAYOUTS[layout]
     parts = ["([0-9]{4})" if n == order[0] else "([0-9]{1,2})" for n in "123"]
     pattern = rf"^{between.join(parts)}\\z"
-    year, month, day = (f"regexp_extract(trim(`{name}`), '{pattern}', {n})" for n in order)
+    year, month, day = (f"regexp_extract(trim({quoted(name)}), '{pattern}', {n})" for n in order)
     iso = f"concat_ws('-', {year}, lpad({month}, 2, '0'), lpad({day}, 2, '0'))"
-    return f"CASE WHEN trim(`{name}`) RLIKE '{pattern}' THEN {iso} ELSE trim(`{name}`) END AS `_{name}`"
+    return f"CASE WHEN trim({quoted(name)}) RLIKE '{pattern}' THEN {iso} ELSE trim({quoted(name)}) END AS {_text(name)}"
+
+
+def _text(name: str) -> str:
+    """The column that holds the text of a column as it landed."""
+    return quoted(f"_{name}")
 
 
 def _value(column: Column) -> str:
     """SQL that gives the value of a column, null where its text is none."""
-    text = f"`_{column.name}`"
+    text = _text(column.name)
     kind = column.type
     if kind.kind == "string":
-        return f"`{column.name}`"
+        return quoted(column.name)
     if kind.kind == "bigint":
         return f"CASE WHEN {text} RLIKE '{_WHOLE}' THEN try_cast(split({text}, '[.]')[0] AS BIGINT) END"
     if kind.kind == "decimal":
@@ -112,8 +118,8 @@ def _value(column: Column) -> str:
 
 def _problem(column: Column) -> str:
     """SQL that names the rule that the text of a column breaks, null where it breaks none."""
-    text, name = f"`_{column.name}`", column.name
-    missing = f"{text} IS NOT NULL AND `{name}` IS NULL"
+    text, name = _text(column.name), column.name
+    missing = f"{text} IS NOT NULL AND {quoted(name)} IS NULL"
     if column.type.kind != "decimal":
         return f"CASE WHEN {missing} THEN '{name}.type' END"
     finer = f"{text} RLIKE '{_NUMBER}' AND {text} RLIKE '{_finer(column.type.scale)}'"

@@ -20,9 +20,11 @@ from pyspark.errors import PySparkException
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.declarations.source import Format, Source
-from lakehouse_assets.core.delta.proof import DamagedTableError, Finding, Span
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.files import Span
+from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse, StagedSlice
-from lakehouse_assets.core.delta.store import OPERATION, Consumed
 from lakehouse_assets.core.frames import from_arrow
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.journal import (
@@ -39,6 +41,7 @@ from lakehouse_assets.core.sources.landing import Drop, LandingZone, date_in
 from lakehouse_assets.core.sources.parse import parse_drop
 from lakehouse_assets.core.sources.pull import SOURCE as CUSTOMERS
 from lakehouse_assets.core.sources.pull import Pull, remembered, unjournaled
+from lakehouse_assets.core.spark_sql import in_list, quoted
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 
 _CHUNK = 50_000
@@ -131,7 +134,7 @@ def write_drops(lakehouse: Lakehouse, source: Source, zone: LandingZone, missing
     # twice.
     names = pa.table({"path": [d.path for d in missing]})
     paths = from_arrow(lakehouse.spark, names).repartition(min(len(missing), _PARTITIONS), "path")
-    schema = ", ".join(f"`{c.name}` {c.type.spark}" for c in model.columns)
+    schema = ", ".join(f"{quoted(c.name)} {c.type.spark}" for c in model.columns)
     arrow_schema = pa.schema([pa.field(f.name, f.type) for f in model.arrow_schema])
     parser = _parser(source.format, str(zone.root), {d.path: d.batch_date for d in missing}, arrow_schema)
     paths.mapInArrow(parser, schema).selectExpr("*", f"'I' AS {OPERATION}").write.mode("overwrite").parquet(uri)
@@ -319,7 +322,7 @@ def _held(lakehouse: Lakehouse, name: str, drops: list[Drop]) -> list[tuple[str,
         lakehouse.spark, name, head.version, Span("batch_date", dated[0], dated[-1]) if dated else None
     )
     if dated:
-        frame = frame.where(f"batch_date IN ({', '.join(f'DATE {str(day)!r}' for day in dated)})")
+        frame = frame.where(in_list("batch_date", dated))
     paths = lakehouse.spark.createDataFrame(pa.table({"path": [d.path for d in drops]}))
     rows = frame.join(paths, ["path"], "left_semi").select("path", "content_hash", "batch_date").distinct().collect()
     return [(r[0], r[1], r[2]) for r in rows]

@@ -16,6 +16,7 @@ from lakehouse_assets.core.declarations.table import table as declare_table
 from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.frames import Inputs, Recomputed, from_arrow
 from lakehouse_assets.core.sources.journal import REFUSED, UNREADABLE, Content, Entry, by_path, effective, standing
+from lakehouse_assets.core.spark_sql import in_list
 from lakehouse_assets.errors import LakehouseError
 
 INTAKE = "silver.intake"
@@ -55,7 +56,7 @@ def intake(inputs: Inputs, published_in: Mapping[str, str]) -> Recomputed:
         for name, changes in inputs.changes.items():
             if changes is not None and (name == "bronze.landings" or name.endswith("_verdicts")):
                 paths |= {r[0] for r in changes.select("path").distinct().collect()}
-        replaced = inputs.target.where(f"path IN ({', '.join(_text(p) for p in sorted(paths))})" if paths else "false")
+        replaced = inputs.target.where(in_list("path", sorted(paths)))
         published = defaultdict(int, {(r["path"], r["content_hash"]): r["published"] for r in replaced.collect()})
         for content, n in moved.items():
             published[content] += n
@@ -103,7 +104,7 @@ def intake(inputs: Inputs, published_in: Mapping[str, str]) -> Recomputed:
     )
     if early:
         rows = [row for row in rows if row[1] not in early]
-        replaced = replaced.where(f"path NOT IN ({', '.join(map(_text, sorted(early)))})")
+        replaced = replaced.where(f"NOT {in_list('path', sorted(early))}")
     columns = list(zip(*rows, strict=True)) or [[] for _ in schema]
     frame = pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
     return Recomputed(from_arrow(replaced.sparkSession, frame), replaced)
@@ -121,7 +122,3 @@ def _published(inputs: Inputs, changes: Any, tables: Iterable[str]) -> dict[Cont
         for r in sums.collect():
             counts[r[0], r[1]] += r[2]
     return counts
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -12,8 +12,10 @@ from datetime import date
 from functools import cached_property
 
 from lakehouse_assets.core.declarations.source import Source
+from lakehouse_assets.core.delta.change_feed import CHANGE, HistoryUnavailableError
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.core.delta.store import CHANGE, Consumed, Head, HistoryUnavailableError
 from lakehouse_assets.core.quality.audit import DropVerdict
 from lakehouse_assets.core.sources.ingest import entries, refuse_short_journal
 from lakehouse_assets.core.sources.journal import Content, Entry, by_path

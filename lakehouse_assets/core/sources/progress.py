@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES, TABLES
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.findings import SIDES
+from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.core.delta.store import Head
 from lakehouse_assets.core.names import is_bronze
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops
 from lakehouse_assets.core.sources.journal import Entry
@@ -33,18 +35,23 @@ class Reason(Enum):
     """Its contract or transform has changed."""
     UPSTREAM = auto()
     """A table that it is computed from has moved on, or is another."""
+    SIDE_TABLE = auto()
+    """Its quarantine or its verdicts are not what was made with it."""
     NOT_SHOWN = auto()
     """Batch dates of it have become good, and no run over them has shown that."""
 
 
 @dataclass(frozen=True)
 class Behind:
-    """Why a table is behind, with what belongs to the reason: the upstream and its version now, or the batch dates."""
+    """Why a table is behind, with what belongs to the reason: the upstream or side table, the version of the former now
+    or what is wrong with the latter, or the batch dates.
+    """
 
     reason: Reason
     upstream: str = ""
     version: int | None = None
     days: tuple[date, ...] = ()
+    wrong: str = ""
 
     def __str__(self) -> str:
         """In a few words, after "the table is"."""
@@ -54,6 +61,8 @@ class Behind:
             return "stale: its contract or transform has changed"
         if self.reason is Reason.NOT_SHOWN:
             return f"fixed, but not yet shown, for batch {', '.join(map(str, self.days))}"
+        if self.reason is Reason.SIDE_TABLE:
+            return f"to be judged again, for {self.upstream} {self.wrong}"
         return f"behind {self.upstream}" + (f", which is at version {self.version}" if self.version is not None else "")
 
 
@@ -62,7 +71,7 @@ def why_behind(
 ) -> Behind | None:
     """None where a table was computed from its upstreams as they are, by its own contract and transform.
 
-    heads: where tables are, as far as that is known already.
+    heads: where tables and side tables are, as far as that is known already.
     """
     if not upstreams:
         return None
@@ -76,6 +85,21 @@ def why_behind(
         now = heads.get(upstream) or lakehouse.store.head(upstream)
         if now is None or was.upstreams.get(upstream) != now.data_version or was.ids.get(upstream) != now.table_id:
             return Behind(Reason.UPSTREAM, upstream, now.data_version if now else None)
+    for side in (f"{name}{ending}" for ending in SIDES):
+        if side in heads and (wrong := _wrong_with_side(heads[side], was)):
+            return Behind(Reason.SIDE_TABLE, side, wrong=wrong)
+    return None
+
+
+def _wrong_with_side(head: Head | None, table: Consumed) -> str | None:
+    """None where a side table was made with its silver table as that is. table: what the silver table has consumed."""
+    if head is None:
+        return "is not there"
+    if head.was_restored:
+        return "was restored to an earlier version"
+    own = head.consumed
+    if own is None or (dict(own.upstreams), dict(own.ids)) != (dict(table.upstreams), dict(table.ids)):
+        return "is not what was made with it"
     return None
 
 

@@ -37,12 +37,13 @@ import pyarrow as pa
 
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.delta.store import Head
 from lakehouse_assets.core.sources.database import INSTANT, KEY, STAMP, CustomersDatabase, instant, refuse_emptied
 from lakehouse_assets.core.sources.journal import REFUSED, Content, Entry, by_path, last_landed
 from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.core.sources.rows import rescued_json
+from lakehouse_assets.core.spark_sql import in_list, literal
 
 SOURCE: Final = "customers"
 TABLE: Final = "bronze.customers"
@@ -110,7 +111,7 @@ def unjournaled(lakehouse: Lakehouse, journal: Iterable[Entry]) -> list[tuple[st
     newest = max((path for path, _ in known if path.startswith(FOLDER)), default=FOLDER)
     rows = (
         _pulled(lakehouse)
-        .where(f"path >= '{newest}'")
+        .where(f"path >= {literal(newest)}")
         .select("path", "content_hash", "batch_date")
         .distinct()
         .collect()
@@ -187,7 +188,8 @@ def _refused(lakehouse: Lakehouse) -> set[Content]:
 def _pulled(lakehouse: Lakehouse, version: int | None = None):  # type: ignore[no-untyped-def]
     """All rows that were ever pulled; the bounds of the path let files be passed over."""
     frame = lakehouse.store.frame(lakehouse.spark, TABLE, version)
-    return frame.where(f"path >= '{FOLDER}' AND path < '{FOLDER[:-1]}0'")  # 0 is the character after /
+    after = f"{FOLDER[:-1]}0"  # 0 is the character after /
+    return frame.where(f"path >= {literal(FOLDER)} AND path < {literal(after)}")
 
 
 def _known(lakehouse: Lakehouse, head: Head, dead: set[Content]) -> pl.DataFrame:
@@ -199,7 +201,7 @@ def _known(lakehouse: Lakehouse, head: Head, dead: set[Content]) -> pl.DataFrame
         return pl.DataFrame(schema=schema)
     rows = _pulled(lakehouse, head.version)
     if dead:
-        rows = rows.where(f"content_hash NOT IN ({', '.join(repr(h) for _, h in sorted(dead))})")
+        rows = rows.where(f"NOT {in_list('content_hash', (h for _, h in sorted(dead)))}")
     ranked = rows.selectExpr(
         *_values(),
         "_rescued",

@@ -11,10 +11,11 @@ from typing import Any
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.declarations.source import Source
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.delta.store import OPERATION
 from lakehouse_assets.core.sources.cleanse import cleanse
 from lakehouse_assets.core.sources.ingest import entries, never_landed
+from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 
 ATTEMPTS = 5
@@ -84,10 +85,11 @@ def age_quarantine(lakehouse: Lakehouse, model: Contract, before: date) -> int:
         ):
             return 0
         head = lakehouse.head(model)
-        assert head.consumed is not None
-        old = lakehouse.store.frame(lakehouse.spark, model.name, head.version).where(f"batch_date <= DATE '{last}'")
+        if head.consumed is None:
+            return 0  # it was restored to an earlier version: the next run judges everything again
+        old = lakehouse.store.frame(lakehouse.spark, model.name, head.version).where(f"batch_date <= {literal(last)}")
         uri = lakehouse.scratch(model.name)
-        old.selectExpr(*(f"`{c}`" for c in model.names), f"'D' AS {OPERATION}").write.mode("overwrite").parquet(uri)
+        old.selectExpr(*map(quoted, model.names), f"'D' AS {OPERATION}").write.mode("overwrite").parquet(uri)
         slice_ = lakehouse.staged(model, head, head.consumed, uri)
         try:
             lakehouse.publish(slice_)

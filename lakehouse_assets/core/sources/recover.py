@@ -27,9 +27,11 @@ from lakehouse_assets.core.contracts import Contract, contract
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.check import check, set_aside, short
-from lakehouse_assets.core.delta.proof import DamagedTableError, Proof
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.findings import DamagedTableError
+from lakehouse_assets.core.delta.proof import Proof
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.core.delta.store import OPERATION, Consumed
 from lakehouse_assets.core.frames import from_arrow
 from lakehouse_assets.core.sources.ingest import (
     entries,

@@ -10,6 +10,7 @@ import lakehouse_assets.core.contracts.row_checks  # noqa: F401 -- registers the
 from lakehouse_assets.core.contracts.types import Day, Money, Whole
 from lakehouse_assets.core.declarations.table import table
 from lakehouse_assets.core.frames import Inputs, Recomputed, exact_sum, keys_of
+from lakehouse_assets.core.spark_sql import in_list
 
 MEASURES = {
     "gross_sales": ["amount", {"line_type": "sale"}],
@@ -64,7 +65,7 @@ def customer_months(inputs: Inputs) -> Recomputed:
     else:
         touched = keys_of([_known(changes)], "customer_id", "month")
         months = [r[0] for r in touched.select("month").distinct().collect()]
-        within = f"month IN ({', '.join(f'DATE {str(m)!r}' for m in months)})" if months else "false"
+        within = in_list("month", months)
         span = (min(months, default=date.max), max(months, default=date.min))
         lines = _known(inputs.snapshots.part("gold.sales_lines", "invoice_month", *span))
         lines = lines.where(within).join(touched, ["customer_id", "month"], "left_semi")

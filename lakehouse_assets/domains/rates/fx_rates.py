@@ -7,6 +7,7 @@ from lakehouse_assets.core.contracts.side_tables import Provenance
 from lakehouse_assets.core.contracts.types import Day, Rate, Text
 from lakehouse_assets.core.declarations.source import Landed, Source
 from lakehouse_assets.core.sources.kinds.ecb import EcbRates
+from lakehouse_assets.core.spark_sql import literal
 
 
 class FxRates(Provenance):
@@ -46,7 +47,7 @@ _MONTHS = [
     "December",
 ]
 _WRITTEN = rf"^([0-9]{{1,2}}) ({'|'.join(_MONTHS)}) ([12][0-9]{{3}})\\z"
-_MONTH = f"array_position(array({', '.join(map(repr, _MONTHS))}), regexp_extract(_written, '{_WRITTEN}', 2))"
+_MONTH = f"array_position(array({', '.join(map(literal, _MONTHS))}), regexp_extract(_written, '{_WRITTEN}', 2))"
 _ISO = (
     f"CASE WHEN _written RLIKE '{_WRITTEN}' THEN concat_ws('-', regexp_extract(_written, '{_WRITTEN}', 3),"
     f" lpad(CAST({_MONTH} AS STRING), 2, '0'), lpad(regexp_extract(_written, '{_WRITTEN}', 1), 2, '0')) ELSE"

@@ -9,6 +9,7 @@ import lakehouse_assets.core.contracts.row_checks  # noqa: F401 -- registers the
 from lakehouse_assets.core.contracts.types import Day, Euro, Flag, Money, Price, ShopClock, Text, Whole
 from lakehouse_assets.core.declarations.table import table
 from lakehouse_assets.core.frames import FOREVER, Days, Inputs, Recomputed, days_of, exact_sum
+from lakehouse_assets.core.spark_sql import literal
 from lakehouse_assets.domains.sales.order_lines import LINE_TYPES
 
 MEASURES = {
@@ -100,7 +101,7 @@ def _in_euro(lines: DataFrame, rates: list[tuple[date, object]]) -> DataFrame:
     if not rates:
         return lines.selectExpr("*", "CAST(NULL AS DECIMAL(24,6)) AS amount_eur", "CAST(NULL AS DATE) AS fx_rate_date")
     bounds = [(d, rates[i + 1][0] if i + 1 < len(rates) else FOREVER, r) for i, (d, r) in enumerate(rates)]
-    values = ", ".join(f"(DATE '{a}', DATE '{b}', CAST({r} AS DECIMAL(18,6)))" for a, b, r in bounds)
+    values = ", ".join(f"({literal(a)}, {literal(b)}, CAST({literal(r)} AS DECIMAL(18,6)))" for a, b, r in bounds)
     table = lines.sparkSession.sql(f"SELECT * FROM VALUES {values} AS r(fx_rate_date, _until, _rate)")
     # One row a calendar day, so that the join is an equality.
     days = (

@@ -5,7 +5,7 @@ hand-off.
 import dagster as dg
 
 from lakehouse_assets.core.contracts import Contract, contract
-from lakehouse_assets.core.delta.store import TableRef
+from lakehouse_assets.core.delta.heads import TableRef
 from lakehouse_assets.orchestration import checks
 from lakehouse_assets.orchestration.keys import asset_key, snowflake_key
 from lakehouse_assets.orchestration.partitions import BACKFILL_POLICY

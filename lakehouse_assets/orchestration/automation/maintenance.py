@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 
 from lakehouse_assets.core.contracts import contract
-from lakehouse_assets.core.delta.proof import DamagedTableError, Finding
+from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.sources.quarantine import age_quarantine as age
 from lakehouse_assets.errors import LakehouseError, StaleSliceError

@@ -16,9 +16,9 @@ from datetime import date, timedelta
 from types import MappingProxyType
 
 from lakehouse_assets.core.declarations.registry import SOURCES
-from lakehouse_assets.core.delta.proof import SIDES, DamagedTableError, made_with
+from lakehouse_assets.core.delta.findings import SIDES, DamagedTableError, made_with
+from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.core.delta.store import Head
 from lakehouse_assets.core.quality.audit import DropVerdict, remedy
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
@@ -130,9 +130,8 @@ class _Survey:
 
     def __init__(self, lakehouse: Lakehouse, zone: LandingZone, graph: Mapping[str, TableNode], found: Pending):
         self.lakehouse, self.zone, self.graph, self.found = lakehouse, zone, graph, found
-        self.heads = {name: _head(lakehouse, name, found.damaged) for name in graph}
-        for side in (f"{source.table}{ending}" for source in SOURCES.values() for ending in SIDES):
-            _head(lakehouse, side, found.damaged)
+        sides = (f"{source.table}{ending}" for source in SOURCES.values() for ending in SIDES)
+        self.heads = {name: _head(lakehouse, name, found.damaged) for name in (*graph, *sides)}
         self.journal: list[Entry] = []
         self.stopped: set[str] = set()
         with _noting(found.damaged):

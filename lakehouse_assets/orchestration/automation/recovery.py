@@ -12,7 +12,7 @@ import dagster as dg
 
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.check import Checked, check, set_aside
-from lakehouse_assets.core.delta.proof import SIDES, DamagedTableError, Finding
+from lakehouse_assets.core.delta.findings import SIDES, DamagedTableError, Finding
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.sources.ingest import entries, refuse_short_journal
 from lakehouse_assets.core.sources.recover import Recovered, recover_bronze, recover_journal

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.core.delta.proof import DamagedTableError
+from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.handoff.state import State
 from lakehouse_assets.core.sources.ingest import entries

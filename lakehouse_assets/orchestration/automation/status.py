@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Any
 
 from lakehouse_assets.core.declarations.registry import SOURCES
-from lakehouse_assets.core.delta.proof import DamagedTableError
+from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import HandoffStatus, State

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.core.delta.proof import DamagedTableError
+from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.handoff import Handoff, HandoffResult, VerifyResult
 from lakehouse_assets.core.handoff.catalog import MISSING, ReplacedTableError
 from lakehouse_assets.errors import LakehouseError

@@ -12,8 +12,8 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from lakehouse_assets.core.contracts import contract
+from lakehouse_assets.core.delta.heads import TableRef
 from lakehouse_assets.core.delta.staging import JOURNAL, StagedSlice
-from lakehouse_assets.core.delta.store import TableRef
 from lakehouse_assets.core.sources.progress import Batches, sentence
 from lakehouse_assets.errors import StaleSliceError
 from lakehouse_assets.orchestration.checks import markdown_table

@@ -14,7 +14,7 @@ from pydantic import PrivateAttr
 from snowflake.connector import errors
 
 from lakehouse_assets.core.contracts import Contract, contract
-from lakehouse_assets.core.delta.store import TableRef
+from lakehouse_assets.core.delta.heads import TableRef
 from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.state import Published, State
 from lakehouse_assets.core.sources.progress import complete_through, included

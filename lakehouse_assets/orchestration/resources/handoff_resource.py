@@ -13,9 +13,9 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.delta.evolution import PlannedChange
-from lakehouse_assets.core.delta.proof import DamagedTableError, Finding
+from lakehouse_assets.core.delta.evolution import refuse_breaking as refuse_lost_rows
+from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
 from lakehouse_assets.core.delta.staging import JOURNAL
-from lakehouse_assets.core.delta.store import refuse_breaking as refuse_lost_rows
 from lakehouse_assets.core.handoff.attempt import HandoffResult
 from lakehouse_assets.core.handoff.catalog import MISSING
 from lakehouse_assets.core.handoff.diff import short_of

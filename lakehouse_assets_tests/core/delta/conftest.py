@@ -19,9 +19,11 @@ from pyspark.sql import SparkSession
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.contracts.types import Day, Euro, Flag, Moment, Price, ShopClock, Text, TextList, Whole
+from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.rs import DeltaRsStore
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
-from lakehouse_assets.core.delta.store import OPERATION, Consumed, DeltaStore
+from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.orchestration.resources.spark import SparkEngine
 
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse_assets.core.contracts import contract
+from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.rs import DeltaRsStore
-from lakehouse_assets.core.delta.store import Consumed
 
 
 @pytest.mark.parametrize("amount", ["-163163517147458.692", "999999999999999.999", "0.001"])

@@ -14,10 +14,12 @@ import pytest
 
 from lakehouse_assets.core.contracts import ColumnType, Contract
 from lakehouse_assets.core.contracts.types import Day, Euro, Moment, Text, TextList, Whole
+from lakehouse_assets.core.delta.change_feed import HistoryUnavailableError
+from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.evolution import holds
 from lakehouse_assets.core.delta.rs import DeltaRsStore
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.delta.store import OPERATION, Consumed, HistoryUnavailableError
 from lakehouse_assets.core.frames import Recomputed
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets_tests.core.delta.conftest import FEBRUARY, JANUARY, THINGS, Workbench, ordered, thing
@@ -254,7 +256,7 @@ def test_a_gained_column_may_be_of_any_type(bench: Workbench) -> None:
 
 
 def test_a_table_rewritten_while_it_is_published_has_both(bench: Workbench) -> None:
-    """Else rows that came meanwhile are lost, or stand in files of the old types."""
+    """Else rows that came meanwhile are lost, or are in files of the old types."""
     base = narrow(bench)
     fields = [arrow.field(f.name, f.type) for f in NARROW.arrow_schema]
     schema = arrow.schema([*fields, arrow.field(OPERATION, arrow.string())])

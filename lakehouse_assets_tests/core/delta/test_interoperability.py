@@ -12,8 +12,8 @@ import duckdb
 import polars as pl
 import pytest
 
+from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.spark import SharedDeltaSparkStore
-from lakehouse_assets.core.delta.store import Consumed
 from lakehouse_assets_tests.core.delta.conftest import FEBRUARY, FULL, THINGS, Workbench, ordered, thing
 
 NAME = THINGS.name

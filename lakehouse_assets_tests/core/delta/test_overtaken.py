@@ -1,5 +1,5 @@
-"""What Delta says to the second of two writers on Apache Spark, whatever both were about, is a stale slice: nobody is
-told of a broken engine.
+"""What Delta says to the second of two writers on Apache Spark, whatever both were about, is a stale slice: no broken
+engine is reported.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pyspark.errors import PySparkException
 
+from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.spark import DeltaSparkStore
-from lakehouse_assets.core.delta.store import Consumed
 from lakehouse_assets.errors import StaleSliceError
 from lakehouse_assets_tests.core.delta.conftest import ORDERED_THINGS, THINGS
 
@@ -83,7 +83,7 @@ def test_whoever_is_overtaken_hears_of_a_stale_slice(
 
 @pytest.mark.parametrize(("statement", "write"), WRITES)
 def test_any_other_error_of_the_engine_stays_what_it_is(statement: str, write: Callable[[DeltaSparkStore], Any]):
-    """Else a broken engine is asked again and again, and its user is told of others who publish."""
+    """Else a broken engine is asked again and again, and other publishers are reported to its user."""
     with pytest.raises(PySparkException, match="UNABLE_TO_ACQUIRE_MEMORY"):
         write(Table(OTHER, there=True))
 

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from lakehouse_assets.core.delta.change_feed import HistoryUnavailableError
 from lakehouse_assets.core.delta.check import check
-from lakehouse_assets.core.delta.proof import FOLD_AT, DamagedTableError, Span
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.files import Span
+from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.delta.rs import DeltaRsStore
-from lakehouse_assets.core.delta.store import Consumed, HistoryUnavailableError
+from lakehouse_assets.core.delta.sums import FOLD_AT
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.delta.conftest import FEBRUARY, JANUARY, ORDERED_THINGS, THINGS, Workbench, _rs, thing
 

@@ -14,8 +14,11 @@ import pyarrow as arrow
 import pytest
 from deltalake import DeltaTable
 
+from lakehouse_assets.core.delta import store as delta_store
+from lakehouse_assets.core.delta.change_feed import HistoryUnavailableError
+from lakehouse_assets.core.delta.commits import APPLICATION, TIDYING, Consumed
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse, StagedSlice
-from lakehouse_assets.core.delta.store import APPLICATION, OPERATION, TIDYING, Consumed, HistoryUnavailableError
 from lakehouse_assets.core.frames import Recomputed
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets_tests.core.delta.conftest import (
@@ -48,7 +51,7 @@ WRONG_TYPES = [
 
 
 def log_of(bench: Workbench, version: int) -> dict[str, dict]:
-    """The actions of one commit by kind, as they stand in the log."""
+    """The actions of one commit by kind, as they are in the log."""
     text = Path(bench.store.uri(NAME), "_delta_log", f"{version:020d}.json").read_text()
     return {kind: action for line in text.splitlines() for kind, action in json.loads(line).items()}
 
@@ -136,7 +139,7 @@ def test_a_slice_that_is_not_the_contracts_is_refused_whole(bench: Workbench):
 
 
 def test_a_row_that_changes_its_partition_moves_there(bench: Workbench):
-    """Else the merge, which looks at the partitions of a slice only, does not find the row where it was, and it stands
+    """Else the merge, which looks at the partitions of a slice only, does not find the row where it was, and it is
     in both.
     """
     lakehouse = Lakehouse(bench.store, lambda: bench.spark, str(bench.folder / "staging"))
@@ -168,7 +171,7 @@ def test_a_row_that_changes_its_partition_moves_there(bench: Workbench):
     assert bench.rows() == [stays, moves, new]
 
 
-def test_what_was_consumed_stands_beside_the_commit_in_one_layout(bench: Workbench):
+def test_what_was_consumed_is_beside_the_commit_in_one_layout(bench: Workbench):
     """Else another engine takes a table for one that was never loaded, and computes it all again."""
     bench.store.create(THINGS)
     version = bench.commit(("I", thing(1)), append=True, consumed=CONSUMED, extra={"drops": 2})
@@ -209,7 +212,7 @@ def test_a_slice_on_an_old_version_is_refused_and_one_that_is_done_is_not_repeat
 @pytest.mark.parametrize("append", [True, False], ids=["appends", "merges"])
 def test_of_two_publishers_at_once_on_one_version_the_protocol_refuses_one(bench: Workbench, append: bool):
     """They never touch the same row, so without a transaction of ours both would pass and the slices of both would
-    stand.
+    stay.
     """
     bench.store.create(THINGS)
     partitions = {"0": JANUARY, "1": FEBRUARY}
@@ -313,7 +316,7 @@ def test_what_is_published_while_files_are_z_ordered_has_its_turn_next(
     bench.commit(("I", thing(11, month=JANUARY)), ("I", thing(21, month=FEBRUARY)), append=True)
     store.z_order(bench.spark, model)
     bench.commit(("I", thing(12, month=JANUARY)), append=True)
-    looked = store._not_in_order
+    looked = delta_store.not_in_order
 
     def published_meanwhile(*given: Any) -> list[Any] | None:
         found = looked(*given)
@@ -321,7 +324,7 @@ def test_what_is_published_while_files_are_z_ordered_has_its_turn_next(
         return found
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(store, "_not_in_order", published_meanwhile)
+        meanwhile.setattr(delta_store, "not_in_order", published_meanwhile)
         store.z_order(bench.spark, model)
     before = files_of(bench, FEBRUARY)
     assert store.z_order(bench.spark, model) > 0
@@ -370,12 +373,12 @@ def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(be
         bench.changes(first, first + 2)
 
 
-def test_a_table_put_back_without_a_word_of_what_it_had_consumed_has_consumed_nothing(bench: Workbench):
+def test_a_restored_table_whose_version_does_not_say_what_it_had_consumed_has_consumed_nothing(bench: Workbench):
     """Else its rows are those of earlier and it says that it is up to date: no run ever brings back what it lacks."""
     bench.store.create(THINGS)
     bench.commit(("I", thing(1)), append=True, consumed=CONSUMED)
-    for put_back in (lambda: bench.store.restore(NAME, 0), lambda: DeltaTable(bench.store.uri(NAME)).restore(1)):
-        put_back()
+    for restore in (lambda: bench.store.restore(NAME, 0), lambda: DeltaTable(bench.store.uri(NAME)).restore(1)):
+        restore()
         bench.store.optimize(NAME)
         head = bench.store.head(NAME)
         assert head is not None
@@ -404,7 +407,7 @@ def test_versions_before_a_checkpoint_are_read_and_nothing_is_asked_of_one_that_
 
 
 def test_a_commit_is_known_by_its_digest_in_every_store(both: tuple[Workbench, Workbench]):
-    """Else a table that was put back from a copy counts as the one that was handed off, or changing the engine compares
+    """Else a table that was restored from a copy counts as the one that was handed off, or changing the engine compares
     every table anew.
     """
     one, other = both

@@ -11,7 +11,7 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from lakehouse_assets.core.contracts.types import Whole
-from lakehouse_assets.core.delta.store import HistoryUnavailableError
+from lakehouse_assets.core.delta.change_feed import HistoryUnavailableError
 from lakehouse_assets.core.handoff import publish, stage
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Everything, Hashed, Lakehouse, Undivided, contract

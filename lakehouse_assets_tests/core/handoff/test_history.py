@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse_assets.core.delta.proof import DamagedTableError
+from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Lakehouse
 from lakehouse_assets_tests.core.handoff.test_handoff import assert_equal
 

@@ -16,7 +16,6 @@ from lakehouse_assets.core.sources.parse import DROP_RULES, ROW_RULES
 from lakehouse_assets.core.sources.verdicts import REFUSED_RULE
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.checks import (
-    asset_key,
     dagster_schema,
     drop_gates,
     gate_of,
@@ -26,6 +25,7 @@ from lakehouse_assets.orchestration.checks import (
     volume_band,
     volume_check,
 )
+from lakehouse_assets.orchestration.keys import asset_key
 
 LINES, DAILY = CONTRACTS["silver.order_lines"], CONTRACTS["gold.daily_sales"]
 DAYS = ["2010-12-01", "2010-12-02", "2010-12-03"]

@@ -15,11 +15,11 @@ from lakehouse_assets.core.contracts.types import Day, Money, Price, Text, TextL
 from lakehouse_assets.core.quality.rules import (
     refuse_unreadable,
     sql_literal,
-    sql_text,
     violations,
     violations_sql,
     warnings_sql,
 )
+from lakehouse_assets.core.spark_sql import literal
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.quality.generate import TEXTS, random_texts
 
@@ -154,7 +154,7 @@ def test_any_text_survives_as_a_literal(spark):
     frame = spark.createDataFrame([(1,)], "one INT")
     for start in range(0, len(texts), 50):
         some = texts[start : start + 50]
-        assert list(frame.selectExpr(*(f"{sql_text(t)} AS c{i}" for i, t in enumerate(some))).collect()[0]) == some
+        assert list(frame.selectExpr(*(f"{literal(t)} AS c{i}" for i, t in enumerate(some))).collect()[0]) == some
 
 
 @pytest.mark.parametrize(

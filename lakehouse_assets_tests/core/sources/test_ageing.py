@@ -3,8 +3,9 @@
 from datetime import date
 
 from lakehouse_assets.core.contracts import contract
+from lakehouse_assets.core.delta.commits import Consumed
+from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.delta.store import OPERATION, Consumed
 from lakehouse_assets.core.sources.quarantine import age_quarantine
 from lakehouse_assets_tests.core.delta.conftest import Workbench, bench
 
@@ -37,3 +38,6 @@ def test_old_rows_go_in_one_commit_that_consumes_nothing(bench: Workbench):
     assert sorted(bench.store.read(QUARANTINE.name, columns=["row_number"])["row_number"].to_pylist()) == [3, 4, 5]
     assert age_quarantine(lakehouse, QUARANTINE, date(2026, 9, 3)) == 0
     assert bench.store.version(QUARANTINE.name) == before + 1
+
+    bench.store.restore(QUARANTINE.name, 0)  # the next run judges everything again, and the rows age after that
+    assert age_quarantine(lakehouse, QUARANTINE, date(2026, 9, 9)) == 0

@@ -9,9 +9,9 @@ import pyarrow as arrow
 import pytest
 
 from lakehouse_assets.core.contracts import contract
+from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.delta.store import Consumed
 from lakehouse_assets.core.frames import Recomputed, from_arrow
 from lakehouse_assets.core.quality.audit import DropVerdict
 from lakehouse_assets.errors import LakehouseError

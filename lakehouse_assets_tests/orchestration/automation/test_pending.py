@@ -4,9 +4,10 @@ import shutil
 from datetime import date
 
 import pytest
+from deltalake import DeltaTable
 
 from lakehouse_assets_tests.orchestration.automation.conftest import DAYS, orders
-from lakehouse_assets_tests.pipeline.world import BRONZE, World, against_oracle, differences
+from lakehouse_assets_tests.pipeline.world import BRONZE, World, against_oracle, differences, line, order_csv
 
 
 @pytest.mark.heavy
@@ -54,3 +55,20 @@ def test_a_range_restricts_what_is_taken_in_and_not_what_catches_up(world: World
     found = world.runner(start=third).found
     assert [d.batch_date for d in found.drops] == [third]
     assert found.dates == [first, third]
+
+
+def test_side_tables_that_somebody_restored_make_their_silver_table_pending(world: World):
+    """Otherwise the rejected rows of a source and the verdicts on its drops stay gone, and nothing says so."""
+    lines = [line(500_000 + n, DAYS[0], quantity) for n, quantity in enumerate([6, 6, "many"])]
+    world.drop(f"orders/orders_{DAYS[0]}.csv", order_csv(lines))
+    world.run()
+    before = world.state()
+    assert world.quarantined()
+    for side in ("silver.order_lines_quarantine", "silver.order_lines_verdicts"):
+        DeltaTable(world.lakehouse.store.uri(side)).restore(0)
+        world.load()
+        behind = world.runner().found.behind["silver.order_lines"]
+        assert str(behind) == f"to be judged again, for {side} was restored to an earlier version"
+        world.run()
+        assert not world.runner().found
+        assert differences(before, world.state()) == ""

@@ -16,8 +16,8 @@ import pytest
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.contracts.types import Whole
+from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.rs import DeltaRsStore
-from lakehouse_assets.core.delta.store import Consumed
 from lakehouse_assets.core.frames import Inputs, Recomputed, from_arrow
 from lakehouse_assets.errors import StaleSliceError
 from lakehouse_assets.orchestration.assets.table import table

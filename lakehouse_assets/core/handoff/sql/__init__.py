@@ -45,8 +45,3 @@ def literals(values: Iterable[str]) -> str:
 def date_literal(day: date) -> str:
     """A date as a literal."""
     return f"{literal(day.isoformat())}::DATE"
-
-
-def spark_column(name: str) -> str:
-    """A column in Spark SQL, for the expressions that the engine evaluates."""
-    return f"`{name}`"
