@@ -3,40 +3,42 @@ gives.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pandera.polars as pa
 import pytest
 
-from lakehouse_assets.core.contracts import CONTRACTS, Contract, silver
 from lakehouse_assets.core.contracts.types import Whole
 from lakehouse_assets.core.sources.progress import Reason
+from lakehouse_assets.domains.sales.order_lines import OrderLines
+from lakehouse_assets_tests.declared import other_contracts
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, against_oracle, differences, line, order_csv
 
 NAME = "silver.order_lines"
 
 
-class Stricter(silver.OrderLines):
+class Stricter(OrderLines):
     """Order lines of at most 19 units."""
 
     quantity: Whole = pa.Field(le=19, description="units, negative on returns")
 
-    class Config(silver.OrderLines.Config):
+    class Config(OrderLines.Config):
         pass
 
 
 @pytest.fixture
-def stricter(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Until undone, order lines have the stricter contract; worlds must `load` to see it."""
-    monkeypatch.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
-    yield monkeypatch
-    monkeypatch.undo()
+def stricter() -> Iterator[ExitStack]:
+    """Until closed, order lines have the stricter contract; worlds must `load` to see it."""
+    with ExitStack() as stack:
+        stack.enter_context(other_contracts(Stricter))
+        yield stack
 
 
 @pytest.mark.heavy
-def test_a_stricter_contract_takes_published_rows_out_again(stricter: pytest.MonkeyPatch, make_world: NewWorld) -> None:
+def test_a_stricter_contract_takes_published_rows_out_again(stricter: ExitStack, make_world: NewWorld) -> None:
     """A user mends a contract and old rows go on breaking it, in the lakehouse and in Snowflake."""
-    stricter.undo()
+    stricter.close()
     world = make_world()
     for day in ("2012-03-01", "2012-03-02"):
         world.drop(
@@ -44,7 +46,7 @@ def test_a_stricter_contract_takes_published_rows_out_again(stricter: pytest.Mon
             order_csv([line(500000 + int(day[-1]) * 100 + i, day, 1 + i) for i in range(20)]),
         )
     world.run()
-    stricter.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
+    stricter.enter_context(other_contracts(Stricter))
     world.load()
     assert world.runner().found.behind[NAME].reason is Reason.STALE
     world.run()
@@ -57,7 +59,7 @@ def test_a_stricter_contract_takes_published_rows_out_again(stricter: pytest.Mon
 
 
 @pytest.mark.heavy
-def test_rows_return_when_a_contract_is_mended(stricter: pytest.MonkeyPatch, make_world: NewWorld) -> None:
+def test_rows_return_when_a_contract_is_mended(stricter: ExitStack, make_world: NewWorld) -> None:
     """A user mends a contract that was too strict, and what it kept out stays out."""
     world = make_world()
     days = ("2012-03-01", "2012-03-02")
@@ -68,7 +70,7 @@ def test_rows_return_when_a_contract_is_mended(stricter: pytest.MonkeyPatch, mak
         )
     world.run()
     assert world.runner().found.refused
-    stricter.undo()
+    stricter.close()
     world.load()
     world.run()
     assert not world.runner().found

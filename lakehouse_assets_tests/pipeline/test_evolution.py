@@ -12,10 +12,12 @@ import pandera.polars as pa
 import pytest
 from snowflake.connector.errors import ProgrammingError
 
-from lakehouse_assets.core.contracts import CONTRACTS, Contract, gold
+from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.contracts.types import Day, Text
 from lakehouse_assets.core.handoff.session import Session
+from lakehouse_assets.domains.sales.sales import SalesLines
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets_tests.declared import other_contracts
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import ROOT, State, World, line, order_csv, rates_csv
 
@@ -40,7 +42,7 @@ def edited(folder: Path, *changes: tuple[str, str, str]) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
-CONTRACT, TRANSFORM = "lakehouse_assets/core/contracts/gold.py", "lakehouse_assets/domains/sales/sales.py"
+CONTRACT = TRANSFORM = "lakehouse_assets/domains/sales/sales.py"
 WIDER = (
     (CONTRACT, "import pandera.polars as pa\n", "from typing import Annotated\nimport pandera.engines.polars_engine as pe\nimport pandera.polars as pa\n"),  # noqa: E501
     (
@@ -111,6 +113,7 @@ class Fewer(pa.DataFrameModel):
     country: Text = pa.Field()
 
     class Config:
+        name = NAME
         strict = True
         metadata = {  # noqa: RUF012
             "key": ["invoice_date", "country"],
@@ -118,25 +121,23 @@ class Fewer(pa.DataFrameModel):
         }
 
 
-class More(gold.SalesLines):
+class More(SalesLines):
     """Sales lines with a column more."""
 
     more: Text = pa.Field(nullable=True)
 
-    class Config(gold.SalesLines.Config):
+    class Config(SalesLines.Config):
         pass
 
 
 def test_what_breaks_on_either_side_is_refused_before_anything_is_done(
-    loaded: tuple[World, State], monkeypatch: pytest.MonkeyPatch
+    loaded: tuple[World, State],
 ) -> None:
     """Half of a change is made, or a table of the lakehouse loses a column because Snowflake's readers may."""
     world, _ = loaded
     versions, handoff = world.versions(), world.resources["handoff"]
-    monkeypatch.setitem(CONTRACTS, NAME, Contract(NAME, Fewer))
-    # harmless, and first in line
-    monkeypatch.setitem(CONTRACTS, "gold.sales_lines", Contract("gold.sales_lines", More))
-    with handoff.open() as opened:
+    # The second is harmless, and first in line.
+    with other_contracts(Fewer, More), handoff.open() as opened:
         planned = handoff.plan(opened)
         assert {p.object for p in planned.delta if p.kind == "breaking"} == {NAME}
         assert {p.object for p in planned.snowflake if p.kind == "breaking"} == {

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lakehouse_assets.cli import app
-from lakehouse_assets.core.contracts import CONTRACTS, Contract
+from lakehouse_assets_tests.declared import other_contracts
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.test_contract_change import NAME, Stricter
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv
@@ -64,14 +64,13 @@ def test_rejected_rows_can_be_listed_shown_and_exported(world: World, tmp_path: 
 
 
 def test_a_changed_rule_says_what_it_would_do_before_it_does_it(
-    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    world: World, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Else a stricter rule takes rows from finance that nobody has counted, or a mended one brings none back."""
     assert f"{NAME}: 0 rows would enter quarantine, 0 would leave it." in lakehouse(
         world, "quarantine", "preview", NAME
     )
-    with monkeypatch.context() as changed:
-        changed.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
+    with other_contracts(Stricter):
         assert (
             f"{NAME} is stale: its contract or transform has changed; `lakehouse quarantine preview {NAME}` counts"
             in lakehouse(world, "status")

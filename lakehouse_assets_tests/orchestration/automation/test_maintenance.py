@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +11,6 @@ from typing import Any, ClassVar
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.quality.audit import AGED
@@ -22,6 +22,7 @@ from lakehouse_assets.orchestration.automation import maintenance
 from lakehouse_assets.orchestration.automation.maintenance import compact, remove_leftovers
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.processes import scratch_name
+from lakehouse_assets_tests.declared import other_contracts
 from lakehouse_assets_tests.orchestration.automation.conftest import DAYS, orders
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.test_contract_change import NAME, Stricter
@@ -190,10 +191,9 @@ def test_a_publish_in_between_is_no_failure_unless_it_never_ends(monkeypatch: py
 
 @pytest.mark.heavy
 def test_a_table_is_z_ordered_where_its_contract_asks_for_it_and_only_where_it_has_changed(
-    make_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+    make_world: NewWorld, ordered: None
 ):
     """Otherwise the word does nothing, or every night writes a year of files anew."""
-    monkeypatch.setitem(CONTRACTS, "gold.sales_lines", Contract("gold.sales_lines", Ordered))
     world = make_world()
     world.drop("fx/rates_2026-09-01.csv", rates_csv({"2026-09-01": "0.85"}))
     months = ("2026-09-15", "2026-10-15")
@@ -222,6 +222,12 @@ class Ordered(SalesLines):
         metadata: ClassVar = {**SalesLines.Config.metadata, "z_order_by": ["customer_id"]}
 
 
+@pytest.fixture
+def ordered() -> Iterator[None]:
+    with other_contracts(Ordered):
+        yield
+
+
 def month_files(world: World, month: str) -> list[str]:
     return [
         uri
@@ -232,13 +238,12 @@ def month_files(world: World, month: str) -> list[str]:
 
 @pytest.mark.heavy
 def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_that_it_makes_good_turns_green(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ):
     """Otherwise rows that a mended contract allows stay out of Snowflake, or are there and their day is red for
     ever.
     """
-    with monkeypatch.context() as strict:
-        strict.setitem(CONTRACTS, NAME, Contract(NAME, Stricter))
+    with other_contracts(Stricter):
         world.load()
         for day, quantity in zip(DAYS[:2], (6, 20), strict=True):
             world.drop(f"orders/orders_{day}.csv", orders(day, quantity=quantity))

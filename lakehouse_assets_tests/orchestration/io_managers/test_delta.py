@@ -16,11 +16,12 @@ import pytest
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.contracts.types import Whole
+from lakehouse_assets.core.declarations.table import Table
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.frames import Inputs, Recomputed, from_arrow
 from lakehouse_assets.errors import StaleSliceError
-from lakehouse_assets.orchestration.assets.table import table
+from lakehouse_assets.orchestration.assets.table import computed_table
 from lakehouse_assets.orchestration.io_managers.delta import ATTEMPTS, DeltaIOManager
 from lakehouse_assets.orchestration.partitions import daily
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
@@ -34,6 +35,7 @@ class Marks(pa.DataFrameModel):
     mark: Whole = pa.Field(ge=0)
 
     class Config:
+        name = "gold.marks"
         strict = True
         metadata: ClassVar = {"key": ["id"]}
 
@@ -55,7 +57,7 @@ class Desk:
         settings = Settings(_env_file=None, home=folder, partitions_start=date(2026, 1, 1))  # type: ignore[call-arg]
         self.resource = LakehouseResource.of(settings)
         self.lakehouse = self.resource.lakehouse
-        self.asset = table(MARKS.name, upstreams=())(self.marks).build(daily(settings))
+        self.asset = computed_table(Table(MARKS, (), self.marks)).build(daily(settings))
         really = DeltaRsStore.commit
 
         def commit(
