@@ -22,7 +22,7 @@ from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.sources.quarantine import age_quarantine as age
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.orchestration.automation.jobs import MAINTENANCE
-from lakehouse_assets.orchestration.checks import markdown_table
+from lakehouse_assets.orchestration.presentation import markdown_table
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.processes import in_use
