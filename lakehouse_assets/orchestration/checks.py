@@ -13,7 +13,7 @@ import dagster as dg
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.contracts.describe import table_rules
-from lakehouse_assets.core.quality.audit import UNIQUE, Broken, slice_violations, unique_key_violations
+from lakehouse_assets.core.quality.slices import UNIQUE, Broken, slice_violations, unique_key_violations
 from lakehouse_assets.core.quality.table_rules import broken_table_rules, refuse_table_rules
 from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.orchestration.keys import asset_key
@@ -21,7 +21,6 @@ from lakehouse_assets.orchestration.presentation import markdown_table, rule_tab
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
 
 LoadFrame = Callable[[dg.AssetCheckExecutionContext], "DataFrame"]
 """Loads the rows that a stand-alone check looks at."""

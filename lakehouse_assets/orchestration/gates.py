@@ -16,8 +16,11 @@ import dagster as dg
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.contracts.describe import allowance_text, column_rules, row_rules, table_rule_text
-from lakehouse_assets.core.quality.audit import AGED, UNIQUE, Broken, DropVerdict, Sample, drift_of, remedy, severity_of
-from lakehouse_assets.core.quality.rules import refuse_unreadable
+from lakehouse_assets.core.quality.drops import AGED, DropVerdict, drift_of, remedy
+from lakehouse_assets.core.quality.refusals import refuse_unreadable
+from lakehouse_assets.core.quality.rules import severity_of
+from lakehouse_assets.core.quality.samples import Sample
+from lakehouse_assets.core.quality.slices import UNIQUE, Broken
 from lakehouse_assets.core.sources.journal import REFUSED
 from lakehouse_assets.orchestration.keys import asset_key
 from lakehouse_assets.orchestration.presentation import SHOWN_ROWS, markdown_table, plain, rule_table, summary

@@ -12,7 +12,7 @@ import dagster as dg
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.contracts.describe import broken_text, column_rules, row_rules
-from lakehouse_assets.core.quality.audit import severity_of
+from lakehouse_assets.core.quality.rules import severity_of
 from lakehouse_assets.orchestration.keys import asset_key
 from lakehouse_assets.shown import printable
 

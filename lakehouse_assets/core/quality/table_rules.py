@@ -2,8 +2,8 @@
 the layer below, whether a group has one value.
 
 Belongs here: judging them on frames, and refusing, when definitions load, one that names what is not there. Does not
-belong here: the rules of rows and keys (`rules.py`, `audit.py`), Dagster (`checks.py`). They read more than a slice, so
-they stand alone, but for sums by day: those of the days that a slice touches gate it.
+belong here: the rules of rows and keys (`rules.py`, `slices.py`), Dagster (`orchestration/checks.py`). They read more
+than a slice, so they stand alone, but for sums by day: those of the days that a slice touches gate it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.core.contracts import Contract, TableRule
-from lakehouse_assets.core.quality.audit import Broken, shown
-from lakehouse_assets.core.quality.rules import sql_literal
+from lakehouse_assets.core.quality.check_sql import sql_literal
+from lakehouse_assets.core.quality.samples import shown
+from lakehouse_assets.core.quality.slices import Broken
 from lakehouse_assets.core.spark_sql import between, in_list, quoted
 from lakehouse_assets.errors import LakehouseError
 

@@ -9,7 +9,8 @@ import dagster as dg
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse, StagedSlice
-from lakehouse_assets.core.quality.audit import UNIQUE, DropVerdict, slice_violations, unique_key_violations
+from lakehouse_assets.core.quality.drops import DropVerdict
+from lakehouse_assets.core.quality.slices import UNIQUE, slice_violations, unique_key_violations
 from lakehouse_assets.core.sources.cleanse import Cleansed, cleanse
 from lakehouse_assets.core.sources.ingest import entries
 from lakehouse_assets.core.sources.journal import ACCEPTED, REFUSED, acknowledged

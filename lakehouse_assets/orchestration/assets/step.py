@@ -17,7 +17,8 @@ from pyspark.sql import DataFrame
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse, StagedSlice
-from lakehouse_assets.core.quality.audit import Broken, preview, slice_violations, unique_key_violations
+from lakehouse_assets.core.quality.samples import preview
+from lakehouse_assets.core.quality.slices import Broken, slice_violations, unique_key_violations
 from lakehouse_assets.core.quality.table_rules import disagreements_of_slice
 from lakehouse_assets.orchestration.gates import Gates, gate_specs, slice_gates
 from lakehouse_assets.orchestration.io_managers.delta import BatchAccounts, Publication, publish

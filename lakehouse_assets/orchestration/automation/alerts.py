@@ -25,7 +25,7 @@ from dagster._core.storage.dagster_run import RunRecord
 from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.check import check
-from lakehouse_assets.core.quality.audit import remedy
+from lakehouse_assets.core.quality.drops import remedy
 from lakehouse_assets.core.sources.ingest import entries, new_drops
 from lakehouse_assets.core.sources.journal import REFUSED, UNREADABLE
 from lakehouse_assets.core.sources.verdicts import rejected_now

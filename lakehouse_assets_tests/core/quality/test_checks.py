@@ -11,7 +11,8 @@ import pytest
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.contracts.describe import PROBLEMS
 from lakehouse_assets.core.contracts.types import Text
-from lakehouse_assets.core.quality.audit import AGED, Broken, DropVerdict
+from lakehouse_assets.core.quality.drops import AGED, DropVerdict
+from lakehouse_assets.core.quality.slices import Broken
 from lakehouse_assets.core.sources.parse import DROP_RULES, ROW_RULES
 from lakehouse_assets.core.sources.verdicts import REFUSED_RULE
 from lakehouse_assets.errors import LakehouseError
