@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 from pyspark.sql import functions as F
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.contracts.contract import Blocking
 from lakehouse_assets.core.contracts.describe import allowance_text
+from lakehouse_assets.core.contracts.parts import Blocking
 from lakehouse_assets.core.quality.rules import VIOLATIONS, WARNINGS, joined, names_in, severity_of
 from lakehouse_assets.core.quality.samples import SAMPLED_GROUPS, Sample, sample_rows
 from lakehouse_assets.core.spark_sql import in_list

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.core.contracts import Column, Contract, Rule
-from lakehouse_assets.core.contracts.contract import Severity
+from lakehouse_assets.core.contracts.parts import Severity
 from lakehouse_assets.core.quality.check_sql import rule_columns, rule_sql
 from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.errors import LakehouseError

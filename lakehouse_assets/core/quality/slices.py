@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.contracts.contract import Severity
+from lakehouse_assets.core.contracts.parts import Severity
 from lakehouse_assets.core.quality.rules import (
     SEPARATOR,
     VIOLATIONS,

@@ -8,7 +8,8 @@ import pandera.polars as pa
 import pytest
 
 from lakehouse_assets.core.contracts import Contract, types
-from lakehouse_assets.core.contracts.contract import SAID, Blocking
+from lakehouse_assets.core.contracts.parts import Blocking
+from lakehouse_assets.core.contracts.reading import SAID
 from lakehouse_assets.core.contracts.row_checks import RULES
 from lakehouse_assets.core.contracts.side_tables import Provenance
 from lakehouse_assets.core.quality.check_sql import known_checks
