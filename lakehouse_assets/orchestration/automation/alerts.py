@@ -31,9 +31,10 @@ from lakehouse_assets.core.sources.journal import REFUSED, UNREADABLE
 from lakehouse_assets.core.sources.verdicts import rejected_now
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
 from lakehouse_assets.orchestration.area import Area
+from lakehouse_assets.orchestration.automation.attempts import SENSOR
 from lakehouse_assets.orchestration.automation.inflight import only_refused, span, step_failures
 from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
-from lakehouse_assets.orchestration.automation.sensor import SENSOR, Memory, cursor_object
+from lakehouse_assets.orchestration.automation.sensor import Memory, cursor_object
 from lakehouse_assets.orchestration.automation.sinks import Alert, AlertSink, Kind
 from lakehouse_assets.orchestration.instance.sweep import sweep_dead_runs
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
