@@ -63,8 +63,9 @@ def spent(work: Callable[[], Any]) -> float:
 
 def measure(lakehouse: Any, source: Any, folder: str) -> dict[str, float]:
     """CPU seconds of the whole step, and of each part that the audit adds to it."""
-    from lakehouse_assets.core.quality.audit import judge, unique_key_violations
+    from lakehouse_assets.core.quality.drops import judge
     from lakehouse_assets.core.quality.rules import violations
+    from lakehouse_assets.core.quality.slices import unique_key_violations
     from lakehouse_assets.core.sources.cleanse import cleanse
 
     model = source.contract

@@ -29,7 +29,7 @@ def load(resource_: Any, tables: list[Any], sources: list[Any], wanted: Callable
     from lakehouse_assets.core.contracts import contract
     from lakehouse_assets.core.declarations.registry import TABLES
     from lakehouse_assets.core.delta.slice_rules import OPERATION
-    from lakehouse_assets.core.quality.audit import slice_violations
+    from lakehouse_assets.core.quality.slices import slice_violations
     from lakehouse_assets.core.sources.cleanse import cleanse
     from lakehouse_assets.core.sources.ingest import stage_bronze, stage_journal
     from lakehouse_assets.orchestration.assets.step import disagreements

@@ -51,7 +51,7 @@ def connect_spark(spark: Any, connect_url: str) -> Iterator[Any]:
     """
     from pyspark.sql import SparkSession
 
-    from lakehouse_assets.orchestration.resources.spark import SESSION_SETTINGS
+    from lakehouse_assets.orchestration.resources.spark_settings import SESSION_SETTINGS
 
     session = SparkSession.builder.remote(connect_url).create()
     for key, value in SESSION_SETTINGS.items():

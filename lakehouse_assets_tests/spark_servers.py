@@ -20,14 +20,14 @@ from pathlib import Path
 import pyspark
 
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources.spark import (
-    DELTA_SETTINGS,
+from lakehouse_assets.orchestration.resources.spark_local import (
     FEW_SECONDS,
     SMALL_MACHINE,
     delta_artifact,
     delta_jars,
     java,
 )
+from lakehouse_assets.orchestration.resources.spark_settings import DELTA_SETTINGS
 from lakehouse_assets.settings import Settings
 
 HOME = Path(pyspark.__file__).parent

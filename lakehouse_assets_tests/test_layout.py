@@ -1,4 +1,6 @@
-"""The rooms of the house: which may know which, which may know Dagster, and that each module says what it is for."""
+"""The rooms of the house: which may know which, which may know Dagster, that each module says what it is for, and how
+long it may be.
+"""
 
 import ast
 import importlib
@@ -68,6 +70,8 @@ other.
 KNOW_DAGSTER = {"orchestration", "cli", "definitions"}
 """The rooms that may import Dagster, each with the rooms in it."""
 
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 350, 60
+
 ROOMS = sorted((name for name in MAY_IMPORT if "/" in name), key=len, reverse=True)
 
 
@@ -136,6 +140,17 @@ def test_only_some_rooms_know_dagster(module):
 def test_every_module_says_what_it_is_for(module):
     """Else nobody knows where a new thing belongs."""
     assert ast.get_docstring(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))), f"{module} has no docstring"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_are_short(module):
+    """Else a reader must hold too much in mind at once."""
+    text = (PACKAGE / module).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES_OF_A_FILE, f"{module}: cut it where a reader would look for a part"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= MOST_LINES_OF_A_FUNCTION, f"{module}: {node.name} has {lines} lines"
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("domains/")])

@@ -18,7 +18,7 @@ from lakehouse_assets.shown import table as table_of
 
 if TYPE_CHECKING:
     from lakehouse_assets.core.handoff import HandoffStatus
-    from lakehouse_assets.core.quality.audit import DropVerdict
+    from lakehouse_assets.core.quality.drops import DropVerdict
     from lakehouse_assets.orchestration.automation.pending import Pending
     from lakehouse_assets.orchestration.automation.status import Status
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources.spark import set_own
+from lakehouse_assets.orchestration.resources.spark_endpoint import set_own
 from lakehouse_assets_tests import spark_servers
 from lakehouse_assets_tests.parity.conftest import REAL, TWO_MONTHS, State, loaded, outcome, real, run, sample
 from lakehouse_assets_tests.pipeline.conftest import NewWorld

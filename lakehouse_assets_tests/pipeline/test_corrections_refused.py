@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from lakehouse_assets.core.sources import ingest
-from lakehouse_assets.orchestration.checks import plain
+from lakehouse_assets.orchestration.presentation import plain
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import BRONZE, World, line, order_csv
 

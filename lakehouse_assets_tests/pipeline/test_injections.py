@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from snowflake.connector.errors import Error
 
 from lakehouse_assets.embedded_snowflake import AccountAddress, connection_arguments, ensure_running
-from lakehouse_assets.orchestration.checks import markdown_table, plain
+from lakehouse_assets.orchestration.presentation import markdown_table, plain
 from lakehouse_assets_tests.pipeline.world import World
 
 OUT = "LAKEHOUSE_INJECTED"

@@ -14,7 +14,7 @@ import pytest
 
 from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.declarations.registry import SOURCES
-from lakehouse_assets.core.quality.audit import MASK
+from lakehouse_assets.core.quality.samples import MASK
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.orchestration.resources.handoff_resource import served
 from lakehouse_assets.settings import PROJECT

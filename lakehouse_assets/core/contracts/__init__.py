@@ -1,11 +1,12 @@
 """What each table promises: one pandera model a table, and what follows from it without I/O.
 
-Belongs here: the models (`bronze.py`, `silver.py`, `gold.py`), the reading of a model into a `Contract`
-(`contract.py`), the column types (`types.py`). Does not belong here: judging rows (`core/quality/`), business logic
-(`transforms/`), anything that touches a table.
+Belongs here: the reading of a model into a `Contract` (`contract.py`, `parts.py`, `reading.py`), the column types
+(`types.py`), the models of bronze and of side tables (`bronze.py`, `side_tables.py`). Does not belong here: judging
+rows (`core/quality/`), business logic and the models of a domain (`domains/`), anything that touches a table.
 """
 
-from lakehouse_assets.core.contracts.contract import Column, ColumnType, Contract, HandoffSlice, Rule, TableRule
+from lakehouse_assets.core.contracts.contract import Contract
+from lakehouse_assets.core.contracts.parts import Column, ColumnType, HandoffSlice, Rule, TableRule
 from lakehouse_assets.core.contracts.registry import CONTRACTS, contract
 
 __all__ = ["CONTRACTS", "Column", "ColumnType", "Contract", "HandoffSlice", "Rule", "TableRule", "contract"]

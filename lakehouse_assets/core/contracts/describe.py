@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lakehouse_assets.core.contracts.contract import Blocking, Column, Contract, HandoffSlice, Rule, TableRule
+from lakehouse_assets.core.contracts.contract import Contract
+from lakehouse_assets.core.contracts.parts import Blocking, Column, HandoffSlice, Rule, TableRule
 from lakehouse_assets.core.spark_sql import literal, quoted
 
 _WIDTH = 120

@@ -2,7 +2,7 @@
 where a model uses one.
 
 Belongs here: `register_rule` and the checks registered by it. Does not belong here: pandera's built-in checks
-(`core/quality/rules.py` knows their SQL).
+(`core/quality/check_sql.py` knows their SQL).
 
 A check over the whole row goes into the model's `Config` (`in_order = {"columns": ["valid_from", "valid_to"]}`), one
 over a column into its `Field` (`pa.Field(trimmed=True)`). A body written under `@pa.check` or `@pa.dataframe_check`

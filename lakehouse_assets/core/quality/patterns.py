@@ -16,7 +16,8 @@ import polars as pl
 _QUANTIFIER = re.compile(r"[*+?]|\{[0-9]+(,[0-9]*)?\}")
 # Rust reads `\<` and `\>` as word borders.
 _ESCAPABLE = set(string.punctuation) - set("<>")
-_META = set("\\[](){}*+?|^$.")
+_PLACED = "()|^$"
+"""What may stand in some places only."""
 
 
 class PatternError(ValueError):
@@ -30,58 +31,25 @@ def portable(pattern: str) -> str:
     ends than Rust. Raises `PatternError` for anything beyond the common subset.
     """
     out: list[str] = []
-    depth = 0
+    depth = position = 0
     at_start, quantifiable = True, False
-    position = 0
     while position < len(pattern):
         character = pattern[position]
-        rest = pattern[position + 1 :]
         if quantifier := _QUANTIFIER.match(pattern, position):
             if not quantifiable:
                 raise PatternError(f"the quantifier {quantifier[0]} after nothing or after another quantifier")
-            out.append(quantifier[0])
-            position, quantifiable = quantifier.end(), False
-            continue
-        if character == "\\":
-            out.append(_escaped(rest))
-            position += 1
-            at_start, quantifiable = False, True
-        elif character == "[":
-            text, length = _character_class(pattern[position:])
-            out.append(text)
-            position += length - 1
-            at_start, quantifiable = False, True
-        elif character == "(":
-            if rest.startswith("?"):
-                raise PatternError("the group (?")
-            depth += 1
-            out.append("(")
-            at_start, quantifiable = True, False
-        elif character in ")|":
-            depth -= character == ")"
-            if at_start or depth < 0:
-                raise PatternError(f"an empty branch or an unopened group before {character}")
-            out.append(character)
-            at_start, quantifiable = character == "|", character == ")"
-        elif character == "^":
-            if not at_start:
-                raise PatternError("^ within a branch")
-            out.append("^")
+            text, length = quantifier[0], len(quantifier[0])
             quantifiable = False
-        elif character == "$":
-            if rest and rest[0] not in ")|":
-                raise PatternError("$ within a branch")
-            out.append(r"\z")
-            at_start, quantifiable = False, False
-        elif character == ".":
-            out.append(r"[^\n]")
-            at_start, quantifiable = False, True
-        elif character in _META:
-            raise PatternError(f"{character} without \\ before it")
+        elif character in _PLACED:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            _refuse_misplaced(character, pattern[position + 1 :], at_start, depth)
+            text, length = r"\z" if character == "$" else character, 1
+            at_start, quantifiable = character in "(|^", character == ")"
         else:
-            out.append(character)
+            text, length = _atom(pattern[position:])
             at_start, quantifiable = False, True
-        position += 1
+        out.append(text)
+        position += length
     if depth or (at_start and pattern.endswith(("|", "("))):
         raise PatternError("an empty branch or an unclosed group")
     try:
@@ -89,6 +57,29 @@ def portable(pattern: str) -> str:
     except pl.exceptions.ComputeError as error:
         raise PatternError("something that no regular expression has") from error
     return "".join(out)
+
+
+def _refuse_misplaced(character: str, rest: str, at_start: bool, depth: int) -> None:
+    """at_start: whether it stands where a branch begins; depth: how many groups are open after it."""
+    if character == "(" and rest.startswith("?"):
+        raise PatternError("the group (?")
+    if character in ")|" and (at_start or depth < 0):
+        raise PatternError(f"an empty branch or an unopened group before {character}")
+    if character == "^" and not at_start:
+        raise PatternError("^ within a branch")
+    if character == "$" and rest and rest[0] not in ")|":
+        raise PatternError("$ within a branch")
+
+
+def _atom(text: str) -> tuple[str, int]:
+    """The character, escape or class that `text` begins with, and its length in `text`."""
+    if text[0] == "\\":
+        return _escaped(text[1:]), 2
+    if text[0] == "[":
+        return _character_class(text)
+    if text[0] in "]{}":
+        raise PatternError(f"{text[0]} without \\ before it")
+    return r"[^\n]" if text[0] == "." else text[0], 1
 
 
 def _escaped(rest: str) -> str:

@@ -2,19 +2,20 @@
 the layer below, whether a group has one value.
 
 Belongs here: judging them on frames, and refusing, when definitions load, one that names what is not there. Does not
-belong here: the rules of rows and keys (`rules.py`, `audit.py`), Dagster (`checks.py`). They read more than a slice, so
-they stand alone, but for sums by day: those of the days that a slice touches gate it.
+belong here: the rules of rows and keys (`rules.py`, `slices.py`), Dagster (`orchestration/checks.py`). They read more
+than a slice, so they stand alone, but for sums by day: those of the days that a slice touches gate it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.core.contracts import Contract, TableRule
-from lakehouse_assets.core.quality.audit import Broken, shown
-from lakehouse_assets.core.quality.rules import sql_literal
+from lakehouse_assets.core.quality.check_sql import sql_literal
+from lakehouse_assets.core.quality.samples import shown
+from lakehouse_assets.core.quality.slices import Broken
 from lakehouse_assets.core.spark_sql import between, in_list, quoted
 from lakehouse_assets.errors import LakehouseError
 
@@ -36,51 +37,66 @@ def refuse_table_rules(contract: Contract, contracts: Mapping[str, Contract]) ->
                 raise LakehouseError(
                     f"{where}: it asks for at least {rule.least} and at most {rule.most} rows; exchange them."
                 )
-            continue
-        if rule.kind == "single":
-            if missing := [name for name in (rule.column, *rule.by) if name not in contract.names]:
-                raise LakehouseError(f"{where}: {contract.name} has no column {', '.join(missing)}; correct the names.")
-            continue
-        other = contracts.get(rule.other)
-        if other is None:
+        elif rule.kind == "single":
+            _refuse_missing(where, contract, (rule.column, *rule.by))
+        elif rule.other not in contracts:
             raise LakehouseError(f"{where}: there is no table {rule.other}; correct its name.")
-        here, there = ((rule.column, *rule.by), (rule.of, *rule.theirs, *(name for name, _ in rule.where)))
-        if rule.kind == "references":
-            if len(other.key) != 1:
-                raise LakehouseError(
-                    f"{where}: the key of {rule.other} is not one column but {', '.join(other.key)}; refer to another"
-                    " table."
-                )
-            here, there = (rule.column,), other.key
-        for table, columns in ((contract, here), (other, there)):
-            if missing := [name for name in columns if name not in table.names]:
-                raise LakehouseError(f"{where}: {table.name} has no column {', '.join(missing)}; correct the names.")
-        if rule.kind == "references" and contract.column(rule.column).type != other.column(other.key[0]).type:
+        elif rule.kind == "references":
+            _refuse_reference(where, rule, contract, contracts[rule.other])
+        else:
+            _refuse_sums(where, rule, contract, contracts[rule.other])
+            if rule.gate:
+                _refuse_gate(f"{where} in its step", rule, contract, contracts)
+
+
+def _refuse_missing(where: str, contract: Contract, columns: Collection[str]) -> None:
+    if missing := [name for name in columns if name not in contract.names]:
+        raise LakehouseError(f"{where}: {contract.name} has no column {', '.join(missing)}; correct the names.")
+
+
+def _refuse_reference(where: str, rule: TableRule, contract: Contract, other: Contract) -> None:
+    if len(other.key) != 1:
+        raise LakehouseError(
+            f"{where}: the key of {rule.other} is not one column but {', '.join(other.key)}; refer to another table."
+        )
+    _refuse_missing(where, contract, [rule.column])
+    _refuse_missing(where, other, other.key)
+    if contract.column(rule.column).type != other.column(other.key[0]).type:
+        raise LakehouseError(
+            f"{where}: {rule.column} and the key of {rule.other} have different types; refer to another table."
+        )
+
+
+def _columns_there(rule: TableRule) -> tuple[str, ...]:
+    """What a rule over sums reads of the other table."""
+    return (rule.of, *rule.theirs, *(name for name, _ in rule.where))
+
+
+def _refuse_sums(where: str, rule: TableRule, contract: Contract, other: Contract) -> None:
+    _refuse_missing(where, contract, (rule.column, *rule.by))
+    _refuse_missing(where, other, _columns_there(rule))
+    for table, name in ((contract, rule.column), (other, rule.of)):
+        if table.column(name).type.kind not in ("bigint", "decimal"):
             raise LakehouseError(
-                f"{where}: {rule.column} and the key of {rule.other} have different types; refer to another table."
+                f"{where}: {name} of {table.name} is no number, so that it has no sum; name another column."
             )
-        for table, name in ((contract, rule.column), (other, rule.of)) if rule.kind == "agrees" else ():
-            if table.column(name).type.kind not in ("bigint", "decimal"):
-                raise LakehouseError(
-                    f"{where}: {name} of {table.name} is no number, so that it has no sum; name another column."
-                )
-        for name, value in rule.where:
-            sql_literal(value, other.column(name).type)
-        if rule.gate:
-            upstream = contracts.get(rule.gate)
-            if upstream is None or any(
-                name not in upstream.names or upstream.column(name).type.kind != other.column(name).type.kind
-                for name in there
-            ):
-                raise LakehouseError(
-                    f"{where} in its step: {rule.gate} lacks one of {', '.join(there)} of {rule.other}; name another"
-                    " gate."
-                )
-            if contract.column(rule.by[0]).type.kind != "date":
-                raise LakehouseError(
-                    f"{where} in its step: {rule.by[0]} is no date, by which the touched rows are told from the others;"
-                    " begin `by` with one."
-                )
+    for name, value in rule.where:
+        sql_literal(value, other.column(name).type)
+
+
+def _refuse_gate(where: str, rule: TableRule, contract: Contract, contracts: Mapping[str, Contract]) -> None:
+    upstream, other, names = contracts.get(rule.gate), contracts[rule.other], _columns_there(rule)
+    if upstream is None or any(
+        name not in upstream.names or upstream.column(name).type.kind != other.column(name).type.kind for name in names
+    ):
+        raise LakehouseError(
+            f"{where}: {rule.gate} lacks one of {', '.join(names)} of {rule.other}; name another gate."
+        )
+    if contract.column(rule.by[0]).type.kind != "date":
+        raise LakehouseError(
+            f"{where}: {rule.by[0]} is no date, by which the touched rows are told from the others; begin `by` with"
+            " one."
+        )
 
 
 def broken_table_rules(

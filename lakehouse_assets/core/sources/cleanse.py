@@ -20,7 +20,7 @@ from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.delta.staging import Lakehouse, StagedSlice
 from lakehouse_assets.core.frames import Recomputed, from_arrow, least_by
-from lakehouse_assets.core.quality.audit import DropVerdict, judge
+from lakehouse_assets.core.quality.drops import DropVerdict, judge
 from lakehouse_assets.core.quality.rules import violations
 from lakehouse_assets.core.sources.decide import Decision, decide, live_elsewhere
 from lakehouse_assets.core.sources.ingest import entries

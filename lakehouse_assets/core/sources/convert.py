@@ -23,7 +23,8 @@ from typing import Final
 import pandera.polars as pa
 from pyspark.sql import DataFrame
 
-from lakehouse_assets.core.contracts.contract import Column, Contract
+from lakehouse_assets.core.contracts.contract import Contract
+from lakehouse_assets.core.contracts.parts import Column
 from lakehouse_assets.core.contracts.side_tables import Provenance
 from lakehouse_assets.core.spark_sql import quoted
 from lakehouse_assets.errors import LakehouseError

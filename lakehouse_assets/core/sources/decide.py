@@ -2,7 +2,7 @@
 Pure: no table, no engine.
 
 Does not belong here: reading (`known.py`), computing rows (`cleanse.py`), the verdict on one drop
-(`core/quality/audit.py`).
+(`core/quality/drops.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.quality.audit import DropVerdict, as_correction
+from lakehouse_assets.core.quality.drops import DropVerdict, as_correction
 from lakehouse_assets.core.sources.journal import (
     ACCEPTED,
     LANDED,

@@ -2,7 +2,7 @@
 it saw and which it knows.
 
 Belongs here: the wording, the same for every source. Does not belong here: what becomes of such a drop (the parsers,
-the contracts), nor values that have changed their type, which only conversion can tell (`core/quality/audit.py`).
+the contracts), nor values that have changed their type, which only conversion can tell (`core/quality/drops.py`).
 
 | words | what they say of the drop |
 |---|---|

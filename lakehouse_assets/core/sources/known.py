@@ -16,7 +16,7 @@ from lakehouse_assets.core.delta.change_feed import CHANGE, HistoryUnavailableEr
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.core.quality.audit import DropVerdict
+from lakehouse_assets.core.quality.drops import DropVerdict
 from lakehouse_assets.core.sources.ingest import entries, refuse_short_journal
 from lakehouse_assets.core.sources.journal import Content, Entry, by_path
 from lakehouse_assets.core.sources.verdicts import recorded_verdicts

@@ -74,55 +74,67 @@ class LandingZone:
         known = self._load_cache()
         seen: dict[str, list] = {}
         drops: list[Drop] = []
-        refused: dict[str, str] = {}
+        refused = self._foreign() if source is None else {}
         now = datetime.now().timestamp()
-        if source is None:
-            refused |= self._foreign()
         for folder in [source] if source else list(SOURCES):
             for file in self.files(folder, refused):
                 path = file.relative_to(self.root).as_posix()
                 if (spelled := path.encode(errors="backslashreplace").decode()) != path:
                     refused[spelled] = f"{spelled} has a name that is not UTF-8; rename it."
                     continue
-                try:
-                    stat = file.stat()
-                    if not S_ISREG(stat.st_mode):
-                        refused[path] = f"{path} is a pipe, socket or device, and no file; remove it."
-                        continue
-                    # A time in the future, as a copy from a machine whose clock is ahead has it, says nothing.
-                    if abs(now - stat.st_mtime) < self.settle_seconds:
-                        continue
-                    if stat.st_size > MAX_UNPACKED_MB * 1_000_000:
-                        refused[path] = f"{path} is larger than {MAX_UNPACKED_MB} MB; send it in several drops."
-                        continue
-                    # The time of the last change cannot be set by whoever writes the file, other than that of its
-                    # content.
-                    mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev, stat.st_ctime_ns]
-                    entry = known.get(path)
-                    if entry and entry[:-1] == mark and not self.checksum:
-                        content_hash = entry[-1]
-                    else:
-                        with file.open("rb") as stream:
-                            content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
-                        if abs(now - stat.st_ctime) < _TICK_SECONDS:
-                            mark = []  # it may be written again in the same tick of the file system's clock
-                except OSError as error:
-                    if os.path.lexists(file):  # else it was taken away in this moment
-                        refused[path] = _unreadable(path, error)
+                looked = self._look(file, path, known.get(path), now, refused)
+                if looked is None:
                     continue
-                seen[path] = [*mark, content_hash]
+                modified_at, seen[path] = looked
                 batch_date = self.batch_date(path)
-                if batch_date < self.partitions_start:
-                    refused[path] = (
-                        f"{path} is dated {batch_date}, before the first partition {self.partitions_start}; rename it,"
-                        " or set LAKEHOUSE_PARTITIONS_START and reload the code location."
-                    )
-                elif batch_date > self.today():
-                    refused[path] = f"{path} is dated {batch_date}, in the future; rename it or wait for that day."
+                if why := self._out_of_range(path, batch_date):
+                    refused[path] = why
                 else:
-                    drops.append(Drop(folder, path, content_hash, batch_date, stat.st_mtime))
+                    drops.append(Drop(folder, path, seen[path][-1], batch_date, modified_at))
         self._save_cache({**known, **seen} if source else seen)
         return drops, refused
+
+    def _look(
+        self, file: Path, path: str, known: list | None, now: float, refused: dict[str, str]
+    ) -> tuple[float, list] | None:
+        """When a file was last modified, and what the cache is to remember of it: its mark and, at last, its hash. None
+        where it has not settled, has gone, or is added to `refused`.
+        """
+        try:
+            stat = file.stat()
+            if not S_ISREG(stat.st_mode):
+                refused[path] = f"{path} is a pipe, socket or device, and no file; remove it."
+                return None
+            # A time in the future, as a copy from a machine whose clock is ahead has it, says nothing.
+            if abs(now - stat.st_mtime) < self.settle_seconds:
+                return None
+            if stat.st_size > MAX_UNPACKED_MB * 1_000_000:
+                refused[path] = f"{path} is larger than {MAX_UNPACKED_MB} MB; send it in several drops."
+                return None
+            # The time of the last change cannot be set by whoever writes the file, other than that of its content.
+            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev, stat.st_ctime_ns]
+            if known and known[:-1] == mark and not self.checksum:
+                return stat.st_mtime, known
+            with file.open("rb") as stream:
+                content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            if os.path.lexists(file):  # else it was taken away in this moment
+                refused[path] = _unreadable(path, error)
+            return None
+        if abs(now - stat.st_ctime) < _TICK_SECONDS:
+            mark = []  # it may be written again in the same tick of the file system's clock
+        return stat.st_mtime, [*mark, content_hash]
+
+    def _out_of_range(self, path: str, batch_date: date) -> str | None:
+        """Why a drop of that batch date is not taken in; None where it is."""
+        if batch_date < self.partitions_start:
+            return (
+                f"{path} is dated {batch_date}, before the first partition {self.partitions_start}; rename it, or set"
+                " LAKEHOUSE_PARTITIONS_START and reload the code location."
+            )
+        if batch_date > self.today():
+            return f"{path} is dated {batch_date}, in the future; rename it or wait for that day."
+        return None
 
     def batch_date(self, path: str) -> date:
         """The date in the drop's name, else today."""

@@ -39,7 +39,8 @@ from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.sources.database import INSTANT, KEY, STAMP, CustomersDatabase, instant, refuse_emptied
+from lakehouse_assets.core.sources.database import KEY, STAMP, CustomersDatabase, refuse_emptied
+from lakehouse_assets.core.sources.dialects import INSTANT, instant
 from lakehouse_assets.core.sources.journal import REFUSED, Content, Entry, by_path, last_landed
 from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.core.sources.rows import rescued_json

@@ -1,6 +1,6 @@
 """What has been recorded of the drops of a source, and what of it counts now. From the tables, without an engine.
 
-Does not belong here: judging drops (`core/quality/audit.py`), deciding what follows (`decide.py`).
+Does not belong here: judging drops (`core/quality/drops.py`), deciding what follows (`decide.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.quality.audit import AGED, DropVerdict, drift_of
+from lakehouse_assets.core.quality.drops import AGED, DropVerdict, drift_of
 from lakehouse_assets.core.sources.ingest import entries
 from lakehouse_assets.core.sources.journal import ACCEPTED, REFUSED, Content, acknowledged, by_path, standing_contents
 

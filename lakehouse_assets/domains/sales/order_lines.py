@@ -64,6 +64,16 @@ _FINER = "[.][0-9]{3}[0-9]*[1-9]"
 _WHOLE = r"^[+-]?[0-9]{1,18}(\\.0*)?\\z"
 # Years as people write them: Python and the engines part ways on the year 0 and on five digits.
 _CLOCK = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?\\z"
+_PROBLEMS = (
+    "array_compact(array(_malformed, CASE WHEN _quantity IS NOT NULL AND quantity IS NULL THEN 'quantity.type'"
+    " END, CASE WHEN _customer_id IS NOT NULL AND customer_id IS NULL THEN 'customer_id.type' END, CASE WHEN"
+    " _invoiced_at IS NOT NULL AND invoiced_at IS NULL THEN 'invoiced_at.type' END, CASE WHEN _unit_price IS NULL"
+    f" OR unit_price IS NOT NULL THEN NULL WHEN _unit_price RLIKE '{_NUMBER}' AND _unit_price RLIKE '{_FINER}' THEN"
+    " 'unit_price.scale' ELSE 'unit_price.type' END))"
+)
+"""SQL: what could not be read or converted, as the names of rules."""
+
+_PROVENANCE = ("batch_date", "path", "content_hash", "row_number")
 IDENTITY = ("invoice", "stock_code", "description", "quantity", "invoiced_at", "unit_price", "customer_id", "country")
 
 
@@ -82,10 +92,7 @@ def typed(landed: DataFrame) -> DataFrame:
         "trim(invoice_date) AS _invoiced_at",
     )
     converted = trimmed.selectExpr(
-        "batch_date",
-        "path",
-        "content_hash",
-        "row_number",
+        *_PROVENANCE,
         "_malformed",
         "invoice",
         "stock_code",
@@ -111,19 +118,9 @@ def typed(landed: DataFrame) -> DataFrame:
         f"left(sha2({_identity()}, 256), 32) AS line_id",
     )
     return derived.selectExpr(
-        "batch_date",
-        "path",
-        "content_hash",
-        "row_number",
+        *_PROVENANCE,
         "line_id",
-        "invoice",
-        "stock_code",
-        "description",
-        "quantity",
-        "invoiced_at",
-        "unit_price",
-        "customer_id",
-        "country",
+        *IDENTITY,
         "invoice_date",
         "make_date(year(invoice_date), month(invoice_date), 1) AS invoice_month",
         "CASE WHEN invoice LIKE 'C%' THEN 'return' WHEN invoice LIKE 'A%' THEN 'bad_debt'"
@@ -131,11 +128,7 @@ def typed(landed: DataFrame) -> DataFrame:
         "product_code",
         "product_code RLIKE '^[0-9]{5}[A-Z]{0,3}\\\\z' AS is_product",
         "amount",
-        "array_compact(array(_malformed, CASE WHEN _quantity IS NOT NULL AND quantity IS NULL THEN 'quantity.type'"
-        " END, CASE WHEN _customer_id IS NOT NULL AND customer_id IS NULL THEN 'customer_id.type' END, CASE WHEN"
-        " _invoiced_at IS NOT NULL AND invoiced_at IS NULL THEN 'invoiced_at.type' END, CASE WHEN _unit_price IS NULL"
-        f" OR unit_price IS NOT NULL THEN NULL WHEN _unit_price RLIKE '{_NUMBER}' AND _unit_price RLIKE '{_FINER}' THEN"
-        " 'unit_price.scale' ELSE 'unit_price.type' END)) AS _problems",
+        f"{_PROBLEMS} AS _problems",
     )
 
 

@@ -16,9 +16,10 @@ from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.core.sources.pull import SOURCE as PULLED
 from lakehouse_assets.core.sources.pull import TABLE, Pull, due, pull
 from lakehouse_assets.errors import SourceUnavailableError
-from lakehouse_assets.orchestration import checks
 from lakehouse_assets.orchestration.assets.step import Step, TableAsset, TableConfig, lakehouse_asset, run_step
+from lakehouse_assets.orchestration.gates import Gates, gate_specs
 from lakehouse_assets.orchestration.keys import asset_key
+from lakehouse_assets.orchestration.presentation import plain
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 DATABASE_ANSWERS = "database_answers"
@@ -47,26 +48,26 @@ class _BronzeStep(Step):
         landed = landed_drops(self.lakehouse.lakehouse, self.source, self.drops)
         return {day: {"drops": landed[day]} for day in rows}
 
-    def results(self, gates: checks.Gates) -> Iterator[dg.AssetCheckResult]:
+    def results(self, gates: Gates) -> Iterator[dg.AssetCheckResult]:
         if self.watermark:
             self.context.add_asset_metadata({"watermark": dg.MetadataValue.json(dict(self.watermark))})
         yield from gates.results
         if self.source.name == PULLED:
-            text = checks.plain(self.silent) or None
+            text = plain(self.silent) or None
             yield dg.AssetCheckResult(passed=not self.silent, check_name=DATABASE_ANSWERS, description=text)
 
 
 class _JournalStep(Step):
     """Writes an entry for each drop whose rows are in bronze. The journal has no gates."""
 
-    def gates(self, staged: StagedSlice | None) -> checks.Gates:
-        return checks.Gates((), ())
+    def gates(self, staged: StagedSlice | None) -> Gates:
+        return Gates((), ())
 
 
 def bronze_table(source: Source) -> TableAsset:
     """The asset of the rows of a source as they landed."""
     model = source.bronze_contract
-    specs = checks.gate_specs(model)
+    specs = gate_specs(model)
     if source.name == PULLED:
         what = "The customers' database, where one is set, can be read."
         specs.append(dg.AssetCheckSpec(DATABASE_ANSWERS, asset=asset_key(model.name), description=what))

@@ -9,13 +9,13 @@ import dagster as dg
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse, StagedSlice
-from lakehouse_assets.core.quality.audit import UNIQUE, DropVerdict, slice_violations, unique_key_violations
+from lakehouse_assets.core.quality.drops import DropVerdict
+from lakehouse_assets.core.quality.slices import UNIQUE, slice_violations, unique_key_violations
 from lakehouse_assets.core.sources.cleanse import Cleansed, cleanse
 from lakehouse_assets.core.sources.ingest import entries
 from lakehouse_assets.core.sources.journal import ACCEPTED, REFUSED, acknowledged
 from lakehouse_assets.core.sources.verdicts import batch_accounts, rejected_now, standing_verdicts
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration import checks
 from lakehouse_assets.orchestration.assets.step import (
     Step,
     TableAsset,
@@ -24,6 +24,7 @@ from lakehouse_assets.orchestration.assets.step import (
     run_step,
     slice_doubles,
 )
+from lakehouse_assets.orchestration.gates import Gates, drift_metadata, drop_gates, gate_specs
 from lakehouse_assets.orchestration.instance.check_events import log_check_evaluations
 from lakehouse_assets.orchestration.keys import asset_key
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
@@ -69,7 +70,7 @@ class _SourceStep(Step):
         refuse_broken_sides(house, self.cleansed.slice.side if self.cleansed else ())
         return self.cleansed.slice if self.cleansed else None
 
-    def gates(self, staged: StagedSlice | None) -> checks.Gates:
+    def gates(self, staged: StagedSlice | None) -> Gates:
         shown, elsewhere = self._verdicts()
         self.shown = {v.path for v in shown if v.verdict == REFUSED}
         self.by_day = {key: [] for key in self.context.partition_keys}
@@ -77,7 +78,7 @@ class _SourceStep(Step):
             self.by_day[str(verdict.batch_date)].append(verdict)
         doubled = slice_doubles(self.model, self.lakehouse, staged)
         self.doubled = doubled is not None
-        gates = checks.drop_gates(self.model, shown, self.by_day, doubled, elsewhere)
+        gates = drop_gates(self.model, shown, self.by_day, doubled, elsewhere)
         log_check_evaluations(self.context, gates.evaluations)
         return gates
 
@@ -94,7 +95,7 @@ class _SourceStep(Step):
         elsewhere = [v for v in (*judged, *open_before) if v.verdict != ACCEPTED and v.batch_date not in self.days]
         return [v for v in judged if v.batch_date in self.days], elsewhere
 
-    def is_blocked(self, gates: checks.Gates) -> bool:
+    def is_blocked(self, gates: Gates) -> bool:
         """A refused drop stops its own partition alone; a key that is twice in the slice stops all of it."""
         return self.doubled
 
@@ -109,7 +110,7 @@ class _SourceStep(Step):
         return staged
 
     def of_partition(self, key: str) -> Mapping[str, Any]:
-        return checks.drift_metadata(self.by_day[key])
+        return drift_metadata(self.by_day[key])
 
 
 def source_table(source: Source) -> TableAsset:
@@ -123,7 +124,7 @@ def source_table(source: Source) -> TableAsset:
             source.fingerprint,
             source.wins,
             ins={"landings": dg.AssetIn(asset_key(JOURNAL)), "landed": dg.AssetIn(asset_key(source.bronze))},
-            check_specs=checks.gate_specs(model, partitions),
+            check_specs=gate_specs(model, partitions),
         )
         def compute(
             context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any

@@ -6,9 +6,9 @@ import dagster as dg
 
 from lakehouse_assets.core.contracts import Contract, contract
 from lakehouse_assets.core.delta.heads import TableRef
-from lakehouse_assets.orchestration import checks
 from lakehouse_assets.orchestration.keys import asset_key, snowflake_key
 from lakehouse_assets.orchestration.partitions import BACKFILL_POLICY
+from lakehouse_assets.orchestration.presentation import dagster_schema, lineage
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
 from lakehouse_assets.settings import Settings
 
@@ -37,8 +37,8 @@ def _served_table(model: Contract, settings: Settings, partitions: dg.Partitions
         ),
         code_version=model.fingerprint,
         metadata={
-            "dagster/column_schema": checks.dagster_schema(model),
-            **checks.lineage({c: [dg.TableColumnDep(asset_key(model.name), c)] for c in model.names}),
+            "dagster/column_schema": dagster_schema(model),
+            **lineage({c: [dg.TableColumnDep(asset_key(model.name), c)] for c in model.names}),
             "dagster/table_name": f"{settings.database}.{settings.analytics_schema}.{model.table}".upper(),
             "dagster/storage_kind": "snowflake",
         },

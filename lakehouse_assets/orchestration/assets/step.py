@@ -17,12 +17,14 @@ from pyspark.sql import DataFrame
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse, StagedSlice
-from lakehouse_assets.core.quality.audit import Broken, preview, slice_violations, unique_key_violations
+from lakehouse_assets.core.quality.samples import preview
+from lakehouse_assets.core.quality.slices import Broken, slice_violations, unique_key_violations
 from lakehouse_assets.core.quality.table_rules import disagreements_of_slice
-from lakehouse_assets.orchestration import checks
+from lakehouse_assets.orchestration.gates import Gates, gate_specs, slice_gates
 from lakehouse_assets.orchestration.io_managers.delta import BatchAccounts, Publication, publish
 from lakehouse_assets.orchestration.keys import asset_key, table_of
 from lakehouse_assets.orchestration.partitions import BACKFILL_POLICY
+from lakehouse_assets.orchestration.presentation import dagster_lineage, dagster_schema
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 Stage = Callable[[], StagedSlice | None]
@@ -73,14 +75,14 @@ def lakehouse_asset(
         "description": "\n\n".join(filter(None, [model.description, inspect.cleandoc(description or "")])),
         "code_version": f"{model.fingerprint}-{fingerprint}",
         "metadata": {
-            "dagster/column_schema": checks.dagster_schema(model),
-            **checks.dagster_lineage(model, CONTRACTS, [table_of(i.key) for i in more.get("ins", {}).values()]),
+            "dagster/column_schema": dagster_schema(model),
+            **dagster_lineage(model, CONTRACTS, [table_of(i.key) for i in more.get("ins", {}).values()]),
             "dagster/table_name": model.name,
             "dagster/storage_kind": "deltalake",
             "key": ", ".join(model.key),
         },
         "output_required": False,
-        "check_specs": checks.gate_specs(model),
+        "check_specs": gate_specs(model),
     }
     return dg.asset(**{**given, **more})
 
@@ -101,15 +103,15 @@ class Step:
     def __init__(self, model: Contract, lakehouse: LakehouseResource, stage: Stage):
         self.model, self.lakehouse, self.stage = model, lakehouse, stage
 
-    def gates(self, staged: StagedSlice | None) -> checks.Gates:
+    def gates(self, staged: StagedSlice | None) -> Gates:
         """What the gates of the table say of a slice."""
         return audit(self.model, self.lakehouse, staged)
 
-    def results(self, gates: checks.Gates) -> Iterator[dg.AssetCheckResult]:
+    def results(self, gates: Gates) -> Iterator[dg.AssetCheckResult]:
         """The check results to be yielded."""
         yield from gates.results
 
-    def is_blocked(self, gates: checks.Gates) -> bool:
+    def is_blocked(self, gates: Gates) -> bool:
         """Whether nothing may be published."""
         return gates.blocked
 
@@ -173,18 +175,18 @@ def _output(lakehouse: LakehouseResource, publication: Publication, config: Tabl
     return dg.Output(publication, data_version=dg.DataVersion(str(version)), metadata=metadata)
 
 
-def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> checks.Gates:
+def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | None) -> Gates:
     """Judge the rows that a slice would write, in one pass; deleted rows are not judged. Of gold, which people read,
     some are kept to be shown.
     """
     if staged is None or staged.uri is None:
-        return checks.slice_gates(model, 0, {}, None)
+        return slice_gates(model, 0, {}, None)
     rows = lakehouse.lakehouse.staged_frame(model, staged.uri)
     written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
     if model.layer == "gold":
         staged.preview = preview(written, model)
     broken = slice_violations(written, model) | disagreements(model, lakehouse.lakehouse, staged, rows, written)
-    return checks.slice_gates(model, staged.rows, broken, slice_doubles(model, lakehouse, staged))
+    return slice_gates(model, staged.rows, broken, slice_doubles(model, lakehouse, staged))
 
 
 def disagreements(

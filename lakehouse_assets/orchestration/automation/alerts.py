@@ -25,15 +25,16 @@ from dagster._core.storage.dagster_run import RunRecord
 from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.check import check
-from lakehouse_assets.core.quality.audit import remedy
+from lakehouse_assets.core.quality.drops import remedy
 from lakehouse_assets.core.sources.ingest import entries, new_drops
 from lakehouse_assets.core.sources.journal import REFUSED, UNREADABLE
 from lakehouse_assets.core.sources.verdicts import rejected_now
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
 from lakehouse_assets.orchestration.area import Area
+from lakehouse_assets.orchestration.automation.attempts import SENSOR
 from lakehouse_assets.orchestration.automation.inflight import only_refused, span, step_failures
 from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
-from lakehouse_assets.orchestration.automation.sensor import SENSOR, Memory, cursor_object
+from lakehouse_assets.orchestration.automation.sensor import Memory, cursor_object
 from lakehouse_assets.orchestration.automation.sinks import Alert, AlertSink, Kind
 from lakehouse_assets.orchestration.instance.sweep import sweep_dead_runs
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource

@@ -22,7 +22,7 @@ from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.sources.quarantine import age_quarantine as age
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.orchestration.automation.jobs import MAINTENANCE
-from lakehouse_assets.orchestration.checks import markdown_table
+from lakehouse_assets.orchestration.presentation import markdown_table
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.processes import in_use
@@ -92,68 +92,11 @@ def remove_leftovers(staging: Path, hours: float, aside: Sequence[str] = ("hando
     return removed
 
 
-def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
+def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> dg.JobDefinition:
     """The job. tables: all Delta tables; those that do not exist yet are passed over. quarantines: those among them
     that hold rejected rows.
     """
-
-    @dg.op(
-        description=(
-            "Remove rejected rows that are old from quarantine. Rows go, counts stay, and nothing becomes pending."
-        )
-    )
-    def age_quarantine(context: dg.OpExecutionContext, config: QuarantineConfig, lakehouse: LakehouseResource) -> None:
-        days = lakehouse.quarantine_days if config.quarantine_days is None else config.quarantine_days
-        if days < 0:
-            raise LakehouseError(f"quarantine_days is {days}; give the days that rejected rows are kept, 0 for ever.")
-        before = lakehouse.zone.today() - timedelta(days=days)
-        removed = {t: age(lakehouse.lakehouse, contract(t), before) for t in quarantines} if days else {}
-        context.add_output_metadata({"rows_removed": sum(removed.values()), "tables": dg.MetadataValue.json(removed)})
-
-    @dg.op(
-        ins={"start_after": dg.In(dg.Nothing)},
-        description=(
-            "Compact small files of every Delta table, z-order those whose contract asks for it, and delete files that"
-            " no recent version needs. No row changes."
-        ),
-    )
-    def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
-        store = lakehouse.lakehouse.store
-        rows: list[dict[str, Any]] = []
-        damaged: list[Finding] = []
-        for table in tables:
-            try:
-                if store.exists(table):
-                    compacted, deleted = (
-                        compact(lakehouse.lakehouse, table),
-                        store.vacuum(table, config.vacuum_hours, context.run_id),
-                    )
-                    done = {
-                        "files compacted": compacted,
-                        "files deleted": deleted,
-                        "files given a proof": store.adopt(table),
-                    }
-                    rows.append({"table": table, **done})
-            except DamagedTableError as error:
-                damaged += error.findings
-        context.add_output_metadata({"tables": markdown_table(rows, len(rows))})
-        if damaged:
-            raise DamagedTableError(damaged)
-
-    @dg.op(description="Remove files on the Snowflake stage that retention lets go, and what dead hand-offs left.")
-    def tidy_stage(context: dg.OpExecutionContext, handoff: HandoffResource) -> None:
-        with handoff.open() as open_handoff:
-            removed = open_handoff.sweep() if handoff.state(open_handoff) is not None else 0
-        context.add_output_metadata({"directories_removed": removed})
-
-    @dg.op(description="Remove staged slices that died runs left behind.")
-    def tidy_staging(context: dg.OpExecutionContext, config: StagingConfig, lakehouse: LakehouseResource) -> None:
-        if "://" in lakehouse.staging:
-            context.log.warning(
-                f"Slices are staged in {lakehouse.staging}, where a lifecycle rule of the bucket removes what is old."
-            )
-        removed = remove_leftovers(lakehouse.local_staging, config.leftover_hours)
-        context.add_output_metadata({"slices_removed": len(removed), "slices": dg.MetadataValue.json(removed[:100])})
+    age_quarantine, tidy_tables = _age_quarantine(quarantines), _tidy_tables(tables)
 
     @dg.job(
         name=MAINTENANCE,
@@ -168,3 +111,69 @@ def maintenance_job(tables: Sequence[str], quarantines: Sequence[str]) -> Any:
         tidy_staging()
 
     return maintenance
+
+
+def _age_quarantine(quarantines: Sequence[str]) -> dg.OpDefinition:
+    @dg.op(
+        description=(
+            "Remove rejected rows that are old from quarantine. Rows go, counts stay, and nothing becomes pending."
+        )
+    )
+    def age_quarantine(context: dg.OpExecutionContext, config: QuarantineConfig, lakehouse: LakehouseResource) -> None:
+        days = lakehouse.quarantine_days if config.quarantine_days is None else config.quarantine_days
+        if days < 0:
+            raise LakehouseError(f"quarantine_days is {days}; give the days that rejected rows are kept, 0 for ever.")
+        before = lakehouse.zone.today() - timedelta(days=days)
+        removed = {t: age(lakehouse.lakehouse, contract(t), before) for t in quarantines} if days else {}
+        context.add_output_metadata({"rows_removed": sum(removed.values()), "tables": dg.MetadataValue.json(removed)})
+
+    return age_quarantine
+
+
+def _tidy_tables(tables: Sequence[str]) -> dg.OpDefinition:
+    @dg.op(
+        ins={"start_after": dg.In(dg.Nothing)},
+        description=(
+            "Compact small files of every Delta table, z-order those whose contract asks for it, and delete files that"
+            " no recent version needs. No row changes."
+        ),
+    )
+    def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
+        store = lakehouse.lakehouse.store
+        rows: list[dict[str, Any]] = []
+        damaged: list[Finding] = []
+        for table in tables:
+            try:
+                if store.exists(table):
+                    rows.append(
+                        {
+                            "table": table,
+                            "files compacted": compact(lakehouse.lakehouse, table),
+                            "files deleted": store.vacuum(table, config.vacuum_hours, context.run_id),
+                            "files given a proof": store.adopt(table),
+                        }
+                    )
+            except DamagedTableError as error:
+                damaged += error.findings
+        context.add_output_metadata({"tables": markdown_table(rows, len(rows))})
+        if damaged:
+            raise DamagedTableError(damaged)
+
+    return tidy_tables
+
+
+@dg.op(description="Remove files on the Snowflake stage that retention lets go, and what dead hand-offs left.")
+def tidy_stage(context: dg.OpExecutionContext, handoff: HandoffResource) -> None:
+    with handoff.open() as open_handoff:
+        removed = open_handoff.sweep() if handoff.state(open_handoff) is not None else 0
+    context.add_output_metadata({"directories_removed": removed})
+
+
+@dg.op(description="Remove staged slices that died runs left behind.")
+def tidy_staging(context: dg.OpExecutionContext, config: StagingConfig, lakehouse: LakehouseResource) -> None:
+    if "://" in lakehouse.staging:
+        context.log.warning(
+            f"Slices are staged in {lakehouse.staging}, where a lifecycle rule of the bucket removes what is old."
+        )
+    removed = remove_leftovers(lakehouse.local_staging, config.leftover_hours)
+    context.add_output_metadata({"slices_removed": len(removed), "slices": dg.MetadataValue.json(removed[:100])})

@@ -19,7 +19,7 @@ from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.findings import SIDES, DamagedTableError, made_with
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
-from lakehouse_assets.core.quality.audit import DropVerdict, remedy
+from lakehouse_assets.core.quality.drops import DropVerdict, remedy
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.core.sources.journal import REFUSED, Entry

@@ -15,7 +15,7 @@ from lakehouse_assets.errors import AccountUnavailableError
 from lakehouse_assets.orchestration.automation.inflight import under_way
 from lakehouse_assets.orchestration.automation.jobs import ASIDE, LOAD_ALL
 from lakehouse_assets.orchestration.automation.pending import TableNode, pending
-from lakehouse_assets.orchestration.automation.sensor import open_work
+from lakehouse_assets.orchestration.automation.work import open_work
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 

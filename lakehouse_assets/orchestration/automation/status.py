@@ -17,7 +17,7 @@ from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import HandoffStatus, State
 from lakehouse_assets.core.names import short_name
-from lakehouse_assets.core.quality.audit import DropVerdict
+from lakehouse_assets.core.quality.drops import DropVerdict
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.verdicts import drifted_now
 from lakehouse_assets.orchestration.area import Area

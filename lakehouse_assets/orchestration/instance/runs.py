@@ -6,7 +6,7 @@ which ranges and assets are run, how progress is shown, and runs that the daemon
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from dagster import (
@@ -15,6 +15,7 @@ from dagster import (
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
     Definitions,
     JobDefinition,
@@ -106,25 +107,94 @@ def execute_range(
     re-execute it, whole or from failure. It is tagged with this process, by which `sweep.py` finds it should the
     process die. It is never retried by the daemon: whoever ran the command has its result.
 
-    Args:
-        asset_keys: the assets of the job to materialise, with those of their checks that the job holds; None for all of
-        them. observer: called when a step starts or ends. Meanwhile Dagster directs the file descriptors 1 and 2 to the
-        run's compute log and copies them
-            back with a delay, so an observer that draws on the terminal needs a descriptor of its own (`os.dup` before
-            the run).
-        echo: whether Dagster's log also goes to the standard error of this process; the instance holds it in any case.
+    asset_keys: the assets of the job to materialise, with those of their checks that the job holds; None for all of
+    them. observer: called when a step starts or ends. Meanwhile Dagster directs the file descriptors 1 and 2 to the
+    run's compute log and copies them back with a delay, so an observer that draws on the terminal needs a descriptor of
+    its own (`os.dup` before the run). echo: whether Dagster's log also goes to the standard error of this process; the
+    instance holds it in any case.
 
-    Raises:
-        LakehouseError: there is no such job, or it does not hold one of the assets. KeyboardInterrupt: the user
-        interrupted the run; it has been recorded as failed.
+    Raises `LakehouseError` where there is no such job, or it does not hold one of the assets, and `KeyboardInterrupt`
+    where the user interrupted the run; it has been recorded as failed.
     """
-    repository = defs.get_repository_def()
-    if not repository.has_job(job_name):
-        raise LakehouseError(
-            f"There is no job {job_name!r} in {module}: choose one of {', '.join(sorted(repository.job_names))}."
+    job = _job(defs, job_name, module)
+    asked = {
+        **(tags or {}),
+        ASSET_PARTITION_RANGE_START_TAG: start_key,
+        ASSET_PARTITION_RANGE_END_TAG: end_key,
+    }
+    origin = job_origin(defs, job_name, location_name, module)
+    run, plan = _create_run(instance, job, _selection(job, asset_keys), run_config, asked, origin)
+    # Only for this execution: the recorded run keeps the configuration it was given, and the UI re-executes it with
+    # that one.
+    executed = run if echo else copy(run, run_config={"loggers": _SILENT, **run.run_config})
+    heard = _Heard()
+    with closing(cast(Generator[DagsterEvent], execute_run_iterator(InMemoryJob(job), executed, instance))) as events:
+        for event in events:
+            heard.take(event)
+            if observer and (kind := _KINDS.get(event.event_type)):
+                observer(_progress(kind, event, plan))
+    if heard.interrupted:
+        raise KeyboardInterrupt
+    return heard.result(check.not_none(instance.get_run_by_id(run.run_id)))
+
+
+@dataclass
+class _Heard:
+    """What the events of a run have said so far."""
+
+    failed_steps: list[StepFailure] = field(default_factory=list)
+    checks: list[AssetCheckEvaluation] = field(default_factory=list)
+    materialized: dict[AssetKey, Mapping[str, Any]] = field(default_factory=dict)
+    error: str | None = None
+    interrupted: bool = False
+
+    def take(self, event: DagsterEvent) -> None:
+        if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            self.checks.append(event.asset_check_evaluation_data)
+        elif event.is_step_materialization and event.asset_key:
+            said = event.step_materialization_data.materialization.metadata
+            self.materialized[event.asset_key] = {
+                **self.materialized.get(event.asset_key, {}),
+                **{k: v.value for k, v in said.items()},
+            }
+        elif event.is_step_failure:
+            self.failed_steps.append(_step_failure(event))
+        elif event.is_run_failure:
+            data = event.job_failure_data
+            self.interrupted = data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
+            self.error = data.error.to_string() if data.error else None
+
+    def result(self, run: DagsterRun) -> RunResult:
+        """The result of that run, as it is recorded at its end."""
+        return RunResult(
+            run.run_id,
+            run.status == DagsterRunStatus.SUCCESS,
+            run.status,
+            tuple(self.failed_steps),
+            tuple(self.checks),
+            self.error,
+            self.materialized,
         )
-    job = repository.get_job(job_name).with_executor_def(in_process_executor)
-    selection = _selection(job, asset_keys)
+
+
+def _job(defs: Definitions, name: str, module: str) -> JobDefinition:
+    repository = defs.get_repository_def()
+    if not repository.has_job(name):
+        raise LakehouseError(
+            f"There is no job {name!r} in {module}: choose one of {', '.join(sorted(repository.job_names))}."
+        )
+    return repository.get_job(name).with_executor_def(in_process_executor)
+
+
+def _create_run(
+    instance: DagsterInstance,
+    job: JobDefinition,
+    selection: frozenset[AssetKey] | None,
+    run_config: Mapping[str, Any] | None,
+    tags: Mapping[str, str],
+    origin: RemoteJobOrigin,
+) -> tuple[DagsterRun, ExecutionPlan]:
+    """Record a run of a job, tagged with this process. selection: of its assets; None for all of them."""
     # Without naming the checks, a selection would bring those that the job leaves out.
     checked = (
         frozenset(key for key in job.asset_layer.asset_graph.asset_check_keys if key.asset_key in selection)
@@ -132,21 +202,12 @@ def execute_range(
         else None
     )
     selected = job.get_subset(asset_selection=selection, asset_check_selection=checked) if selection else job
-
     run_id = make_new_run_id()
-    all_tags = {
-        **job.run_tags,
-        MAX_RETRIES_TAG: "0",
-        **(tags or {}),
-        ASSET_PARTITION_RANGE_START_TAG: start_key,
-        ASSET_PARTITION_RANGE_END_TAG: end_key,
-        **RunProcess.current(run_id).tags(),
-    }
-    origin = job_origin(defs, job_name, location_name, module)
+    all_tags = {**job.run_tags, MAX_RETRIES_TAG: "0", **tags, **RunProcess.current(run_id).tags()}
     plan = create_execution_plan(selected, run_config=run_config, instance_ref=instance.get_ref(), tags=all_tags)
     # What `create_run_for_job` does, which takes no selection of checks.
     run = instance.create_run(
-        job_name=job_name,
+        job_name=job.name,
         run_id=run_id,
         run_config=run_config,
         status=None,
@@ -165,40 +226,7 @@ def execute_range(
         job_code_origin=None,
         asset_graph=selected.asset_layer.asset_graph,
     )
-
-    # Only for this execution: the recorded run keeps the configuration it was given, and the UI re-executes it with
-    # that one.
-    executed = run if echo else copy(run, run_config={"loggers": _SILENT, **run.run_config})
-
-    failed_steps: list[StepFailure] = []
-    checks: list[AssetCheckEvaluation] = []
-    materialized: dict[AssetKey, Mapping[str, Any]] = {}
-    error, interrupted = None, False
-    with closing(cast(Generator[DagsterEvent], execute_run_iterator(InMemoryJob(job), executed, instance))) as events:
-        for event in events:
-            if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
-                checks.append(event.asset_check_evaluation_data)
-            elif event.is_step_materialization and event.asset_key:
-                said = event.step_materialization_data.materialization.metadata
-                materialized[event.asset_key] = {
-                    **materialized.get(event.asset_key, {}),
-                    **{k: v.value for k, v in said.items()},
-                }
-            elif event.is_step_failure:
-                failed_steps.append(_step_failure(event))
-            elif event.is_run_failure:
-                data = event.job_failure_data
-                interrupted = data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
-                error = data.error.to_string() if data.error else None
-            kind = _KINDS.get(event.event_type)
-            if observer and kind:
-                observer(_progress(kind, event, plan))
-    if interrupted:
-        raise KeyboardInterrupt
-    status = check.not_none(instance.get_run_by_id(run_id)).status
-    return RunResult(
-        run_id, status == DagsterRunStatus.SUCCESS, status, tuple(failed_steps), tuple(checks), error, materialized
-    )
+    return run, plan
 
 
 def job_origin(defs: Definitions, job_name: str, location_name: str, module: str) -> RemoteJobOrigin:

@@ -16,9 +16,9 @@ from lakehouse_assets.core.delta.heads import TableRef
 from lakehouse_assets.core.delta.staging import JOURNAL, StagedSlice
 from lakehouse_assets.core.sources.progress import Batches, sentence
 from lakehouse_assets.errors import StaleSliceError
-from lakehouse_assets.orchestration.checks import markdown_table
 from lakehouse_assets.orchestration.io_managers.metadata import say, with_run
 from lakehouse_assets.orchestration.keys import asset_key, table_of, table_of_step
+from lakehouse_assets.orchestration.presentation import markdown_table
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 ATTEMPTS = 5

@@ -18,7 +18,8 @@ from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.landing import LandingZone
 from lakehouse_assets.orchestration.partitions import first_day
-from lakehouse_assets.orchestration.resources.spark import SparkEngine, refuse_url
+from lakehouse_assets.orchestration.resources.spark import SparkEngine
+from lakehouse_assets.orchestration.resources.spark_endpoint import refuse_url
 from lakehouse_assets.paths import plain
 from lakehouse_assets.private import open_home
 from lakehouse_assets.settings import Settings

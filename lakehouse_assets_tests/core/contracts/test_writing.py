@@ -8,11 +8,13 @@ import pandera.polars as pa
 import pytest
 
 from lakehouse_assets.core.contracts import Contract, types
-from lakehouse_assets.core.contracts.contract import SAID, Blocking
+from lakehouse_assets.core.contracts.parts import Blocking
+from lakehouse_assets.core.contracts.reading import SAID
 from lakehouse_assets.core.contracts.row_checks import RULES
 from lakehouse_assets.core.contracts.side_tables import Provenance
+from lakehouse_assets.core.quality.check_sql import known_checks
 from lakehouse_assets.core.quality.patterns import PatternError, portable
-from lakehouse_assets.core.quality.rules import known_checks, refuse_unreadable
+from lakehouse_assets.core.quality.refusals import refuse_unreadable
 from lakehouse_assets.errors import LakehouseError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "writing-contracts.md").read_text(encoding="utf-8")

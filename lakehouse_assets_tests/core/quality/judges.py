@@ -11,7 +11,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.contracts.contract import SHORT_NAMES
+from lakehouse_assets.core.contracts.reading import SHORT_NAMES
 from lakehouse_assets.core.quality.rules import violations
 
 

@@ -12,16 +12,10 @@ import pytest
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.contracts.describe import column_rules
 from lakehouse_assets.core.contracts.types import Day, Text, Whole
-from lakehouse_assets.core.quality.audit import (
-    MASK,
-    SAMPLED_GROUPS,
-    DropVerdict,
-    as_correction,
-    judge,
-    slice_violations,
-    unique_key_violations,
-)
+from lakehouse_assets.core.quality.drops import DropVerdict, as_correction, judge
 from lakehouse_assets.core.quality.rules import violations
+from lakehouse_assets.core.quality.samples import MASK, SAMPLED_GROUPS
+from lakehouse_assets.core.quality.slices import slice_violations, unique_key_violations
 from lakehouse_assets.errors import LakehouseError
 
 DAY = date(2010, 12, 1)

@@ -11,21 +11,15 @@ import pytest
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.contracts.describe import PROBLEMS
 from lakehouse_assets.core.contracts.types import Text
-from lakehouse_assets.core.quality.audit import AGED, Broken, DropVerdict
+from lakehouse_assets.core.quality.drops import AGED, DropVerdict
+from lakehouse_assets.core.quality.slices import Broken
 from lakehouse_assets.core.sources.parse import DROP_RULES, ROW_RULES
 from lakehouse_assets.core.sources.verdicts import REFUSED_RULE
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.checks import (
-    dagster_schema,
-    drop_gates,
-    gate_of,
-    gate_specs,
-    live_check,
-    slice_gates,
-    volume_band,
-    volume_check,
-)
+from lakehouse_assets.orchestration.checks import live_check, volume_band, volume_check
+from lakehouse_assets.orchestration.gates import drop_gates, gate_of, gate_specs, slice_gates
 from lakehouse_assets.orchestration.keys import asset_key
+from lakehouse_assets.orchestration.presentation import dagster_schema
 
 LINES, DAILY = CONTRACTS["silver.order_lines"], CONTRACTS["gold.daily_sales"]
 DAYS = ["2010-12-01", "2010-12-02", "2010-12-03"]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
-from lakehouse_assets.core.quality.rules import refuse_unreadable
+from lakehouse_assets.core.quality.refusals import refuse_unreadable
 from lakehouse_assets_tests.core.quality.generate import TYPES, every_check, rows, values_for
 from lakehouse_assets_tests.core.quality.judges import by_pandera, expected, on_engine
 

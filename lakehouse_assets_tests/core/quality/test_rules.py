@@ -12,13 +12,9 @@ import pytest
 
 from lakehouse_assets.core.contracts import ColumnType, Contract
 from lakehouse_assets.core.contracts.types import Day, Money, Price, Text, TextList, Whole
-from lakehouse_assets.core.quality.rules import (
-    refuse_unreadable,
-    sql_literal,
-    violations,
-    violations_sql,
-    warnings_sql,
-)
+from lakehouse_assets.core.quality.check_sql import sql_literal
+from lakehouse_assets.core.quality.refusals import refuse_unreadable
+from lakehouse_assets.core.quality.rules import violations, violations_sql, warnings_sql
 from lakehouse_assets.core.spark_sql import literal
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.quality.generate import TEXTS, random_texts

@@ -13,7 +13,7 @@ from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.frames import Recomputed, from_arrow
-from lakehouse_assets.core.quality.audit import DropVerdict
+from lakehouse_assets.core.quality.drops import DropVerdict
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.assets.silver import refuse_broken_sides
 

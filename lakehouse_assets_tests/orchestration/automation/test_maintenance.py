@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.quality.audit import AGED
+from lakehouse_assets.core.quality.drops import AGED
 from lakehouse_assets.core.sources.quarantine import preview
 from lakehouse_assets.core.sources.verdicts import refused_now, standing_verdicts
 from lakehouse_assets.domains.sales.sales import SalesLines

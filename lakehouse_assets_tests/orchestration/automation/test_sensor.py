@@ -18,17 +18,11 @@ from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.orchestration.assets import bronze
 from lakehouse_assets.orchestration.automation.alerts import told_before
+from lakehouse_assets.orchestration.automation.attempts import ATTEMPTS, PAUSES, History
 from lakehouse_assets.orchestration.automation.pending import Pending
-from lakehouse_assets.orchestration.automation.sensor import (
-    ATTEMPTS,
-    MAX_DAYS,
-    PAUSES,
-    History,
-    Memory,
-    Work,
-    open_work,
-)
+from lakehouse_assets.orchestration.automation.sensor import Memory
 from lakehouse_assets.orchestration.automation.sinks import WebhookSink
+from lakehouse_assets.orchestration.automation.work import MAX_DAYS, Work, open_work
 from lakehouse_assets.orchestration.instance.processes import RunProcess
 from lakehouse_assets.orchestration.instance.runs import job_origin
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource

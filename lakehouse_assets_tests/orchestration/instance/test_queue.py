@@ -13,7 +13,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from lakehouse_assets.orchestration.automation.sensor import Work
+from lakehouse_assets.orchestration.automation.work import Work
 from lakehouse_assets.orchestration.instance.local import TEMPLATE
 from lakehouse_assets.orchestration.instance.runs import job_origin
 from lakehouse_assets_tests.orchestration.instance import toy

@@ -15,14 +15,14 @@ from lakehouse_assets_tests import spark_servers
 STARTED = """
 import socket, subprocess, sys, threading
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources import spark
-started, ports = spark._start_sail, []
+from lakehouse_assets.orchestration.resources import spark, spark_embedded
+started, ports = spark_embedded._start_sail, []
 def start():
     host, port = started()
     ports.append(port)
     visit(port)
     return host, port
-spark._start_sail = start
+spark_embedded._start_sail = start
 visit = lambda port: None
 """
 
@@ -112,7 +112,7 @@ def test_a_local_spark_listens_on_loopback_and_asks_for_a_secret(tmp_path: Path)
     script = """
 import psutil
 from pyspark.sql import SparkSession
-from lakehouse_assets.orchestration.resources.spark import OWNERS_ALONE, SMALL_MACHINE
+from lakehouse_assets.orchestration.resources.spark_local import OWNERS_ALONE, SMALL_MACHINE
 builder = SparkSession.builder.master("local[2]")
 for key, value in {**SMALL_MACHINE, **OWNERS_ALONE}.items():
     builder = builder.config(key, value)

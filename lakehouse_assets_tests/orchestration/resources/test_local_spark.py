@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets.orchestration.resources.spark import delta_artifact
+from lakehouse_assets.orchestration.resources.spark_local import delta_artifact
 from lakehouse_assets_tests import spark_servers
 from lakehouse_assets_tests.core.delta.conftest import IN_PROCESS
 from lakehouse_assets_tests.pipeline.world import ROOT, outside

@@ -13,14 +13,10 @@ from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
-from lakehouse_assets.orchestration.resources.spark import (
-    SparkEngine,
-    delta_artifact,
-    delta_jars,
-    java,
-    own_settings,
-    remote_url,
-)
+from lakehouse_assets.orchestration.resources.spark import SparkEngine
+from lakehouse_assets.orchestration.resources.spark_endpoint import remote_url
+from lakehouse_assets.orchestration.resources.spark_local import delta_artifact, delta_jars, java
+from lakehouse_assets.orchestration.resources.spark_settings import own_settings
 from lakehouse_assets.settings import Settings
 
 

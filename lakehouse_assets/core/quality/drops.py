@@ -1,42 +1,35 @@
-"""What judged rows mean for drops and slices: verdicts, counts and samples. Pure functions of frames; few, bounded
-queries.
+"""What judged rows mean for drops: verdicts, counts and samples. Pure functions of frames; few, bounded queries.
 
-Does not belong here: the SQL of a rule (`rules.py`), Dagster (`checks.py`), writing quarantine or verdict tables.
+Does not belong here: the SQL of a rule (`rules.py`), Dagster (`orchestration/gates.py`), writing quarantine or verdict
+tables (`core/sources/`).
 
-Every function runs one or two aggregations over the frame, and another query for samples only where something is
-broken: hand in staged or cached rows. Samples show key and offending columns only, personal data masked.
+`judge` runs two aggregations over the frame, and another query for samples only where something is broken: hand in
+staged or cached rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pyspark.sql import functions as F
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.contracts.contract import Blocking, Severity
 from lakehouse_assets.core.contracts.describe import allowance_text
-from lakehouse_assets.core.quality.rules import VIOLATIONS, WARNINGS, offending_columns, violations
-from lakehouse_assets.core.spark_sql import in_list, literal, quoted
+from lakehouse_assets.core.contracts.parts import Blocking
+from lakehouse_assets.core.quality.rules import VIOLATIONS, WARNINGS, joined, names_in, severity_of
+from lakehouse_assets.core.quality.samples import SAMPLED_GROUPS, Sample, sample_rows
+from lakehouse_assets.core.spark_sql import in_list
 from lakehouse_assets.shown import pasted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 Verdict = Literal["accepted", "refused", "unreadable"]
-Sample = Mapping[str, Any]
-"""One row as it is shown: `rules` (the rules it breaks), then the columns worth looking at."""
-
-MASK = "•••"
-SAMPLED_GROUPS = 20
-"""Of how many drops, or combinations of broken rules, sample rows are fetched."""
-_LONGEST_TEXT = 120
-_SEPARATOR = "\n"
 
 
 @dataclass(frozen=True)
@@ -63,21 +56,6 @@ class DropVerdict:
     drift: str | None = None
     together: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class Broken:
-    """A broken rule: by how many rows (for `key.unique`: by how many keys), some of them, and what follows. together:
-    as of a `DropVerdict`.
-    """
-
-    count: int
-    samples: tuple[Sample, ...]
-    severity: Severity
-    together: Mapping[tuple[str, ...], int] = field(default_factory=dict)
-
-
-UNIQUE = "key.unique"
-"""The name of the rule that a key occurs once."""
 
 AGED = "rows.aged"
 """What stands for the rules that the rows of a drop broke once these have left quarantine by age: how many they were
@@ -122,13 +100,13 @@ def _tallies(df: DataFrame) -> dict[tuple[str, str, date], _Tally]:
     every = df.groupBy(*drop).agg(F.expr("count(*)").alias("_rows"), F.expr("min(row_number)").alias("_first"))
     tallies = {(r[0], r[1], r[2]): _Tally(r["_rows"], first_row=r["_first"]) for r in every.collect()}
     marred = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0")
-    sets = marred.selectExpr(*drop, f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
+    sets = marred.selectExpr(*drop, f"{joined(VIOLATIONS)} AS _broken", f"{joined(WARNINGS)} AS _warned")
     counted = sets.groupBy(*drop, "_broken", "_warned").agg(F.expr("count(*)").alias("_rows"))
     for path, content_hash, batch_date, broken, warned, rows in counted.collect():
         tally = tallies[path, content_hash, batch_date]
         tally.bad += rows if broken else 0
         tally.warned += rows if warned else 0
-        names = (*_split(broken), *_split(warned))
+        names = (*names_in(broken), *names_in(warned))
         tally.together[names] += rows
         for name in names:
             tally.rules[name] += rows
@@ -223,17 +201,6 @@ def _above(allowed: Blocking, bad: int, rows: int) -> bool:
     return bad > allowed.rows and bad > Fraction(str(allowed.share)) * rows
 
 
-def severity_of(contract: Contract, rules: Iterable[str]) -> dict[str, Severity]:
-    """The severity of each of the named rules; problems of reading and conversion are `quarantine` where the model does
-    not say.
-    """
-    said: dict[str, Severity] = {
-        **contract.severities,
-        **{r.name: r.severity for r in (*contract.rules, *contract.table_rules)},
-    }
-    return {name: said.get(name, "quarantine") for name in rules}
-
-
 def drift_of(verdict: DropVerdict) -> str | None:
     """How the columns of a drop differ from what they should be, in a few words; None where they do not.
 
@@ -252,14 +219,6 @@ def _most(rules: Mapping[str, int]) -> tuple[str, int]:
     return min(rules.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _joined(column: str) -> str:
-    return f"array_join({column}, {literal(_SEPARATOR)})"
-
-
-def _split(joined: str) -> list[str]:
-    return joined.split(_SEPARATOR) if joined else []
-
-
 def _drop_samples(
     df: DataFrame, contract: Contract, drops: Sequence[DropVerdict], samples: int
 ) -> dict[tuple[str, str], list[Sample]]:
@@ -268,136 +227,7 @@ def _drop_samples(
     names = {name for v in drops for name in v.rules}
     wanted = {(v.path, v.content_hash) for v in drops}
     found: dict[tuple[str, str], list[Sample]] = {}
-    for row, sample in _sample(rows, contract, names, "path, content_hash", samples, ("row_number",)):
+    for row, sample in sample_rows(rows, contract, names, "path, content_hash", samples, ("row_number",)):
         if (row["path"], row["content_hash"]) in wanted:
             found.setdefault((row["path"], row["content_hash"]), []).append(sample)
     return found
-
-
-def _sample(
-    df: DataFrame, contract: Contract, rules: Iterable[str], group: str, samples: int, identity: Sequence[str]
-) -> list[tuple[Any, Sample]]:
-    """Up to `samples` broken rows of every group, bad ones before warned ones: the raw row beside what may be shown of
-    it.
-    """
-    offending = [c for c in offending_columns(contract, set(rules)) if c.name in df.columns]
-    carried = dict.fromkeys(
-        [
-            *identity,
-            *(n for n in ("path", "content_hash", "row_number") if n in df.columns),
-            *(c.name for c in offending),
-        ]
-    )
-    order = ", ".join(quoted(name) for name in identity) or VIOLATIONS
-    ranked = df.where(f"size({VIOLATIONS}) > 0 OR size({WARNINGS}) > 0").selectExpr(
-        *map(quoted, carried),
-        f"{VIOLATIONS}",
-        f"{WARNINGS}",
-        f"row_number() OVER (PARTITION BY {group} ORDER BY size({VIOLATIONS}) = 0, {order}) AS _rank",
-    )
-    rows = ranked.where(f"_rank <= {samples}").collect()
-    found = []
-    for row in sorted(rows, key=lambda r: r["_rank"]):
-        broken = {*row[VIOLATIONS], *row[WARNINGS]}
-        columns = [*identity, *(c.name for c in offending_columns(contract, broken))]
-        found.append((row, shown(row.asDict(), contract, broken, columns)))
-    return found
-
-
-def shown(values: Mapping[str, Any], contract: Contract, broken: Iterable[str], columns: Iterable[str]) -> Sample:
-    """What may be shown of a row: those columns, long texts cut, personal data masked."""
-    personal = {c.name for c in contract.columns if c.personal}
-    sample: dict[str, Any] = {"rules": ", ".join(sorted(broken))}
-    for name in dict.fromkeys(columns):
-        value = values.get(name)
-        if value is not None and name in personal:
-            value = MASK
-        elif isinstance(value, str) and len(value) > _LONGEST_TEXT:
-            value = value[:_LONGEST_TEXT] + "…"
-        sample[name] = value
-    return sample
-
-
-def preview(df: DataFrame, contract: Contract, rows: int = 10) -> list[Sample]:
-    """The first rows of a frame as they may be shown, newest business date first, then by key."""
-    newest = [F.expr(quoted(contract.business_date)).desc()] if contract.business_date else []
-    first = df.orderBy(*newest, *(F.expr(quoted(k)).asc() for k in contract.key)).limit(rows).collect()
-    return [
-        {n: v for n, v in shown(row.asDict(), contract, (), contract.names).items() if n != "rules"} for row in first
-    ]
-
-
-def slice_violations(df: DataFrame, contract: Contract, samples: int = 5) -> dict[str, Broken]:
-    """Which rules the rows of a slice break, by rule name; empty where every row keeps the contract.
-
-    df: rows with all columns of the contract; judged here unless they carry the columns of `violations` already.
-    samples: at most so many rows a rule.
-    """
-    judged = df if VIOLATIONS in df.columns else violations(df, contract)
-    sets = judged.selectExpr(f"{_joined(VIOLATIONS)} AS _broken", f"{_joined(WARNINGS)} AS _warned")
-    combinations = (
-        sets.where("_broken <> '' OR _warned <> ''")
-        .groupBy("_broken", "_warned")
-        .agg(F.expr("count(*)").alias("_rows"))
-        .collect()
-    )
-    counts: Counter[str] = Counter()
-    by_rule: dict[str, dict[tuple[str, ...], int]] = {}
-    for broken, warned, rows in combinations:
-        names = (*_split(broken), *_split(warned))
-        for name in names:
-            counts[name] += rows
-            by_rule.setdefault(name, {})[names] = rows
-    if not counts:
-        return {}
-    found: dict[str, list[Sample]] = {name: [] for name in counts}
-    if samples:
-        covering = _covering([{*_split(b), *_split(w)} for b, w, _ in sorted(combinations, key=lambda c: -c[2])])
-        group = f"concat({_joined(VIOLATIONS)}, {literal(_SEPARATOR * 2)}, {_joined(WARNINGS)})"
-        chosen = [_SEPARATOR.join(sorted(names)) for names in covering]
-        together = f"array_join(sort_array(concat({VIOLATIONS}, {WARNINGS})), {literal(_SEPARATOR)})"
-        for row, sample in _sample(
-            judged.where(in_list(together, chosen)), contract, counts, group, samples, contract.key
-        ):
-            for name in (*row[VIOLATIONS], *row[WARNINGS]):
-                found[name].append(sample)
-    severities = severity_of(contract, counts)
-    return {
-        name: Broken(counts[name], tuple(found[name][:samples]), severities[name], by_rule[name])
-        for name in sorted(counts)
-    }
-
-
-def _covering(combinations: Sequence[set[str]]) -> list[set[str]]:
-    """Combinations that together hold every rule, the most frequent first; a bounded number more to look at."""
-    seen: set[str] = set()
-    needed = [names for names in combinations if names - seen and not seen.update(names)]
-    return [*needed, *(names for names in combinations if names not in needed)][: max(SAMPLED_GROUPS, len(needed))]
-
-
-def unique_key_violations(df: DataFrame, contract: Contract, samples: int = 5) -> Broken | None:
-    """The keys that occur more than once, null counting as a value; None where there are none, or the contract has no
-    key.
-    """
-    if not contract.key:
-        return None
-    # Different marks are different keys, and to group by a number is cheaper than by texts; only where two are the same
-    # the keys are looked at.
-    marks = (
-        df.selectExpr(f"xxhash64({', '.join(map(quoted, contract.key))}) AS _mark")
-        .groupBy("_mark")
-        .agg(F.expr("count(*)").alias("_times"))
-    )
-    if not marks.where("_times > 1").limit(1).count():
-        return None
-    doubled = (
-        df.groupBy(*(F.expr(quoted(k)) for k in contract.key))
-        .agg(F.expr("count(*)").alias("_times"))
-        .where("_times > 1")
-    )
-    count = doubled.count()
-    if not count:
-        return None
-    rows = doubled.orderBy(*(F.expr(quoted(k)) for k in contract.key)).limit(samples).collect()
-    said = tuple({**shown(row.asDict(), contract, [UNIQUE], contract.key), "times": row["_times"]} for row in rows)
-    return Broken(count, said, "block")
