@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Compiled modules make every start some seconds cheaper.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all battery lint ui java postgres browser status clean lock
+.PHONY: help setup run test test-fast test-all battery lint ui java postgres browser status clean lock
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -40,6 +40,13 @@ run: setup  ## Load the sample, show figures, prove Snowflake equal
 
 test: setup java postgres  ## The normal suite (TESTS=path for a part of it)
 	$(BIN)/python -m pytest -m "not heavy" -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# Without Java, browser, PostgreSQL or a server: what to run after each change.
+FAST := $(addprefix lakehouse_assets_tests/,core/contracts core/quality core/sources sample scaffold/test_infer.py test_layout.py \
+	test_paths.py test_settings.py test_shown.py)
+
+test-fast: setup  ## The quick tests: no Java, no browser, no server
+	$(BIN)/python -m pytest -m "not heavy and not server" -n 2 --dist loadfile $(FAST)
 
 test-all: setup java postgres browser  ## All tests, the long batteries too
 	$(BIN)/python -m pytest $(TESTS)

@@ -79,3 +79,11 @@ def postgres(postgres_url: str) -> Iterator[str]:
 
     with postgres_server.database(postgres_url) as url:
         yield url
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a server or a JVM, so that the fast ones can be run alone."""
+    servers = {"postgres", "postgres_url", "connect_url", "connect_spark", "shared", "make_world"}
+    for item in items:
+        if servers & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.server)

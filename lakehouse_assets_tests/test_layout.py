@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "orchestration/automation": _CORE | _ORCHESTRATION - {"orchestration/assets"},
     "domains": _CORE | {"orchestration"},
     "sample": {"errors", "core/sources", "domains"},
-    "scaffold": {"errors", "settings", "areas", "core/contracts", "core/declarations", "core/sources"},
+    "scaffold": {"core", "errors", "settings", "areas", "core/contracts", "core/declarations", "core/sources"},
     "areas": _CORE | {"orchestration"},
     "definitions": _CORE | _ORCHESTRATION | {"areas"},
     "cli": _CORE | _ORCHESTRATION | {"areas", "definitions", "embedded_snowflake", "sample", "scaffold"},

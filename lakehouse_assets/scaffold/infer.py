@@ -15,7 +15,7 @@ from typing import Any, Final
 import duckdb
 
 from lakehouse_assets.core.contracts.naming import RESERVED
-from lakehouse_assets.core.declarations.source import Format, Kind, Landed
+from lakehouse_assets.core.format import Format, Kind, Landed
 from lakehouse_assets.core.sources.convert import LAYOUTS
 from lakehouse_assets.core.sources.kinds.csv import Csv
 from lakehouse_assets.core.sources.kinds.json_lines import JsonLines

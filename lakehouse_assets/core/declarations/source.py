@@ -7,63 +7,26 @@ Belongs here: the declaration, and what follows from it without I/O. Does not be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandera.polars as pa
-import pyarrow
 from pydantic import SecretStr
 
 from lakehouse_assets.core.contracts.bronze import bronze_model
 from lakehouse_assets.core.contracts.contract import Contract
 from lakehouse_assets.core.contracts.side_tables import Quarantine, Verdicts
 from lakehouse_assets.core.declarations.fingerprint import digest, fingerprint
+from lakehouse_assets.core.format import Format, Kind, Landed
+
+__all__ = ["Landed", "Source"]
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from lakehouse_assets.settings import Settings
-
-
-@dataclass(frozen=True)
-class Landed:
-    """A column of a source as it lands: always a text, nothing judged.
-
-    spellings: how a drop may write its name, none: as `name`. optional: a drop may leave it out without being reported.
-    """
-
-    name: str
-    description: str
-    spellings: tuple[str, ...] = ()
-    personal: bool = False
-    optional: bool = False
-
-    @property
-    def written(self) -> tuple[str, ...]:
-        return self.spellings or (self.name,)
-
-
-class Kind(Protocol):
-    """How the drops of a source are written."""
-
-    def parse(self, content: bytes, columns: Sequence[Landed]) -> pyarrow.Table:
-        """The rows of a drop, in the schema of `rows.drop_schema`; raises `DropProblem` where no row can be read."""
-        ...
-
-
-@dataclass(frozen=True)
-class Format:
-    """What a worker needs to read a drop; it travels to the workers by value."""
-
-    kind: Kind
-    columns: tuple[Landed, ...]
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        """The names of the value columns."""
-        return tuple(column.name for column in self.columns)
 
 
 def no_parameters(_: Settings) -> Mapping[str, Any]:

@@ -19,12 +19,13 @@ from pyspark.errors import PySparkException
 
 from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.declarations.registry import SOURCES
-from lakehouse_assets.core.declarations.source import Format, Source
+from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse, StagedSlice
+from lakehouse_assets.core.format import Format
 from lakehouse_assets.core.frames import from_arrow
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.journal import (

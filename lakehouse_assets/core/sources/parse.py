@@ -23,7 +23,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from lakehouse_assets.core.declarations.source import Format
+from lakehouse_assets.core.format import Format
 from lakehouse_assets.core.sources.lines import unpack
 from lakehouse_assets.core.sources.rows import DropProblem, RowBuilder
 

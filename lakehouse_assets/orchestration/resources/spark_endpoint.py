@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from dagster_pyspark import LazyPySparkResource
 from pyspark.errors import PySparkException
 
+import lakehouse_assets
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources.spark_settings import own_settings
 from lakehouse_assets.settings import Settings
@@ -116,7 +117,7 @@ def _send_parsers(session: Any) -> None:
     """Send our modules to the workers of a cluster, which map the parsers over drops: they need no more than Python and
     pyarrow.
     """
-    package = Path(__file__).resolve().parent.parent
+    package = Path(lakehouse_assets.__file__).resolve().parent
     with tempfile.TemporaryDirectory() as folder:
         archive = shutil.make_archive(f"{folder}/lakehouse_assets", "zip", package.parent, package.name)
         session.addArtifacts(archive, pyfile=True)

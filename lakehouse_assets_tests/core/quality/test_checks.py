@@ -191,7 +191,7 @@ def test_a_range_run_records_each_day_by_itself():
     gates = drop_gates(LINES, [verdict(DAYS[0]), verdict(DAYS[1], "refused", invoice__str_matches=60)], DAYS)
 
     @dg.asset(
-        key=asset_key(LINES),
+        key=asset_key(LINES.name),
         partitions_def=DAILY_PARTITIONS,
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=gate_specs(LINES, DAILY_PARTITIONS),

@@ -3,12 +3,16 @@
 import base64
 import gzip
 import json
+import pickle
+import subprocess
+import sys
 import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse_assets.core.declarations.registry import SOURCES as DECLARED
 from lakehouse_assets.core.sources.parse import DROP_RULES, ROW_RULES
 from lakehouse_assets.core.sources.rows import drop_schema
 from lakehouse_assets_tests.core.sources.drops import (
@@ -21,12 +25,13 @@ from lakehouse_assets_tests.core.sources.drops import (
     problems,
 )
 
-SOURCES = sorted(BRONZE_VALUES)
 CUSTOMERS = b"".join(
     json.dumps({"customer_id": number, "name": "Ada", "deleted": False}).encode() + b"\n" for number in range(40)
 )
 RATES = b"Date,USD,GBP,\n" + b"".join(b"2010-12-%02d,1.3%d,0.85,\n" % (day, day) for day in range(1, 29))
-DROPS = {"orders": csv_drop(PUBLISHED, order_lines(40)), "customers": CUSTOMERS, "fx": RATES}
+STOCK = csv_drop(["ProductCode", "OnHand", "CountedOn"], [[f"{n}A", str(n), "2026-09-01"] for n in range(40)])
+DROPS = {"orders": csv_drop(PUBLISHED, order_lines(40)), "customers": CUSTOMERS, "fx": RATES, "stock_levels": STOCK}
+SOURCES = sorted(DROPS)
 NEAR_CSV = st.lists(
     st.sampled_from(
         [
@@ -151,3 +156,17 @@ def test_an_unknown_source_is_the_callers_mistake():
     """Else a misspelt source would be read as another one."""
     with pytest.raises(KeyError):
         parse_drop("order", b"")
+
+
+def test_a_worker_needs_no_more_than_pyarrow_to_read_a_drop():
+    """Else a cluster whose workers have Python and pyarrow alone fails at the first drop."""
+    code = (
+        "import sys, pickle\n"
+        f"format = pickle.loads({pickle.dumps({name: SOURCE.format for name, SOURCE in DECLARED.items()})!r})\n"
+        "from lakehouse_assets.core.sources.parse import parse_drop\n"
+        "assert all(parse_drop(f, b'').num_rows == 1 for f in format.values())\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & "
+        "{'pandera', 'polars', 'pydantic', 'dagster', 'pyspark', 'deltalake', 'duckdb', 'sqlalchemy'}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from lakehouse_assets.core.declarations.source import Landed
+from lakehouse_assets.core.format import Landed
 from lakehouse_assets.core.sources.drift import column_drift, look_alikes
 from lakehouse_assets.core.sources.lines import (
     BYTE_ORDER_MARK,

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from lakehouse_assets.core.declarations.source import Landed
+from lakehouse_assets.core.format import Landed
 from lakehouse_assets.core.sources.drift import column_drift, look_alikes
 from lakehouse_assets.core.sources.lines import CSV, BadLine, csv_records, drop_body, split_header, truncated_line
 from lakehouse_assets.core.sources.rows import DropProblem, RowBuilder, rescued_json, unused_key

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from lakehouse_assets.core.declarations.source import Landed
+from lakehouse_assets.core.format import Landed
 from lakehouse_assets.core.sources.drift import column_drift
 from lakehouse_assets.core.sources.lines import (
     JSON_LINES,

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lakehouse_assets.core.declarations.source import Landed
+from lakehouse_assets.core.format import Landed
 from lakehouse_assets.core.sources.kinds.csv import Header, read_header
 from lakehouse_assets.core.sources.lines import MAX_COLUMNS, MAX_LINES, MAX_UNPACKED_MB
 from lakehouse_assets.core.sources.rows import DropProblem, drift_column, drop_schema, rescued_json
