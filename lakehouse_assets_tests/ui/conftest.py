@@ -181,6 +181,11 @@ class Site:
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return launched["backfillId"]
 
+    def backfill_status(self, backfill: str) -> str:
+        query = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
+            ... on PartitionBackfill { status } } }"""
+        return self.ask(query, id=backfill)["partitionBackfillOrError"]["status"]
+
     def loaded(self) -> bool:
         """Whether nothing is pending and nothing under way."""
         return not under_way(self.instance) and "Nothing is pending." in self.python(

@@ -3,6 +3,7 @@ folder is put back from a copy.
 """
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse_assets.core.delta.findings import DamagedTableError
+from lakehouse_assets.core.delta.rs import DeltaRsStore
+from lakehouse_assets.core.handoff import Handoff
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Lakehouse
 from lakehouse_assets_tests.core.handoff.test_handoff import assert_equal
 
@@ -68,15 +71,20 @@ def test_a_table_put_back_from_a_copy_that_has_gone_on_is_compared(put_back: Lak
     assert lakehouse.hand_off().compared == "history"
 
 
-def test_a_table_that_was_copied_elsewhere_is_the_same_table(lakehouse: Lakehouse) -> None:
-    """Moving the lakehouse to another disk must cost nothing."""
+def test_a_table_that_was_copied_elsewhere_is_the_same_table(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    """Moving the lakehouse to another disk must cost nothing: no row is compared or travels again."""
     lakehouse.add(D1, D2)
     lakehouse.hand_off()
-    moved = folder(lakehouse).with_name("moved")
-    shutil.copytree(folder(lakehouse), moved)
-    shutil.rmtree(folder(lakehouse))
-    moved.rename(folder(lakehouse))
-    assert lakehouse.hand_off().outcome == "unchanged"
+    shutil.copytree(lakehouse.store.root, tmp_path / "elsewhere")
+    shutil.rmtree(lakehouse.store.root)
+    store = DeltaRsStore(str(tmp_path / "elsewhere"), str(tmp_path / "elsewhere-scratch"))
+    with Handoff(lakehouse.connect, store, lakehouse.names, lakehouse.staging) as handoff:
+        copied = replace(lakehouse, store=store, handoff=handoff)
+        assert copied.hand_off().outcome == "unchanged"
+        copied.add(D2)
+        result = copied.hand_off()
+        assert (result.compared, result.slices) == ("history", (D2.isoformat(),))
+        assert_equal(copied)
 
 
 def test_a_log_that_was_shortened_costs_a_comparison(lakehouse: Lakehouse) -> None:

@@ -389,9 +389,16 @@ def test_a_living_hand_off_that_is_taken_for_dead_costs_time_not_rows(
 
 def test_the_hook_is_inert_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Production must not die of a test's variable that names another point."""
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *said: killed.append(said))
+    monkeypatch.setattr(faults, "_passed", {})
     monkeypatch.delenv("LAKEHOUSE_KILL_AT", raising=False)
     for name in faults.CRASH_POINTS:
         faults.crash_point(name)
     monkeypatch.setenv("LAKEHOUSE_KILL_AT", "elsewhere")
     for name in faults.CRASH_POINTS:
         faults.crash_point(name)
+    assert killed == []
+    monkeypatch.setenv("LAKEHOUSE_KILL_AT", "diffed")
+    faults.crash_point("diffed")
+    assert killed == [(os.getpid(), signal.SIGKILL)]

@@ -1,10 +1,12 @@
-"""The row hash, computed in three ways: by the engine, by Snowflake, and by a plain reading of its definition here."""
+"""The row hash, computed in three ways: by the engine, by Snowflake, and by a plain reading of its definition here. One
+row was written down by hand, as bytes with their digest.
+"""
 
 import hashlib
 import random
 import subprocess
 import sys
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import pandera.polars as pa
 import pyarrow as arrow
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 
 from lakehouse_assets.core.contracts import CONTRACTS, Contract
 from lakehouse_assets.core.contracts.types import TextList, Whole
+from lakehouse_assets.core.frames import from_arrow
 from lakehouse_assets.core.handoff import rowhash, slices
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.handoff.conftest import (
@@ -118,6 +122,42 @@ def test_engine_snowflake_and_definition_agree_on_every_row(lakehouse_of: Any, s
     }
 
 
+WRITTEN: dict[str, Any] = {
+    "id": 7,
+    "day": date(2010, 12, 1),
+    "label": "ñ|",
+    "flag": True,
+    "price": Decimal("12.345"),
+    "amount": Decimal("-0.500"),
+    "euro": None,
+    "clock": datetime(2010, 12, 1, 8, 26, 0, 123456),
+    "moment": datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+}
+TEXT = b"7|14944|s2:\xc3\xb1||t|12345|-500|n|1291191960123456|-1|"
+DIGEST = 0xE5A0950B7E5D86DF
+"""Written down by hand, with the lower half of what `md5sum` says of these bytes."""
+
+
+def test_a_row_has_the_text_and_the_hash_that_were_written_down(lakehouse_of: Any, spark: Any) -> None:
+    """Else a new version sums otherwise than what it finds in Snowflake: every table is reported damaged."""
+    lakehouse: Lakehouse = lakehouse_of()
+    model = lakehouse.contract
+    assert (canonical(model, WRITTEN).encode(), reference(TEXT.decode())) == (TEXT, DIGEST)
+
+    row = arrow.Table.from_pylist([WRITTEN], schema=model.arrow_schema)
+    upper, lower = rowhash.spark_halves("md5(text)")
+    frame = from_arrow(spark, row).selectExpr(f"{rowhash.spark_text(model)} AS text")
+    ((text, high, low),) = frame.selectExpr("text", upper, lower).collect()
+    assert (text.encode(), rowhash.combine(high, low)) == (TEXT, DIGEST)
+
+    write_deltalake(lakehouse.store.uri(model.name), row, mode="append")
+    lakehouse.hand_off()
+    text = rowhash.snowflake_text(model)
+    found = lakehouse.sql(f"SELECT {text}, {rowhash.snowflake_hash(text)} FROM {lakehouse.names.table(model)}")
+    assert [(said.encode(), int(digest)) for said, digest in found] == [(TEXT, DIGEST)]
+    assert lakehouse.handoff.read_state().tables["THINGS"].hash == DIGEST
+
+
 @pytest.mark.heavy
 def test_apache_spark_agrees_with_the_definition(tmp_path: Path) -> None:
     """On a cluster another engine computes the hash; it must be the same number."""
@@ -163,19 +203,25 @@ def test_the_hash_does_not_depend_on_the_sessions_time_zone(spark: Any, tmp_path
         spark.conf.set("spark.sql.session.timeZone", before)
 
 
-def test_canonical_texts_of_different_rows_differ() -> None:
-    """Shifting text between neighbouring columns, or null for an empty text, must not go unseen."""
+class Two(pa.DataFrameModel):
+    """Two texts."""
 
-    class Two(pa.DataFrameModel):
-        """Two texts."""
+    a: str = pa.Field(nullable=True)
+    b: str = pa.Field(nullable=True)
 
-        a: str = pa.Field(nullable=True)
-        b: str = pa.Field(nullable=True)
 
+def test_canonical_texts_of_different_rows_differ(lakehouse_of: Any, spark: Any) -> None:
+    """Else text that shifts between neighbouring columns, or null in place of an empty text, goes unseen."""
     model = Contract("gold.two", Two)
-    values = [None, "", "n", "s0:", "|", "s1:n|", "n|n"]
-    texts = [canonical(model, {"a": a, "b": b}) for a in values for b in values]
-    assert len(set(texts)) == len(texts)
+    values = [None, "", "n", "s0:", "|", "s1:n|", "n|n", "x", "y|sz", "x|sy", "z"]
+    rows = [(a, b) for a in values for b in values]
+    frame = from_arrow(spark, arrow.table(list(zip(*rows, strict=True)), names=["a", "b"]))
+    engine = frame.selectExpr(f"{rowhash.spark_text(model)} AS text").toArrow()["text"].to_pylist()
+    said = ", ".join("(" + ", ".join("NULL" if v is None else f"'{v}'" for v in row) + ")" for row in rows)
+    pairs = f"SELECT column1 AS a, column2 AS b FROM VALUES {said}"
+    account = lakehouse_of(deploy=False).sql(f"SELECT {rowhash.snowflake_text(model)} FROM ({pairs})")
+    assert sorted(engine) == sorted(text for (text,) in account)
+    assert len(set(engine)) == len(rows)
 
 
 def test_a_type_without_canonical_text_is_refused_by_name() -> None:

@@ -116,7 +116,7 @@ def every_check(type_name: str, rng: random.Random) -> type[pa.DataFrameModel]:
     values = pool(_dtype(annotation))
     fields: list[dict[str, Any]] = [{}]
     for check in ("eq", "ne", "gt", "ge", "lt", "le"):
-        fields += [{check: rng.choice(values)} for _ in range(2)]
+        fields += [{check: value} for value in rng.sample(values, 2)]
     for include_min in (True, False):
         for include_max in (True, False):
             low, high = sorted((rng.choice(values), rng.choice(values)))

@@ -35,7 +35,24 @@ def assert_same_verdicts(spark: Any, contract: Contract, folder: Any, seed: int)
     wanted = [expected(contract, broken) for broken in by_pandera(contract, frame)]
     differing = [(frame.row(i, named=True), w, f) for i, (w, f) in enumerate(zip(wanted, found, strict=True)) if w != f]
     assert not differing, f"{len(differing)} rows of {contract.name} differ, such as {differing[0]}"
+    assert_seen_both_ways(contract, frame, found)
     return found
+
+
+def assert_seen_both_ways(contract: Contract, frame: pl.DataFrame, found: list[tuple[list[str], list[str]]]) -> None:
+    """Every kind of rule was broken, and kept by something that is no null: two judges agree easily on nothing."""
+    verdicts = [{*broken, *warned} for broken, warned in found]
+    broken = {r.check for r in contract.rules if any(r.name in rules for rules in verdicts)}
+    kept = {
+        r.check
+        for r in contract.rules
+        if any(
+            r.name not in rules and (r.column is None or value is not None)
+            for rules, value in zip(verdicts, frame[r.column or contract.names[0]], strict=True)
+        )
+    }
+    every = {r.check for r in contract.rules}
+    assert (every - broken, every - kept) == (set(), set()), "(never broken, never kept)"
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACTS))

@@ -37,7 +37,7 @@ MADE_UP: Any = "maybe"
 def test_a_side_table_that_would_break_its_contract_stops_the_step(
     spark: Any, tmp_path: Path, verdicts: list[DropVerdict], says: str | None
 ) -> None:
-    """Else the account of what was refused is wrong, and nothing tells of it."""
+    """Else the account of what was refused is wrong, and nothing tells of it; or a good one stops every load."""
     lakehouse = Lakehouse(
         DeltaRsStore(str(tmp_path / "tables"), str(tmp_path / "changes")), lambda: spark, str(tmp_path / "staging")
     )
@@ -49,7 +49,9 @@ def test_a_side_table_that_would_break_its_contract_stops_the_step(
     target = lakehouse.store.frame(spark, VERDICTS.name, head.version)
     side = lakehouse.stage_difference(VERDICTS, head, Consumed(), Recomputed(frame, target))
     if says is None:
-        return refuse_broken_sides(lakehouse, [side])
+        refuse_broken_sides(lakehouse, [side])
+        lakehouse.publish(side)
+        assert sorted(lakehouse.store.read(VERDICTS.name, columns=["path"])["path"].to_pylist()) == ["a.csv", "b.csv"]
+        return
     with pytest.raises(LakehouseError, match=says):
         refuse_broken_sides(lakehouse, [side])
-    return None

@@ -296,7 +296,19 @@ def test_without_a_webhook_alerts_go_to_the_log(loaded: World):
     assert isinstance(loaded.resources["alert_sink"], LogSink)
 
 
-def test_the_cursor_survives_as_text(watch: Ticker):
-    """Otherwise a restart of the daemon would tell everything again."""
+def test_the_cursor_survives_as_text(watch: Ticker, loaded: World, receiver: Receiver):
+    """Otherwise a restart of the daemon would tell everything again, and never say that it is over."""
+    path, key = "orders/orders_2097-01-01.csv", "drop_not_taken_in:orders/orders_2097-01-01.csv"
+    loaded.drop(path, orders(DAYS[1]))
     watch.tick()
-    assert json.loads(watch.cursor or "") == {}
+    assert receiver.alerts() == [("firing", key)]
+    held = json.loads(watch.cursor or "")
+    assert list(held) == [key]
+    assert (held[key]["key"], held[key]["kind"]) == (key, "drop_not_taken_in")
+    restarted = Ticker(loaded, "watch", watch.resources, watch.cursor)
+    restarted.tick()
+    assert receiver.alerts() == []
+    (loaded.landing / path).unlink()
+    restarted.tick()
+    assert receiver.alerts() == [("resolved", key)]
+    assert json.loads(restarted.cursor or "") == {}
