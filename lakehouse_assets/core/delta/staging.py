@@ -1,7 +1,7 @@
 """Stage: compute what becomes of a table, once, and write it as Parquet where no reader looks.
 
 Belongs here: what a table is behind on, the difference between what it must hold and what it holds, the staged slice
-and its commit. Does not belong here: what the rows mean (`transforms/`), whether they are good (`core/quality/`),
+and its commit. Does not belong here: what the rows mean (`domains/`), whether they are good (`core/quality/`),
 Dagster.
 """
 
