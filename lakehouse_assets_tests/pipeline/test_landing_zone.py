@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import against_oracle, line, order_csv
@@ -178,4 +179,5 @@ def test_a_landing_zone_that_is_the_wrong_folder_is_told(make_world: NewWorld) -
     world.drop("order/orders_2012-03-01.csv", "")
     world.drop("_archive/orders_2012-03-01.csv", "")
     (told,) = world.runner().found.refused_names.values()
-    assert told.endswith("holds order, which no source has; drops lie in its folders orders/, customers/, fx/.")
+    folders = ", ".join(f"{source}/" for source in SOURCES)
+    assert told.endswith(f"holds order, which no source has; drops lie in its folders {folders}.")
