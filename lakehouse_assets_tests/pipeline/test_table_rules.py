@@ -3,9 +3,9 @@
 import pytest
 
 from lakehouse_assets.core.contracts import CONTRACTS
+from lakehouse_assets.core.declarations.registry import TABLES
 from lakehouse_assets.core.frames import Inputs, Recomputed
 from lakehouse_assets.core.quality.table_rules import broken_table_rules
-from lakehouse_assets.definitions import tables
 from lakehouse_assets.orchestration.assets.step import audit
 from lakehouse_assets_tests.pipeline.world import State, World
 
@@ -37,8 +37,7 @@ def test_every_table_with_such_rules_has_a_check_for_them(loaded: tuple[World, S
 def test_a_transform_that_loses_a_row_is_stopped_in_its_step(name: str, loaded: tuple[World, State]) -> None:
     """Else gold publishes sums that its lines do not have, and a check that somebody has to run tells of it later."""
     world, _ = loaded
-    built = next(t for t in tables(world.settings) if t.name == name)
-    assert built.transform is not None
+    built = TABLES[name]
     right = built.transform
 
     def losing(inputs: Inputs) -> Recomputed:
