@@ -13,7 +13,8 @@ def broken_rules(row: dict[str, Any]) -> list[str]:
     """The rules that a landed row breaks, sorted; `row` has its `source` and the columns of a parsed drop."""
     if row["_malformed"] is not None:
         return [row["_malformed"]]
-    return sorted({"orders": _order, "customers": _customer, "fx": _rate}[row["source"]](row))
+    judges = {"orders": _order, "customers": _customer, "fx": _rate, "stock_levels": _stock}
+    return sorted(judges[row["source"]](row))
 
 
 def _typed(column: str, text: str | None, read: Callable[[str], Any], broken: list[str], required: bool = True) -> Any:
@@ -61,6 +62,16 @@ def _customer(row: dict[str, Any]) -> list[str]:
     _typed("customer_id", row["customer_id"], _whole, broken)
     _typed("updated_at", row["updated_at"], datetime.fromisoformat, broken)
     _typed("deleted", row["deleted"], _flag, broken, required=False)
+    return broken
+
+
+def _stock(row: dict[str, Any]) -> list[str]:
+    broken: list[str] = []
+    _typed("product_code", row["product_code"], str, broken)
+    on_hand = _typed("on_hand", row["on_hand"], int, broken)
+    if on_hand is not None and on_hand < 0:
+        broken.append("on_hand.ge")
+    _typed("counted_on", row["counted_on"], date.fromisoformat, broken)
     return broken
 
 
