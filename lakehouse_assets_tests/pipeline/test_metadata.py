@@ -149,6 +149,8 @@ def test_every_table_says_its_rows_its_version_and_what_it_consumed(world: World
         assert head is not None
         assert (said["run/outcome"].value, said["run/rows"].value, said["run/bytes"].value) == ("unchanged", 0, 0)
         assert said["dagster/row_count"].value == rows.num_rows
+        if not rows.num_rows:
+            continue  # a table without rows was handed off at the version in which it was made
         assert said["consumed"].value == {table: head.data_version} == {table: said["delta_version"].value}
     sent = [
         m
