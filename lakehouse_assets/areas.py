@@ -34,7 +34,7 @@ def load(packages: Sequence[str]) -> tuple[Area, ...]:
 def _area(package: str) -> Area:
     module = f"{package}.area"
     try:
-        area = importlib.import_module(module).AREA
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and not module.startswith(error.name):
             raise  # something that the area itself needs
@@ -42,10 +42,10 @@ def _area(package: str) -> Area:
             f"LAKEHOUSE_AREAS names {package}, but there is no module {module}; install the package, or correct the"
             " name."
         ) from error
-    except AttributeError as error:
-        raise LakehouseError(f"{module} has no AREA; write AREA = Area.of({package!r}) there.") from error
+    area = getattr(found, "AREA", None)
     if not isinstance(area, Area):
-        raise LakehouseError(f"{module}.AREA is no Area; write AREA = Area.of({package!r}) there.")
+        what = "has no AREA" if area is None else "has an AREA that is no Area"
+        raise LakehouseError(f"{module} {what}; write AREA = Area.of({package!r}) there.")
     return area
 
 

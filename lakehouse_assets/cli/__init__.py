@@ -34,6 +34,7 @@ from lakehouse_assets.cli import (
     verify,
 )
 from lakehouse_assets.disks import full_disk
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.shown import printable
 
 _INTERRUPTED = 130
@@ -132,9 +133,16 @@ def _add_areas(words: Sequence[str]) -> None:
     first = next((word for word in words if not word.startswith("-")), "")
     ours = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
     ours |= {group.name for group in app.registered_groups}
-    if first in ours or (not first and context.settings().areas is None):
+    # Not by the settings: help must be had also where one of them is wrong.
+    if first in ours or (not first and "LAKEHOUSE_AREAS" not in os.environ):
         return
-    from lakehouse_assets.areas import AREAS
+    try:
+        from lakehouse_assets.areas import AREAS
+    except LakehouseError as error:
+        if first:
+            raise
+        print(f"The commands of areas are not listed: {error}", file=sys.stderr)
+        return
 
     for area in AREAS:
         if area.commands:

@@ -14,7 +14,7 @@ from pathlib import Path
 from lakehouse_assets.areas import PACKAGES, packages_of
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.scaffold.write import Home, template, write
-from lakehouse_assets.settings import Settings
+from lakehouse_assets.settings import PROJECT, Settings
 
 _OURS = "lakehouse_assets.domains"
 
@@ -48,6 +48,7 @@ def _home(package: str, packages: Sequence[str]) -> Home:
     folder = Path(next(iter(importlib.import_module(package).__path__)))
     areas = " ".join(dict.fromkeys([*packages, package]))
     if package.startswith(_OURS):
+        _refuse_installed()
         tests = folder.parents[1].with_name("lakehouse_assets_tests") / "domains" / folder.name
         return Home(folder, package, tests, "")
     root = folder.parents[package.count(".")]
@@ -62,8 +63,15 @@ def _folder_of_project(package: str, domain: str, packages: Sequence[str]) -> Ho
     return Home(folder, f"{package}.{domain}", home.tests, home.areas)
 
 
+def _refuse_installed() -> None:
+    """Raise `LakehouseError` where the product is an installed package: nobody would look there for code of theirs."""
+    if not (PROJECT / "pyproject.toml").is_file():
+        raise LakehouseError("Make a project of your own by `lakehouse init`, and go on there.")
+
+
 def _new_area(domain: str) -> Home:
     """A new domain of this checkout: its folder, and its line in `areas.py`."""
+    _refuse_installed()
     package = f"{_OURS}.{domain}"
     folder = Path(next(iter(importlib.import_module(_OURS).__path__))) / domain
     listed = folder.parents[1] / "areas.py"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,9 +75,12 @@ def infer(file: Path, kind: str | None = None) -> Sample:
         raise LakehouseError(f"{file.name} says nothing of its kind by its ending; give --kind {', '.join(KINDS)}.")
     if not file.is_file():
         raise LakehouseError(f"There is no sample {file}; give a file of the source.")
-    with duckdb.connect() as sql:
+    with duckdb.connect() as sql, tempfile.TemporaryDirectory() as folder:
+        # Under a plain name, for DuckDB takes brackets and stars in a name for a pattern.
+        plain = Path(folder, f"sample{''.join(file.suffixes[-2:])}")
+        shutil.copyfile(file, plain)
         try:
-            described = sql.execute(f"DESCRIBE SELECT * FROM {_READERS[kind]}", [str(file)]).fetchall()
+            described = sql.execute(f"DESCRIBE SELECT * FROM {_READERS[kind]}", [str(plain)]).fetchall()
         except duckdb.Error as error:
             raise LakehouseError(
                 f"{file.name} cannot be read as {kind}: {str(error).splitlines()[0]}; give another sample or --kind."

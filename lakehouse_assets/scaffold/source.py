@@ -6,17 +6,16 @@ Does not belong here: looking at the sample (`infer.py`).
 from __future__ import annotations
 
 import gzip
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lakehouse_assets.core.contracts.naming import refuse_names
+from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.scaffold.infer import Sample, SampleColumn, infer
-from lakehouse_assets.scaffold.write import Home, quoted, template, write
+from lakehouse_assets.scaffold.write import Home, quoted, refuse_name, template, write
 
 _CLASSES: Final = {"csv": "Csv", "jsonl": "JsonLines", "parquet": "Parquet"}
 _MODULES: Final = {"csv": "csv", "jsonl": "json_lines", "parquet": "parquet"}
@@ -46,9 +45,10 @@ def new_source(home: Home, name: str, file: Path, kind: str | None, served: bool
     """Write the module of a source and its test, with the sample as its first drop; returns the files, which have not
     been there before. Raises `LakehouseError` where the name cannot be one, or the sample cannot be read.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise LakehouseError(f"{name!r} cannot be the name of a source; write small letters, digits and underscores.")
-    refuse_names(f"silver.{name}", name, [])
+    if name in SOURCES:
+        raise LakehouseError(f"There is a source {name} already; choose another name.")
+    layers = ("bronze", "silver", "gold") if served else ("bronze", "silver")
+    refuse_name(name, "source", [f"{layer}.{name}" for layer in layers])
     new = NewSource(name, infer(file, kind), served)
     module = home.folder / f"{name}.py"
     test = home.tests / f"test_{name}.py"

@@ -5,15 +5,13 @@ Does not belong here: sources (`source.py`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from lakehouse_assets.core.contracts import Column, Contract, contract
-from lakehouse_assets.core.contracts.naming import refuse_names
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.scaffold.write import Home, quoted, template, write
+from lakehouse_assets.scaffold.write import Home, quoted, refuse_name, template, write
 
 _PROVENANCE: Final = ("batch_date", "path", "content_hash", "row_number")
 _TYPES: Final = {
@@ -32,9 +30,7 @@ def new_table(home: Home, name: str, upstreams: Sequence[str], served: bool) -> 
     returns it. Raises `LakehouseError` for a name that cannot be one, or an upstream that is not there.
     """
     name = name.removeprefix("gold.")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise LakehouseError(f"{name!r} cannot be the name of a table; write small letters, digits and underscores.")
-    refuse_names(f"gold.{name}", name, [])
+    refuse_name(name, "table", [f"gold.{name}"])
     if not upstreams:
         raise LakehouseError(f"{name} is computed from nothing; name at least one table by --from.")
     models = [contract(upstream) for upstream in upstreams]

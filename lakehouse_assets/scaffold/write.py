@@ -6,14 +6,19 @@ Does not belong here: what is in them (`source.py`, `table.py`, `project.py`).
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from keyword import iskeyword
 from pathlib import Path
 from string import Template
+from typing import Final
 
+from lakehouse_assets.core.contracts import CONTRACTS
+from lakehouse_assets.core.contracts.naming import refuse_names
 from lakehouse_assets.errors import LakehouseError
 
 
@@ -32,6 +37,23 @@ class Home:
 def template(name: str) -> Template:
     """A file of `templates/`."""
     return Template(resources.files("lakehouse_assets.scaffold").joinpath("templates", f"{name}.tmpl").read_text())
+
+
+USED: Final = frozenset({"convert", "copied", "typed", "table", "row_hash", "area", "pa", "pe"})
+"""Names that the written modules use themselves."""
+
+
+def refuse_name(name: str, what: str, taken: Iterable[str]) -> None:
+    """Raise `LakehouseError` for a name that a source or table cannot have. taken: the tables that it would make, which
+    must not be there yet.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise LakehouseError(f"{name!r} cannot be the name of a {what}; write small letters, digits and underscores.")
+    refuse_names(f"silver.{name}", name, [])
+    if iskeyword(name) or name in USED:
+        raise LakehouseError(f"{name!r} cannot be the name of a {what}, for Python uses it; choose another.")
+    if there := [table for table in taken if table in CONTRACTS]:
+        raise LakehouseError(f"There is a table {there[0]} already; choose another name than {name}.")
 
 
 def quoted(text: str) -> str:

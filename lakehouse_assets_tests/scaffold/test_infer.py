@@ -92,6 +92,13 @@ def test_json_lines_and_parquet_say_the_same_as_csv(tmp_path: Path) -> None:
     assert [(c.name, c.type) for c in infer(lines).columns] == [(n, "Text" if n == "price" else t) for n, t in expected]
 
 
+@pytest.mark.parametrize("name", ["week[1].csv", "a*.csv", "it's.csv", 'a "b".csv', "? x.csv"])
+def test_a_sample_of_any_name_is_read_and_no_other(tmp_path: Path, name: str) -> None:
+    """Else brackets in a name are a pattern, and another file is looked at."""
+    sample(tmp_path, "other\n1\n", "week1.csv")
+    assert [c.name for c in infer(sample(tmp_path, "mine\n1\n", name)).columns] == ["mine"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

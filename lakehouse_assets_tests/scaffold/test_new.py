@@ -29,7 +29,7 @@ class Project:
         self.environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(PACKAGE.parent)])
 
     def lakehouse(self, *arguments: str, fails: bool = False, **settings: str) -> str:
-        """What the command prints; on stderr where it is to fail."""
+        """What the command prints; with stderr where it is to fail."""
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "lakehouse_assets.cli", *arguments],
             cwd=self.folder,
@@ -38,7 +38,7 @@ class Project:
             text=True,
         )
         assert (done.returncode != 0) == fails, done.stderr
-        return done.stderr if fails else done.stdout
+        return done.stdout + done.stderr if fails else done.stdout
 
     def files(self) -> dict[str, str]:
         """Every file of the project that somebody writes → the hash of its content."""
@@ -140,6 +140,11 @@ AREA = Area(
 '''
 
 
+def test_help_is_had_where_a_setting_is_wrong(project: Project) -> None:
+    """Else whoever has mistyped a setting cannot even ask what there is."""
+    assert "quarantine" in project.lakehouse("--help", LAKEHOUSE_SNOWFLAKE="real", LAKEHOUSE_AREAS="my_house")
+
+
 def test_an_area_is_a_folder_and_a_line(project: Project) -> None:
     """Else a capability finds no room, or its commands and alerts are nowhere."""
     own, folder = product(), project.folder / "outlook"
@@ -161,6 +166,7 @@ def test_an_area_is_a_folder_and_a_line(project: Project) -> None:
         text=True,
         check=True,
     ).stdout
+    assert "A storm is coming; close the windows." in project.lakehouse("alerts", fails=True, **both)
     assert listed.strip() == "['bronze/landings', 'forecast', 'silver/intake']"
     assert product() == own
 
@@ -170,6 +176,11 @@ def test_an_area_is_a_folder_and_a_line(project: Project) -> None:
     [
         (["new", "source", "Weather", "--sample", "weather.csv"], "cannot be the name of a source"),
         (["new", "source", "select", "--sample", "weather.csv"], "a word that SQL reserves"),
+        (["new", "source", "lambda", "--sample", "weather.csv"], "for Python uses it"),
+        (["new", "source", "copied", "--sample", "weather.csv", "--served"], "for Python uses it"),
+        (["new", "table", "typed", "--from", "silver.intake"], "for Python uses it"),
+        (["new", "table", "select", "--from", "silver.intake"], "a word that SQL reserves"),
+        (["new", "source", "intake", "--sample", "weather.csv"], "There is a table silver.intake already"),
         (["new", "source", "weather", "--sample", "nothing.csv"], "There is no sample"),
         (["new", "source", "weather", "--sample", "weather.csv", "--domain", "1st"], "cannot be the name of a domain"),
         (["new", "table", "wet", "--from", "silver.nothing"], "There is no table silver.nothing"),

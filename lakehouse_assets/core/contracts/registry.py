@@ -5,7 +5,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lakehouse_assets.core.contracts.contract import Contract
 from lakehouse_assets.errors import LakehouseError
@@ -36,6 +36,12 @@ class Registered(dict[str, _Value]):
 
     def __getitem__(self, name: str) -> _Value:
         return dict.__getitem__(self._here(), name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return dict.get(self._here(), name, default)
+
+    def __len__(self) -> int:
+        return dict.__len__(self._here())
 
     def __iter__(self) -> Iterator[str]:
         return dict.__iter__(self._here())
