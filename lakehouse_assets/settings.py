@@ -149,7 +149,7 @@ class Settings(BaseSettings):
             value = "" if "SecretStr" in str(type(self).model_fields[name].annotation) else f" is {first['input']!r}"
             why = first["msg"].removeprefix("Value error, ")
             raise LakehouseError(
-                f"LAKEHOUSE_{name.upper()}{value}: {why}; mend it in the environment or in .env."
+                f"LAKEHOUSE_{name.upper()}{value}: {why}; fix it in the environment or in .env."
             ) from None
 
     @field_validator("timezone", mode="after")

@@ -18,7 +18,7 @@ from lakehouse_assets.settings import Settings
         (
             "LAKEHOUSE_SNOWFLAKE",
             "real",
-            "LAKEHOUSE_SNOWFLAKE is 'real': Input should be 'embedded' or 'account'; mend it in",
+            "LAKEHOUSE_SNOWFLAKE is 'real': Input should be 'embedded' or 'account'; fix it in",
         ),
         ("LAKEHOUSE_PARTITIONS_START", "yesterday", "LAKEHOUSE_PARTITIONS_START is 'yesterday': "),
         ("LAKEHOUSE_FRESHNESS_HOURS", "0", "LAKEHOUSE_FRESHNESS_HOURS is '0': "),
@@ -31,7 +31,7 @@ from lakehouse_assets.settings import Settings
         (
             "LAKEHOUSE_HOME",
             "",
-            "LAKEHOUSE_HOME is '': it is empty; name a folder, or leave the setting out; mend it in",
+            "LAKEHOUSE_HOME is '': it is empty; name a folder, or leave the setting out; fix it in",
         ),
         ("LAKEHOUSE_LANDING", " ", "LAKEHOUSE_LANDING is ' ': it is empty; name a folder"),
         (

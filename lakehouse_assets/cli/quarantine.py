@@ -116,7 +116,7 @@ def quarantine_preview(
 
 @quarantine_app.command("replay")
 def quarantine_replay(home: Home = None) -> None:
-    """Judge everything that landed again and publish what has become good, as after a contract was mended.
+    """Judge everything that landed again and publish what has become good, as after a contract was fixed.
 
     Example: `lakehouse quarantine replay`
     """

@@ -58,7 +58,7 @@ def verify(
 
 def _lines(step: Step) -> Iterator[str]:
     """What was found of a table, or done to it."""
-    from lakehouse_assets.orchestration.automation.verification import Altered, Compared, Damaged, Mended, Replaced
+    from lakehouse_assets.orchestration.automation.verification import Altered, Compared, Damaged, Repaired, Replaced
 
     name = f"{step.table.upper():20}"
     match step:
@@ -77,7 +77,7 @@ def _lines(step: Step) -> Iterator[str]:
                 yield f"  slice {slice_.slice}: {slice_.snowflake} in Snowflake, {slice_.ledger} in the ledger"
             for row in result.row_differences:
                 yield f"  {printable(str(row))}"
-        case Mended(sent=sent, whole=whole):
+        case Repaired(sent=sent, whole=whole):
             now = "still DIFFERENT" if step.wrong else "equal"
             if whole:
                 yield f"{name} restored: {sent.rows} rows; now {now}"

@@ -76,7 +76,7 @@ def test_settings_of_ones_own_reach_an_endpoint_and_what_it_does_not_take_is_tol
         set_own(connect_spark, connect_url)
     monkeypatch.setenv("LAKEHOUSE_SPARK_CONF", "spark.sql.shuffle.partitions=s3cret")
     with pytest.raises(
-        LakehouseError, match=r"sets spark\.sql\.shuffle\.partitions, which sc://.*; mend its value"
+        LakehouseError, match=r"sets spark\.sql\.shuffle\.partitions, which sc://.*; fix its value"
     ) as refused:
         set_own(connect_spark, connect_url)
     assert "s3cret" not in str(refused.value)

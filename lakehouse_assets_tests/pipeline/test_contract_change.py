@@ -37,7 +37,7 @@ def stricter() -> Iterator[ExitStack]:
 
 @pytest.mark.heavy
 def test_a_stricter_contract_takes_published_rows_out_again(stricter: ExitStack, make_world: NewWorld) -> None:
-    """A user mends a contract and old rows go on breaking it, in the lakehouse and in Snowflake."""
+    """A user fixes a contract and old rows go on breaking it, in the lakehouse and in Snowflake."""
     stricter.close()
     world = make_world()
     for day in ("2012-03-01", "2012-03-02"):
@@ -60,7 +60,7 @@ def test_a_stricter_contract_takes_published_rows_out_again(stricter: ExitStack,
 
 @pytest.mark.heavy
 def test_rows_return_when_a_contract_is_mended(stricter: ExitStack, make_world: NewWorld) -> None:
-    """A user mends a contract that was too strict, and what it kept out stays out."""
+    """A user fixes a contract that was too strict, and what it kept out stays out."""
     world = make_world()
     days = ("2012-03-01", "2012-03-02")
     for day, least in zip(days, (1, 15), strict=True):

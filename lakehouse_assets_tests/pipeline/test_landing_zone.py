@@ -140,7 +140,7 @@ def test_what_cannot_be_read_is_told_and_holds_nothing_up(
     drops, told = world.resources["lakehouse"].zone.scan()
     monkeypatch.undo()
     assert [drop.path for drop in drops] == ["orders/orders_2012-03-01.csv"]
-    mend, link = "fix that, or remove it.", "fix the link, or remove it."
+    fix, link = "fix that, or remove it.", "fix the link, or remove it."
     assert told == {
         "orders/loop_2012-03-05.csv": (
             f"orders/loop_2012-03-05.csv is a link to {orders}/loop_2012-03-05.csv, which is not there; {link}"
@@ -148,9 +148,9 @@ def test_what_cannot_be_read_is_told_and_holds_nothing_up(
         "orders/nowhere_2012-03-04.csv": (
             f"orders/nowhere_2012-03-04.csv is a link to {world.root}/gone.csv, which is not there; {link}"
         ),
-        "orders/orders_2012-03-02.csv": f"orders/orders_2012-03-02.csv cannot be read (Permission denied); {mend}",
+        "orders/orders_2012-03-02.csv": f"orders/orders_2012-03-02.csv cannot be read (Permission denied); {fix}",
         "orders/pipe_2012-03-07.csv": "orders/pipe_2012-03-07.csv is a pipe, socket or device, and no file; remove it.",
-        "orders/shut": f"orders/shut cannot be read (Permission denied); {mend}",
+        "orders/shut": f"orders/shut cannot be read (Permission denied); {fix}",
     }
     runner = world.run()
     assert runner.runs == 1

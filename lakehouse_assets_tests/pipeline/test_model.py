@@ -543,7 +543,7 @@ def test_tables_that_somebody_restored_are_brought_up_to_date_again(make_world: 
 def test_what_a_dead_run_left_in_bronze_and_was_replaced_before_the_next_one_is_not_published(
     make_world: NewWorld,
 ) -> None:
-    """A drop that nobody has ever taken in, for its file was mended meanwhile, would be published beside what replaced
+    """A drop that nobody has ever taken in, for its file was fixed meanwhile, would be published beside what replaced
     it.
     """
     played = Lakehouse(make_world)

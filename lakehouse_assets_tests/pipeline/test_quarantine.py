@@ -66,7 +66,7 @@ def test_rejected_rows_can_be_listed_shown_and_exported(world: World, tmp_path: 
 def test_a_changed_rule_says_what_it_would_do_before_it_does_it(
     world: World, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Else a stricter rule takes rows from finance that nobody has counted, or a mended one brings none back."""
+    """Else a stricter rule takes rows from finance that nobody has counted, or a fixed one brings none back."""
     assert f"{NAME}: 0 rows would enter quarantine, 0 would leave it." in lakehouse(
         world, "quarantine", "preview", NAME
     )

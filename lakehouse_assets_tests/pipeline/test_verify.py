@@ -1,4 +1,4 @@
-"""Reconciliation finds whatever was altered by hand in Snowflake, names it, and mends it."""
+"""Reconciliation finds whatever was altered by hand in Snowflake, names it, and fixes it."""
 
 import re
 
@@ -61,6 +61,6 @@ def test_the_command_tells_emptied_tables_exits_1_and_repairs_them(loaded: tuple
     assert "missing" in told.stdout
     assert "DIM_PRODUCTS" in told.stdout
     assert re.search(r"slice \S+: 0 rows of hash 0 in Snowflake, \d+ rows of hash \d+ in the ledger", told.stdout)
-    mended = world.command("verify", "--repair")
-    assert mended.returncode == 0, mended.stderr
+    fixed = world.command("verify", "--repair")
+    assert fixed.returncode == 0, fixed.stderr
     assert not differences({k: v for k, v in state.items() if k.startswith("snowflake")}, world.state(("snowflake",)))

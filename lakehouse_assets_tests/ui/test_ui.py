@@ -95,7 +95,7 @@ def test_a_year_is_backfilled_from_the_dialog_in_one_run(site: Site, open_page: 
 
 
 def test_a_failed_run_is_taken_up_from_its_failure(site: Site, open_page: Open):
-    """Otherwise whoever has mended a cause would have to load everything again, or to know which tables were left."""
+    """Otherwise whoever has fixed a cause would have to load everything again, or to know which tables were left."""
     sent = next(site.landing.glob("orders/**/*.csv"))
     line = sent.read_text().splitlines()[1].replace("2026-", "2025-", 1)
     (site.landing / "orders" / f"orders_{day(5)}_more.csv").write_text(sent.read_text().splitlines()[0] + f"\n{line}\n")

@@ -48,7 +48,7 @@ _AFTER_QUOTE: Final = "Text follows a closing quote; a quote that is part of the
 
 
 class BadLine(Exception):
-    """A line that cannot be read: the rule it breaks, one sentence for the person who must mend it, and its text."""
+    """A line that cannot be read: the rule it breaks, one sentence for the person who must fix it, and its text."""
 
     def __init__(self, rule: str, detail: str, raw: str):
         super().__init__(detail)
@@ -137,7 +137,7 @@ def as_text(line: bytes) -> str:
     if len(line) > _LONGEST:
         detail = (
             f"The line is {len(line) / 1e6:.1f} MB long, more than {MAX_LINE_MB} MB, and only its beginning is kept;"
-            " mend the drop and send it again."
+            " fix the drop and send it again."
         )
         raise BadLine("row.long", detail, f"{readable(line[:_SHOWN])}…")
     if b"\0" in line:
@@ -223,7 +223,7 @@ def split_header(body: bytes) -> tuple[list[str], bytes]:
             "drop.unreadable", "The first line is not a header of UTF-8 text; send the drop as CSV, encoded as UTF-8."
         ) from problem
     if names is None:
-        raise DropProblem("drop.unreadable", "The header opens a quote and does not close it; mend the header.")
+        raise DropProblem("drop.unreadable", "The header opens a quote and does not close it; fix the header.")
     if len(names) == 1 and (sign := next((s for s in _OTHER_SEPARATORS if s in names[0]), None)):
         raise DropProblem(
             "drop.unreadable",

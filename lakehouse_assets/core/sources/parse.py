@@ -2,7 +2,7 @@
 Spark, no Dagster, no type conversion.
 
 What is other about the columns of a drop stands in `_drift` of its first row (`drift.py`). The rules it reports in
-`_malformed`, with a sentence for the person who must mend the data in `_detail` and the text in `_raw`:
+`_malformed`, with a sentence for the person who must fix the data in `_detail` and the text in `_raw`:
 
 | rule | what is wrong |
 |---|---|

@@ -17,7 +17,7 @@ so neither can be without the other.
   equal times lose nothing and double nothing. The keys that were compared tell of commits from further back: the pull
   then reaches back to the oldest of them.
 - **A row that is gone** lands as a record with `deleted: true`.
-- **Of a key the record pulled last has the last word:** where the time of a row does not say so by itself (it was set
+- **The latest pulled record of a key wins:** where the time of a row does not say so by itself (it was set
   back, it stands still, the row had been gone), the record lands with the next microsecond, and its own time is kept in
   `_rescued`.
 - **A refused pull** is corrected under its own path, as files are, by the next one, which takes its rows again.

@@ -25,7 +25,7 @@ _PACKED: Final = 50_000
 
 
 class DropProblem(Exception):
-    """A drop of which no row can be read: the rule it breaks, one sentence for the person who must mend it, and what is
+    """A drop of which no row can be read: the rule it breaks, one sentence for the person who must fix it, and what is
     other about its columns.
     """
 

@@ -43,7 +43,7 @@ def table_jobs(judged: Sequence[str], whole_table: Sequence[dg.AssetCheckKey]) -
         job(
             "replay_quarantine",
             judging.downstream(),
-            "Judge everything that landed again, as after a contract was mended, and publish what has become good. Any"
+            "Judge everything that landed again, as after a contract was fixed, and publish what has become good. Any"
             " one partition will do: all drops are judged, whichever is chosen. Red days that it makes good are pending"
             " until the next load shows them.",
             {"ops": {step_name(name): {"config": {"force": True, "reason": "replay_quarantine"}} for name in judged}},

@@ -1,4 +1,4 @@
-"""Proves the Snowflake tables equal to what was handed off, and mends those that differ: what `lakehouse verify` does.
+"""Proves the Snowflake tables equal to what was handed off, and fixes those that differ: what `lakehouse verify` does.
 
 Belongs here: which remedy goes with which difference. Does not belong here: comparing (`core/handoff/verify.py`),
 printing.
@@ -19,7 +19,7 @@ from lakehouse_assets.orchestration.resources.handoff_resource import HandoffRes
 @dataclass(frozen=True)
 class Step:
     """Something found of a Snowflake table, or done to it. table: its name in lower case. wrong: whether it is not as
-    it should be, and no step that follows mends it.
+    it should be, and no step that follows fixes it.
     """
 
     table: str
@@ -55,7 +55,7 @@ class Compared(Step):
 
 
 @dataclass(frozen=True)
-class Mended(Step):
+class Repaired(Step):
     """It was handed off again, the differing slices or all of it, and compared again. sent: what travelled."""
 
     sent: HandoffResult
@@ -68,7 +68,7 @@ def verify_tables(
     """Compare tables, one after the other; each step is told before the next is taken. Of the other tables only what
     somebody else has done to them is looked at.
 
-    tables: Snowflake table in lower case → the slices to compare, None for all. repair: whether what differs is mended.
+    tables: Snowflake table in lower case → the slices to compare, None for all. repair: whether what differs is fixed.
     Raises `LakehouseError` where nothing has been handed off yet.
     """
     with handoff.open() as opened:
@@ -94,7 +94,7 @@ def _verify_table(
         result = opened.verify(spark, contract, slices=slices)
         if result.version < 0 and repair and altered:
             sent = handoff.hand_off_whole(opened, contract)
-            yield Mended(name, not opened.verify(spark, contract).equal, sent, whole=True)
+            yield Repaired(name, not opened.verify(spark, contract).equal, sent, whole=True)
             return
     except ProgrammingError as error:
         if not altered or error.errno not in MISSING:
@@ -110,4 +110,4 @@ def _verify_table(
     yield Compared(name, not handed_off or not (result.equal or repair), result)
     if handed_off and repair and not result.equal:
         sent = opened.repair(spark, contract, slices)
-        yield Mended(name, not opened.verify(spark, contract, slices=slices).equal, sent, whole=False)
+        yield Repaired(name, not opened.verify(spark, contract, slices=slices).equal, sent, whole=False)

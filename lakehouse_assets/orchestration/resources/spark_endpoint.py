@@ -54,7 +54,7 @@ def set_own(session: Any, engine: str) -> None:
             if condition is None:  # it is not the setting that is wrong
                 raise
             remedy = (
-                "set it where the endpoint is started" if condition.startswith("CANNOT_MODIFY") else "mend its value"
+                "set it where the endpoint is started" if condition.startswith("CANNOT_MODIFY") else "fix its value"
             )
             raise LakehouseError(
                 f"LAKEHOUSE_SPARK_CONF sets {key}, which {engine} does not take ({condition}); {remedy}."
@@ -98,7 +98,7 @@ def _refuse_silence(engine: str) -> None:
         socket.create_connection((host, port), timeout=30).close()
     except OSError as error:
         raise LakehouseError(
-            f"Nothing answers at {host}:{port}, which LAKEHOUSE_ENGINE names ({error}); start the endpoint, or mend the"
+            f"Nothing answers at {host}:{port}, which LAKEHOUSE_ENGINE names ({error}); start the endpoint, or fix the"
             " URL."
         ) from error
 

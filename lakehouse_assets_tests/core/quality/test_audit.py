@@ -213,7 +213,7 @@ def test_a_changed_severity_is_a_changed_promise():
 
 
 def test_the_reason_names_drop_rule_and_counts(spark):
-    """Else the person who must mend the drop does not know which and why."""
+    """Else the person who must fix the drop does not know which and why."""
     lines = [{"visit": 0}] * 4 + [{"_problems": ["visit.type"]}] * 5 + good(1)
     (found,) = judge(frame(spark, drop("orders/a.csv", lines)), CONTRACT)
     assert (

@@ -238,6 +238,6 @@ def test_a_huge_field_is_read():
 
 
 def test_what_is_wrong_is_shown_as_it_was():
-    """Else the person who must mend the data cannot find the line, or its bytes."""
+    """Else the person who must fix the data cannot find the line, or its bytes."""
     table = parse_drop("orders", csv_drop(PUBLISHED, []) + b'A\xc9\xc3\xa9,1\na\0b\r\nx,"y\n')
     assert table["_raw"].to_pylist() == ["A\\xc9é,1", "a\\x00b", 'x,"y']

@@ -371,7 +371,7 @@ def test_a_server_in_another_zone_and_times_that_are_none(postgres: str):
     ],
 )
 def test_a_database_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path, change: dict[str, str], said: str):
-    """Otherwise nobody would know what to mend, or everybody the password."""
+    """Otherwise nobody would know what to fix, or everybody the password."""
     crm = sqlite_crm(tmp_path)
     crm.put(1, NOON)
     crm.do("CREATE VIEW strange AS SELECT customer_id FROM customers")

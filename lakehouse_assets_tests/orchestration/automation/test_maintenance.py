@@ -240,7 +240,7 @@ def month_files(world: World, month: str) -> list[str]:
 def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_that_it_makes_good_turns_green(
     world: World,
 ):
-    """Otherwise rows that a mended contract allows stay out of Snowflake, or are there and their day is red for
+    """Otherwise rows that a fixed contract allows stay out of Snowflake, or are there and their day is red for
     ever.
     """
     with other_contracts(Stricter):

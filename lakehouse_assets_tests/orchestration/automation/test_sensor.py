@@ -203,7 +203,7 @@ def test_a_refused_drop_waits_and_holds_nothing_up(landing: Ticker, world: World
     good = {*DAYS[:2], *DAYS[3:5]}
     assert world.materialized("silver.order_lines") == good
 
-    follow_up = landing.request()  # at once: nothing has failed that another try could mend
+    follow_up = landing.request()  # at once: nothing has failed that another try could fix
     assert DAYS[2] not in span_of(follow_up)
     assert landing.execute(follow_up).success
     assert landing.says() == "1 drops that are refused or cannot be read wait for their correction."
@@ -298,7 +298,7 @@ def test_a_poisonous_drop_is_isolated_and_told(
     assert world.materialized("snowflake.daily_sales") == {*DAYS[:2], *DAYS[3:5]}
 
     monkeypatch.undo()
-    world.run()  # somebody has mended it
+    world.run()  # somebody has fixed it
     assert landing.says() == "Nothing to do."
     remember(landing)
     watch.tick()
