@@ -133,7 +133,14 @@ class Catalogue(FakeSnow):
     def attach(self, duck: duckdb.DuckDBPyConnection, database: str) -> None:
         """Attach a database, created if it does not exist, with fakesnow's information schema and macros in it."""
         refusals.check_container("database", database)
-        duck.execute(f"ATTACH IF NOT EXISTS {literal(self._file(database))} AS {database}")
+        new = not (self.databases / f"{database}.db").exists()
+        file = self._file(database)
+        try:
+            duck.execute(f"ATTACH IF NOT EXISTS {literal(file)} AS {database}")
+        except duckdb.Error:
+            if new:  # the next start would fail on it
+                file.unlink()
+            raise
         try:
             duck.execute(info_schema.per_db_creation_sql(database))
             duck.execute(macros.creation_sql(database))

@@ -149,9 +149,11 @@ def _launch(directory: Path, idle_seconds: int) -> None:
 
 
 def last_line(directory: Path) -> str:
-    """The last line of the server's log; empty where there is none."""
+    """The last line of the server's log that says something; empty where there is none."""
     try:
-        lines = (directory / "server.log").read_text(errors="replace").strip().splitlines()
+        lines = (directory / "server.log").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return ""
-    return lines[-1].strip() if lines else ""
+    # below its message DuckDB writes the statement and a row of ^ that points into it
+    said = [line.strip() for line in lines if any(map(str.isalpha, line)) and not line.startswith("LINE ")]
+    return said[-1] if said else ""

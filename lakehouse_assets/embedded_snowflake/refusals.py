@@ -63,14 +63,29 @@ def _inner_functions() -> frozenset[str]:
     return frozenset(name.lower() for (name,) in rows) - _HARMLESS | _TELLING
 
 
+@functools.cache
+def _keywords() -> frozenset[str]:
+    """The words that DuckDB does not take as the name of a database unless they are quoted, which fakesnow does not."""
+    with duckdb.connect() as duck:
+        rows = duck.execute(
+            "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')"
+        ).fetchall()
+    return frozenset(name.lower() for (name,) in rows)
+
+
 def check_container(kind: str, name: str) -> None:
     """Raise ProgrammingError for a name that a database or schema of the embedded account cannot have: it is the name
     of a file, and stands in SQL.
     """
-    own = kind == "database" and (name.lower().startswith("_fs_") or name.lower() in ("memory", "system", "temp"))
-    if own or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]{0,254}", name):
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]{0,254}", name):
         raise compilation_error(
             f"{name[:60]!a} cannot be the name of a {kind} of the embedded account: letters, digits and _ are possible."
+        )
+    own = name.lower().startswith("_fs_") or name.lower() in ("memory", "system", "temp")
+    if kind == "database" and (own or name.lower() in _keywords()):
+        raise compilation_error(
+            f"{name[:60]!a} cannot be the name of a database of the embedded account: the word is taken. Choose another"
+            " name."
         )
 
 

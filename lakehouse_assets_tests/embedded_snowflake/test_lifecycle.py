@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -95,6 +96,27 @@ def test_everything_is_there_after_a_restart(home: Path, kill: bool) -> None:
     assert [row[1] for row in sql("DESCRIBE TABLE T")] == ["NUMBER(38,0)", "VARCHAR(7)"]
     assert sql("SELECT comment FROM INFORMATION_SCHEMA.TABLES WHERE table_name = 'T'") == [("kept",)]
     assert {"SECOND", "LAKEHOUSE"} == {row[1] for row in sql("SHOW DATABASES")}
+
+
+def test_no_name_of_a_database_keeps_the_account_from_starting_again(home: Path) -> None:
+    """Without it one CREATE DATABASE, by any client, loses the whole account at its next start."""
+    words = duckdb.sql("SELECT upper(keyword_name), keyword_category FROM duckdb_keywords()").fetchall()
+    kinds = {kind: [word for word, of in words if of == kind] for _, kind in words}
+    # fakesnow's SQL does not quote names: the words of the first two kinds would end a statement
+    taken = {*kinds["reserved"], *kinds["type_function"], "MEMORY", "SYSTEM", "TEMP"}
+    free = {*kinds["unreserved"][:15], *kinds["column_name"][:15]} - taken
+    sql = session(home)
+    for word in taken:
+        with pytest.raises(
+            snowflake.connector.errors.ProgrammingError, match="cannot be the name of a database|already exists"
+        ):
+            sql(f'CREATE DATABASE "{word}"')
+    for word in free:
+        sql(f'CREATE DATABASE "{word}"')
+    stop(home)
+    there = {row[1] for row in session(home)("SHOW DATABASES")}
+    assert free <= there
+    assert not there & taken
 
 
 def test_stop_says_whether_it_ran_and_leaves_nothing_running(home: Path) -> None:

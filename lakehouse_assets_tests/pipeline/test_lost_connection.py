@@ -13,11 +13,11 @@ from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.embedded_snowflake import stop
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.io_managers.snowflake_stage import RETRIES, SnowflakeStageIOManager
+from lakehouse_assets.orchestration.resources.handoff_resource import served
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
 
 DAY = "2026-09-01"
-TABLES = 7
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_an_account_that_stays_away_fails_the_step_by_what_it_said(world: World,
     monkeypatch.setattr(Session, "_execute", refused)
     with pytest.raises(LakehouseError, match="the account has gone"):
         runner.run()
-    assert len(retries(world)) == RETRIES * TABLES
+    assert len(retries(world)) == RETRIES * len(served())
 
 
 def test_what_would_fail_again_is_not_tried_again(world: World, monkeypatch: pytest.MonkeyPatch):
