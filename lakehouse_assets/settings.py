@@ -6,9 +6,11 @@ Does not belong here: anything that opens a table, a session or a connection.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -20,6 +22,17 @@ from lakehouse_assets.paths import plain, plain_uri
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout; of an installed package, the folder of packages, where none of a checkout's files lie."""
 _SAMPLE = Path("data", "landing")
+STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "dbfs", "hdfs", "viewfs", "file")
+"""Schemes of the URIs below which tables and staged files can lie; each engine has drivers for some of them."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/.*)")
+
+
+def _is_web(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
@@ -173,6 +186,46 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @field_validator("tables", "staging", mode="after")
+    @classmethod
+    def _place(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.strip():
+            raise ValueError("it is empty; name a folder or a URI, or leave the setting out")
+        scheme, rest = _SCHEME.fullmatch(value).groups() if _SCHEME.fullmatch(value) else ("", value)
+        if scheme and (scheme.lower() not in STORES or not rest.startswith("//") or not rest.strip("/")):
+            raise ValueError(
+                f"no engine writes there; write a folder, or a URI such as {', '.join(STORES)}://name/path"
+            )
+        if not scheme:
+            folder = Path(value).expanduser().absolute()
+            found = next(p for p in (folder, *folder.parents) if p.exists())
+            if not found.is_dir():
+                raise ValueError(f"{found} is no folder; name one, or a URI")
+        return value
+
+    @field_validator("spark_memory", mode="after")
+    @classmethod
+    def _memory(cls, value: str) -> str:
+        if not re.fullmatch(r"[1-9][0-9]*[kmgt]b?", value, re.IGNORECASE):
+            raise ValueError("it is no amount of memory; write one as 2g or 1500m")
+        return value
+
+    @field_validator("code_url", mode="after")
+    @classmethod
+    def _browsed(cls, value: str | None) -> str | None:
+        if value and not _is_web(value):
+            raise ValueError("it is no address of a page; write one that begins with https://")
+        return value
+
+    @field_validator("alert_webhook", mode="after")
+    @classmethod
+    def _posted(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and (address := value.get_secret_value()) and not _is_web(address):
+            raise ValueError("it is no address to which a message can be posted; write one that begins with https://")
+        return value
 
     @property
     def tables_root(self) -> str:

@@ -108,7 +108,7 @@ def test_no_name_of_a_database_keeps_the_account_from_starting_again(home: Path)
     sql = session(home)
     for word in taken:
         with pytest.raises(
-            snowflake.connector.errors.ProgrammingError, match="cannot be the name of a database|already exists"
+            snowflake.connector.errors.ProgrammingError, match=r"cannot be the name of a database|already exists"
         ):
             sql(f'CREATE DATABASE "{word}"')
     for word in free:

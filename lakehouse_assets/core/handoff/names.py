@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.contracts.naming import RESERVED
 from lakehouse_assets.errors import LakehouseError
 
 _UNQUOTED = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
@@ -16,7 +17,11 @@ _UNQUOTED = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 
 @dataclass(frozen=True)
 class TargetNames:
-    """Unquoted Snowflake identifiers, kept in upper case. Raises `LakehouseError` for a name that would need quotes."""
+    """Unquoted Snowflake identifiers, kept in upper case.
+
+    Raises `LakehouseError` for a name that would need quotes, and where two of the schemas are one, for then a reader
+    of the served tables sees others among them.
+    """
 
     database: str = "LAKEHOUSE"
     analytics: str = "ANALYTICS"
@@ -31,7 +36,16 @@ class TargetNames:
                 raise LakehouseError(
                     f"The Snowflake {field} name {name!r} needs quotes; use letters, digits and underscores."
                 )
+            if name.lower() in RESERVED:
+                raise LakehouseError(
+                    f"The Snowflake {field} name {name!r} is a word that SQL reserves; choose another name."
+                )
             object.__setattr__(self, field, name.upper())
+        if len({self.analytics, self.ops, self.staging}) < 3:
+            raise LakehouseError(
+                f"Two of the Snowflake schemas are one ({self.analytics}, {self.ops}, {self.staging}); give"
+                " LAKEHOUSE_ANALYTICS_SCHEMA, LAKEHOUSE_OPS_SCHEMA and LAKEHOUSE_STAGING_SCHEMA different names."
+            )
 
     def table(self, contract: Contract) -> str:
         """The qualified name of the served table of a contract."""

@@ -5,16 +5,19 @@ Does not belong here: which rows enter it (`cleanse.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
 
 from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.contracts.describe import broken_text
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.sources.cleanse import cleanse
 from lakehouse_assets.core.sources.ingest import entries, never_landed
+from lakehouse_assets.core.sources.verdicts import REFUSED_RULE
 from lakehouse_assets.core.spark_sql import literal, quoted
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
 
@@ -25,6 +28,7 @@ def rejected_rows(
     lakehouse: Lakehouse, table: str | None = None, drop: str | None = None, rule: str | None = None
 ) -> list[dict[str, Any]]:
     """Rejected rows, each with the table it was kept out of; those of one table, of one drop, or that break one rule.
+    `detail` says of each what is wrong, or what must hold and does not.
 
     Raises `LakehouseError` for a table without quarantine and for a drop that never landed.
     """
@@ -34,9 +38,17 @@ def rejected_rows(
     store, rows = lakehouse.store, []
     for source in sources:
         if store.exists(source.quarantine.name):
-            rows += [{"table": source.table, **r} for r in store.read(source.quarantine.name).to_pylist()]
+            kept = store.read(source.quarantine.name).to_pylist()
+            rows += [
+                {"table": source.table, **r, "detail": r["detail"] or _must_hold(source, r["rules"])} for r in kept
+            ]
     found = [r for r in rows if (drop is None or r["path"] == drop) and (rule is None or rule in r["rules"])]
     return sorted(found, key=lambda r: (r["table"], r["path"], r["row_number"]))
+
+
+def _must_hold(source: Source, rules: Iterable[str]) -> str:
+    texts = [text for rule in rules if rule != REFUSED_RULE and (text := broken_text(source.contract, rule))]
+    return f"Must hold: {'; '.join(texts)}." if texts else ""
 
 
 def judged(table: str) -> Source:

@@ -1,14 +1,18 @@
 """Every name that a contract may have travels: no column is lost to a keyword of one of the platforms."""
 
+import re
 from collections.abc import Callable
 
 import duckdb
 import pandera.polars as pa
 import pyarrow as arrow
+import pytest
 from deltalake import write_deltalake
 
 from lakehouse_assets.core.contracts.naming import LONGEST, RESERVED
 from lakehouse_assets.core.contracts.types import Whole
+from lakehouse_assets.core.handoff.names import TargetNames
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.handoff.conftest import Lakehouse
 
 KEYWORDS = {
@@ -53,3 +57,21 @@ def test_keywords_that_are_not_reserved_are_columns_as_others_are(lakehouse_of: 
     lakehouse.hand_off()
     assert lakehouse.snowflake_rows() == lakehouse.lakehouse_rows()
     assert not lakehouse.handoff.plan([lakehouse.contract])
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"database": "NULL"}, "database name 'NULL' is a word that SQL reserves"),
+        ({"ops": "select"}, "ops name 'select' is a word that SQL reserves"),
+        ({"ops": "a b"}, "ops name 'a b' needs quotes"),
+        ({"analytics": "ops"}, "schemas are one (OPS, OPS, STAGING)"),
+        ({"staging": "Analytics"}, "schemas are one (ANALYTICS, OPS, ANALYTICS)"),
+    ],
+)
+def test_names_that_the_account_cannot_have_are_refused_before_anything_is_asked(
+    names: dict[str, str], said: str
+) -> None:
+    """Else the first load fails at its end, by a parser's words, or readers see the record of hand-offs as tables."""
+    with pytest.raises(LakehouseError, match=re.escape(said)):
+        TargetNames(**names)
