@@ -194,16 +194,17 @@ class Settings(BaseSettings):
             return None
         if not value.strip():
             raise ValueError("it is empty; name a folder or a URI, or leave the setting out")
-        scheme, rest = _SCHEME.fullmatch(value).groups() if _SCHEME.fullmatch(value) else ("", value)
+        found = _SCHEME.fullmatch(value)
+        scheme, rest = found.groups() if found else ("", value)
         if scheme and (scheme.lower() not in STORES or not rest.startswith("//") or not rest.strip("/")):
             raise ValueError(
                 f"no engine writes there; write a folder, or a URI such as {', '.join(STORES)}://name/path"
             )
         if not scheme:
             folder = Path(value).expanduser().absolute()
-            found = next(p for p in (folder, *folder.parents) if p.exists())
-            if not found.is_dir():
-                raise ValueError(f"{found} is no folder; name one, or a URI")
+            there = next(p for p in (folder, *folder.parents) if p.exists())
+            if not there.is_dir():
+                raise ValueError(f"{there} is no folder; name one, or a URI")
         return value
 
     @field_validator("spark_memory", mode="after")
