@@ -117,13 +117,19 @@ def command(arguments: Sequence[str] | None = None) -> int:
             return code  # Typer has shown the help of a command that was given nothing
         if context.verbose:
             traceback.print_exc()
-        where = f" in {error.filename}" if isinstance(error, SyntaxError) else ""
-        full = full_disk(error, context.written) if context.written else None
-        # The errors of the command line name the option only so.
-        plain = getattr(error, "format_message", error.__str__)()
-        said = f"Error{where}: {full or ' '.join((plain or type(error).__name__).split())}"
+        said = _sentence(error)
     print(printable(said), file=sys.stderr)
     return code
+
+
+def _sentence(error: Exception) -> str:
+    where = f" in {error.filename}" if isinstance(error, SyntaxError) else ""
+    full = full_disk(error, context.written) if context.written else None
+    # The errors of the command line name the option only so.
+    plain = getattr(error, "format_message", error.__str__)()
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        plain = f"{error.filename} cannot be used ({error.strerror}); correct that, and run the command again."
+    return f"Error{where}: {full or ' '.join((plain or type(error).__name__).split())}"
 
 
 def _add_areas(words: Sequence[str]) -> None:

@@ -88,7 +88,7 @@ def conclude(runner: Runner) -> None:
     found = runner.found
     damaged = dict.fromkeys([*found.damaged.values(), *runner.damaged.values()])
     wrong = [*damaged, *found.rejections(), *filter(None, [found.unavailable, runner.unfinished])]
-    for reason in (*wrong, *found.refused_names.values()):
+    for reason in (*wrong, *found.left_out()):
         print(printable(reason), file=sys.stderr)
     if wrong:
         raise typer.Exit(1)

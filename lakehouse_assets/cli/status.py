@@ -50,7 +50,7 @@ def status(format: Format = "table", landing: Landing = None, home: Home = None)
             say(console, f"{what}: {why}.", f"Pending in {area}:", "yellow")
     for label, style, reasons in (
         ("Waits for a correction:", "red", found.pending.rejections()),
-        ("Not taken in:", "yellow", found.pending.refused_names.values()),
+        ("Not taken in:", "yellow", found.pending.left_out()),
         ("Cannot be asked:", "red", filter(None, [found.pending.unavailable])),
     ):
         for reason in reasons:

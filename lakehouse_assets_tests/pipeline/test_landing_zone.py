@@ -157,6 +157,9 @@ def test_what_cannot_be_read_is_told_and_holds_nothing_up(
     assert set(runner.found.refused_names) == {
         f"orders/{name}_2012-03-{day}.csv" for name, day in (("loop", "05"), ("nowhere", "04"), ("pipe", "07"))
     }
+    ran = world.command("run", "--quiet")
+    assert ran.returncode == 1, "rows that were sent and are not taken in must not look like a day without them"
+    assert all(told[name] in " ".join(ran.stderr.split()) for name in runner.found.refused_names)
 
 
 def test_a_landing_zone_that_is_not_there_is_told_in_one_sentence(make_world: NewWorld, tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ class Drop:
     modified_at: float
 
 
+class Unread(str):
+    """Why a file cannot be read that would be taken in: an error, unlike what a name or a setting keeps out."""
+
+
 @dataclass(frozen=True)
 class LandingZone:
     """`root` holds one folder for each source. `cache` remembers hashes by size and time of change; it may be deleted
@@ -59,8 +63,8 @@ class LandingZone:
         return datetime.now(ZoneInfo(self.timezone)).date()
 
     def scan(self, source: str | None = None) -> tuple[list[Drop], dict[str, str]]:
-        """The drops that lie there now, and the files that are not taken in, by their names or because they cannot be
-        read, each with the reason in a sentence.
+        """The drops that lie there now, and the files that are not taken in, each with the reason in a sentence: an
+        `Unread` where the file cannot be read, else what its name or a setting says.
 
         Files that have not settled, hidden files and those that end in .tmp, .part or .crdownload are treated as
         incomplete, and so is what lies in a folder of such a name. A folder that is reached in several ways is looked
@@ -80,7 +84,7 @@ class LandingZone:
             for file in self.files(folder, refused):
                 path = file.relative_to(self.root).as_posix()
                 if (spelled := path.encode(errors="backslashreplace").decode()) != path:
-                    refused[spelled] = f"{spelled} has a name that is not UTF-8; rename it."
+                    refused[spelled] = Unread(f"{spelled} has a name that is not UTF-8; rename it.")
                     continue
                 looked = self._look(file, path, known.get(path), now, refused)
                 if looked is None:
@@ -103,13 +107,13 @@ class LandingZone:
         try:
             stat = file.stat()
             if not S_ISREG(stat.st_mode):
-                refused[path] = f"{path} is a pipe, socket or device, and no file; remove it."
+                refused[path] = Unread(f"{path} is a pipe, socket or device, and no file; remove it.")
                 return None
             # A time in the future, as a copy from a machine whose clock is ahead has it, says nothing.
             if abs(now - stat.st_mtime) < self.settle_seconds:
                 return None
             if stat.st_size > MAX_UNPACKED_MB * 1_000_000:
-                refused[path] = f"{path} is larger than {MAX_UNPACKED_MB} MB; send it in several drops."
+                refused[path] = Unread(f"{path} is larger than {MAX_UNPACKED_MB} MB; send it in several drops.")
                 return None
             # The time of the last change cannot be set by whoever writes the file, other than that of its content.
             mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev, stat.st_ctime_ns]
@@ -196,7 +200,7 @@ class LandingZone:
             return True
         name, target = path.relative_to(self.root).as_posix(), Path(os.path.realpath(path))
         if not target.exists():
-            refused[name] = f"{name} is a link to {target}, which is not there; fix the link, or remove it."
+            refused[name] = Unread(f"{name} is a link to {target}, which is not there; fix the link, or remove it.")
         elif not self.follow_links and not target.is_relative_to(self.root):
             refused[name] = (
                 f"{name} is a link out of the landing zone, to {target}; set LAKEHOUSE_FOLLOW_LINKS=true to follow it."
@@ -228,7 +232,7 @@ def _is_partial(name: str) -> bool:
 
 
 def _unreadable(path: str, error: OSError) -> str:
-    return f"{path} cannot be read ({error.strerror or type(error).__name__}); fix that, or remove it."
+    return Unread(f"{path} cannot be read ({error.strerror or type(error).__name__}); fix that, or remove it.")
 
 
 def date_in(path: str) -> date | None:

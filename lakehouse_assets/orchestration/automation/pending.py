@@ -23,7 +23,7 @@ from lakehouse_assets.core.quality.drops import DropVerdict, remedy
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.core.sources.journal import REFUSED, Entry
-from lakehouse_assets.core.sources.landing import Drop, LandingZone
+from lakehouse_assets.core.sources.landing import Drop, LandingZone, Unread
 from lakehouse_assets.core.sources.progress import Behind, Reason, why_behind
 from lakehouse_assets.core.sources.pull import due, half_done
 from lakehouse_assets.core.sources.verdicts import rejected_now
@@ -72,7 +72,12 @@ class Pending:
 
     def rejections(self) -> list[str]:
         """Why drops wait for somebody, and what to do about each, a sentence or two a drop."""
-        return [f"{v.reason} {remedy(v)}" for v in (*self.refused, *self.unreadable)]
+        judged = [f"{v.reason} {remedy(v)}" for v in (*self.refused, *self.unreadable)]
+        return judged + [reason for reason in self.refused_names.values() if isinstance(reason, Unread)]
+
+    def left_out(self) -> list[str]:
+        """Why files are not taken in, by their names or a setting."""
+        return [reason for reason in self.refused_names.values() if not isinstance(reason, Unread)]
 
     def stretches(self) -> list[tuple[date, date]]:
         """Contiguous stretches of batch dates, short gaps bridged, but not over a red date."""
