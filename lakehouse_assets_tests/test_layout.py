@@ -30,6 +30,7 @@ _ORCHESTRATION = {
     "orchestration/assets",
     "orchestration/automation",
     "orchestration/instance",
+    "orchestration/internals",
     "orchestration/io_managers",
     "orchestration/resources",
 }
@@ -51,7 +52,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core/handoff": _GROUND | {"core", "core/contracts", "core/delta"},
     "core/sources": _GROUND | {"core", "core/contracts", "core/declarations", "core/delta", "core/quality"},
     "orchestration": _CORE,
-    "orchestration/instance": _GROUND,
+    "orchestration/internals": set(),
+    "orchestration/instance": _GROUND | {"orchestration/internals"},
     "orchestration/resources": _CORE | {"orchestration", "embedded_snowflake"},
     "orchestration/io_managers": _CORE | {"orchestration", "orchestration/resources"},
     "orchestration/assets": _CORE | _ORCHESTRATION - {"orchestration/automation"},
@@ -134,6 +136,25 @@ def test_only_some_rooms_know_dagster(module):
     if room(module).partition("/")[0] in KNOW_DAGSTER:
         return
     assert not {name for name in imported(module) if name.split(".")[0].startswith("dagster")}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_one_room_looks_inside_dagster(module):
+    """Else an upgrade of Dagster breaks what nobody has named, and no test says where."""
+    if room(module) == "orchestration/internals":
+        return
+    dotted: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            dotted |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            dotted |= {alias.name for alias in node.names}
+        elif (
+            isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("dg", "dagster")
+        ):
+            dotted.add(f"dagster.{node.attr}")
+    inside = re.compile(r"dagster_shared\b|dagster(_\w+)?(\.\w+)*\._")
+    assert not [name for name in dotted if inside.match(name)]
 
 
 @pytest.mark.parametrize("module", MODULES)

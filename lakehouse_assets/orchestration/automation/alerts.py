@@ -16,11 +16,6 @@ from dataclasses import asdict
 from datetime import date
 
 import dagster as dg
-from dagster._core.definitions.freshness import FreshnessState
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import SensorInstigatorData
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.dagster_run import RunRecord
 
 from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.declarations.registry import SOURCES
@@ -37,6 +32,12 @@ from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
 from lakehouse_assets.orchestration.automation.sensor import Memory, cursor_object
 from lakehouse_assets.orchestration.automation.sinks import Alert, AlertSink, Kind
 from lakehouse_assets.orchestration.instance.sweep import sweep_dead_runs
+from lakehouse_assets.orchestration.internals.runs import (
+    AssetCheckExecutionRecordStatus,
+    FreshnessState,
+    InstigatorType,
+    SensorInstigatorData,
+)
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 WATCH = "watch"
@@ -74,7 +75,7 @@ def failed_runs(instance: dg.DagsterInstance, waiting: Callable[[], Collection[d
 
 def _made_good(
     instance: dg.DagsterInstance,
-    record: RunRecord,
+    record: dg.RunRecord,
     failures: Mapping[str, str],
     waiting: Callable[[], Collection[date]],
 ) -> bool:

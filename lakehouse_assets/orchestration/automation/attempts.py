@@ -9,7 +9,6 @@ from datetime import date
 from functools import cached_property
 
 import dagster as dg
-from dagster._core.storage.dagster_run import RunRecord
 
 from lakehouse_assets.core.sources.landing import Drop, LandingZone
 from lakehouse_assets.orchestration.automation.inflight import TRIGGER_TAG, only_refused, span
@@ -47,10 +46,10 @@ class History:
         self.instance = instance
 
     @cached_property
-    def runs(self) -> Sequence[RunRecord]:
+    def runs(self) -> Sequence[dg.RunRecord]:
         return self.instance.get_run_records(dg.RunsFilter(tags={TRIGGER_TAG: SENSOR}), limit=REMEMBERED_RUNS)
 
-    def _failed(self, record: RunRecord) -> bool:
+    def _failed(self, record: dg.RunRecord) -> bool:
         return record.dagster_run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
     @cached_property

@@ -12,14 +12,14 @@ from collections.abc import Collection
 from datetime import date
 
 import dagster as dg
-from dagster._core.storage.tags import (
+
+from lakehouse_assets.orchestration.instance.runs import what_failed
+from lakehouse_assets.orchestration.instance.sweep import sweep_dead_runs
+from lakehouse_assets.orchestration.internals.runs import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
-
-from lakehouse_assets.orchestration.instance.runs import what_failed
-from lakehouse_assets.orchestration.instance.sweep import sweep_dead_runs
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,

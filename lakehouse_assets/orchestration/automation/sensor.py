@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from lakehouse_assets.errors import AccountUnavailableError
 from lakehouse_assets.orchestration.automation.attempts import (
@@ -31,6 +30,7 @@ from lakehouse_assets.orchestration.automation.inflight import under_way
 from lakehouse_assets.orchestration.automation.jobs import ASIDE, LAKEHOUSE_ONLY, LOAD_ALL
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
 from lakehouse_assets.orchestration.automation.work import Work, open_work
+from lakehouse_assets.orchestration.internals.runs import MAX_RETRIES_TAG
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 

@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PRIORITY_TAG
 
 from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.orchestration.automation.inflight import TRIGGER_TAG, takes_in
 from lakehouse_assets.orchestration.automation.pending import Pending
+from lakehouse_assets.orchestration.internals.runs import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PRIORITY_TAG,
+)
 
 MAX_DAYS = 366
 """The longest range of one run."""

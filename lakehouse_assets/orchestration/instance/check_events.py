@@ -7,9 +7,9 @@ from it, see `core/quality/`.
 from collections.abc import Sequence
 
 from dagster import AssetCheckEvaluation, AssetExecutionContext, DagsterEvent, DagsterEventType
-from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
 
 from lakehouse_assets.orchestration.instance.event_log import BatchingEventLog
+from lakehouse_assets.orchestration.internals.runs import DagsterEventBatchMetadata, generate_event_batch_id
 
 
 def log_check_evaluations(context: AssetExecutionContext, evaluations: Sequence[AssetCheckEvaluation]) -> None:

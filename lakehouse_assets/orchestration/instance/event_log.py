@@ -22,17 +22,21 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import sqlalchemy as db
-from dagster import DagsterEventType
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._serdes import ConfigurableClassData, serialize_value
+from dagster import DagsterEventType, EventLogEntry, serialize_value
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool, QueuePool
+
+from lakehouse_assets.orchestration.internals.event_log import (
+    INDEX_SHARD_NAME,
+    SQLITE_BUSY_TIMEOUT_SECONDS,
+    AssetCheckExecutionsTable,
+    ConfigurableClassData,
+    OpenEventLog,
+    OpenSqliteEventLog,
+    SqlEventLogStorageTable,
+)
+from lakehouse_assets.orchestration.internals.runs import AssetCheckExecutionRecordStatus
 
 # The events that make a row in both databases, their tags, and the asset's record, and nothing else.
 PLAIN_ASSET_EVENTS = frozenset(
@@ -54,7 +58,7 @@ VERDICT = (
 )
 
 
-class BatchingEventLog(SqlEventLogStorage):
+class BatchingEventLog(OpenEventLog):
     """Stores many events of a kind by few statements; the rows are those that Dagster's own storage writes one by one.
     A mixin: the storage of a database says how rows get their ids (`_store_rows`), and in which transactions
     (`store_event_batch`).
@@ -96,9 +100,9 @@ class BatchingEventLog(SqlEventLogStorage):
     def _store_asset_events(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
         event_ids = self._store_rows(run_id, events)
         with self.index_connection() as connection:
-            self._store_asset_event_tags(connection, events, event_ids)
+            self.store_tags(connection, events, event_ids)
             for event, event_id in _last_of_each_kind(events, event_ids):
-                self._store_asset_event(connection, event, event_id)
+                self.store_on_asset(connection, event, event_id)
 
     def _store_check_evaluations(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
         """Evaluations of single partitions: each takes the place of its planned row, or makes one."""
@@ -117,7 +121,7 @@ class BatchingEventLog(SqlEventLogStorage):
                     else AssetCheckExecutionRecordStatus.FAILED
                 ).value,
                 evaluation_event=serialize_value(event),
-                evaluation_event_timestamp=self._event_insert_timestamp(event),
+                evaluation_event_timestamp=self.time_of(event),
                 evaluation_event_storage_id=event_id,
                 materialization_event_storage_id=target.storage_id if target else None,
             )
@@ -130,7 +134,7 @@ class BatchingEventLog(SqlEventLogStorage):
         with self.index_connection() as connection:
             connection.execute(upsert, list(rows.values()))
 
-    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+    def store_planned_check(self, event: EventLogEntry, event_id: int | None) -> None:
         """One row a partition, as the stock class writes it, but by one statement executed many times. A single
         statement with a value for each column of each row is compiled anew every time, and with more than 4,095
         partitions it exceeds the number of values that SQLite takes by default.
@@ -143,7 +147,7 @@ class BatchingEventLog(SqlEventLogStorage):
             run_id=event.run_id,
             execution_status=AssetCheckExecutionRecordStatus.PLANNED.value,
             evaluation_event=serialize_value(event),
-            evaluation_event_timestamp=self._event_insert_timestamp(event),
+            evaluation_event_timestamp=self.time_of(event),
             evaluation_event_storage_id=event_id,
         )
         with self.index_connection() as connection:
@@ -172,7 +176,7 @@ class _Database(NamedTuple):
     inode: int | None
 
 
-class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
+class BatchingSqliteEventLogStorage(BatchingEventLog, OpenSqliteEventLog):
     """`SqliteEventLogStorage` with one engine a database and events stored in batches. Named in `dagster.yaml` under
     `event_log_storage`.
 
@@ -202,7 +206,7 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
         return cls(inst_data=inst_data, **config_value)
 
     @contextmanager
-    def _connect(self, shard: str) -> Iterator[Connection]:
+    def connection(self, shard: str) -> Iterator[Connection]:
         """A connection in a transaction on the database of a run, or on the index. Within an open one on the same
         database: that one, so that a batch may be stored by the stock class's own code in a single transaction.
         """
@@ -229,10 +233,9 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
         if known and known.inode != self._inode(shard):
             # Another process has wiped the log: an open file would go on showing what has been deleted.
             self._forget(shard)
-            self._initialized_dbs.discard(shard)
-        if shard not in self._initialized_dbs:
-            self._initdb(self._create_engine(shard, poolclass=NullPool))
-            self._initialized_dbs.add(shard)
+            self.unmake(shard)
+        if not self.is_made(shard):
+            self.make_tables(shard, self._create_engine(shard, poolclass=NullPool))
         if shard not in self._databases:
             engine = self._create_engine(shard, poolclass=QueuePool, pool_size=1, max_overflow=0)
             self._databases[shard] = _Database(engine, self._inode(shard))
@@ -267,7 +270,7 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
         run_ids = dict.fromkeys(event.run_id for event in events)
         with ExitStack() as transactions:
             for shard in (INDEX_SHARD_NAME, *run_ids):
-                transactions.enter_context(self._connect(shard))
+                transactions.enter_context(self.connection(shard))
             for store in self._groups(events):
                 store()
         for run_id in run_ids:
@@ -283,7 +286,7 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, SqliteEventLogStorage):
 
     def _store_rows(self, run_id: str, events: Sequence[EventLogEntry]) -> list[int]:
         """A row an event in both databases; returns the ids in the index, by which all else refers to the events."""
-        rows = [self._event_to_row(event) for event in events]
+        rows = [self.row_of(event) for event in events]
         with self.run_connection(run_id) as connection:
             connection.execute(SqlEventLogStorageTable.insert(), rows)
         with self.index_connection() as connection:

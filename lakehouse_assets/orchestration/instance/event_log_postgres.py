@@ -14,18 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.event_log import SqlEventLogStorageTable
-from dagster._serdes import ConfigurableClassData
-from dagster_postgres import PostgresEventLogStorage
+from dagster import EventLogEntry
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
 from lakehouse_assets.orchestration.instance.event_log import BatchingEventLog
+from lakehouse_assets.orchestration.internals.event_log import ConfigurableClassData, SqlEventLogStorageTable
+from lakehouse_assets.orchestration.internals.event_log_postgres import OpenPostgresEventLog
 
 
-class BatchingPostgresEventLogStorage(BatchingEventLog, PostgresEventLogStorage):
+class BatchingPostgresEventLogStorage(BatchingEventLog, OpenPostgresEventLog):
     """`PostgresEventLogStorage` with events stored in batches. Named in `dagster.yaml` under `event_log_storage`.
 
     Any number of processes and threads may write at once, and one may be killed at any moment: events of one run and
@@ -57,20 +56,23 @@ class BatchingPostgresEventLogStorage(BatchingEventLog, PostgresEventLogStorage)
         )
 
     @contextmanager
-    def _connect(self) -> Iterator[Connection]:
+    def connection(self) -> Iterator[Connection]:
         """A connection; within a transaction of this thread its own, so that a batch may be stored by the stock class's
         code in that transaction.
         """
         if connection := getattr(self._open, "connection", None):
             yield connection
             return
-        with super()._connect() as connection:
+        with self.stock_connection() as connection:
             yield connection
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All that this thread does inside is done at once, at the end."""
-        with super()._connect() as connection, connection.execution_options(isolation_level="READ COMMITTED").begin():
+        with (
+            self.stock_connection() as connection,
+            connection.execution_options(isolation_level="READ COMMITTED").begin(),
+        ):
             self._open.connection = connection
             try:
                 yield
@@ -89,5 +91,5 @@ class BatchingPostgresEventLogStorage(BatchingEventLog, PostgresEventLogStorage)
 
     def _store_rows(self, run_id: str, events: Sequence[EventLogEntry]) -> list[int]:
         insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
-        with self._connect() as connection:
-            return list(connection.execute(insert, [self._event_to_row(event) for event in events]).scalars())
+        with self.connection() as connection:
+            return list(connection.execute(insert, [self.row_of(event) for event in events]).scalars())

@@ -7,14 +7,15 @@ What belongs here: writing that down as a run tag and reading it back. What does
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from dagster import Executor, InitExecutorContext, executor
+from dagster import DagsterEvent, Executor, InitExecutorContext, executor
 from dagster import in_process_executor as stock_in_process_executor
-from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
-from dagster._core.events import DagsterEvent
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.executor.in_process import InProcessExecutor
 
+from lakehouse_assets.orchestration.internals.runs import (
+    IN_PROC_CONFIG,
+    ExecutionPlan,
+    InProcessExecutor,
+    PlanOrchestrationContext,
+)
 from lakehouse_assets.processes import ProcessIdentity
 
 PROCESS_TAG = "lakehouse/process"

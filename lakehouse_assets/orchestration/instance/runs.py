@@ -20,21 +20,27 @@ from dagster import (
     Definitions,
     JobDefinition,
 )
-from dagster import _check as check
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.events import RunFailureReason
-from dagster._core.execution.api import create_execution_plan, execute_run_iterator
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.snap import snapshot_from_execution_plan
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, MAX_RETRIES_TAG
-from dagster._core.utils import make_new_run_id
-from dagster._core.workspace.load import location_origin_from_module_name
-from dagster_shared.error import SerializableErrorInfo
-from dagster_shared.record import copy
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.instance.processes import RunProcess, in_process_executor
+from lakehouse_assets.orchestration.internals.runs import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    MAX_RETRIES_TAG,
+    ExecutionPlan,
+    InMemoryJob,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+    RunFailureReason,
+    SerializableErrorInfo,
+    copy,
+    create_execution_plan,
+    execute_run_iterator,
+    location_origin_from_module_name,
+    make_new_run_id,
+    not_none,
+    snapshot_from_execution_plan,
+)
 
 StepKind = Literal["start", "success", "failure", "skipped", "retry"]
 
@@ -135,7 +141,7 @@ def execute_range(
                 observer(_progress(kind, event, plan))
     if heard.interrupted:
         raise KeyboardInterrupt
-    return heard.result(check.not_none(instance.get_run_by_id(run.run_id)))
+    return heard.result(not_none(instance.get_run_by_id(run.run_id)))
 
 
 @dataclass
@@ -251,7 +257,7 @@ def _selection(job: JobDefinition, asset_keys: Sequence[AssetKey] | None) -> fro
 
 
 def _progress(kind: StepKind, event: DagsterEvent, plan: ExecutionPlan) -> StepProgress:
-    step_key = check.not_none(event.step_key)
+    step_key = not_none(event.step_key)
     properties = (output.properties for output in plan.get_step_by_key(step_key).step_outputs)
     asset_keys = tuple(its.asset_key for its in properties if its.asset_key)
     seconds = event.step_success_data.duration_ms / 1000 if kind == "success" else None
@@ -260,7 +266,7 @@ def _progress(kind: StepKind, event: DagsterEvent, plan: ExecutionPlan) -> StepP
 
 def _step_failure(event: DagsterEvent) -> StepFailure:
     data = event.step_failure_data
-    return StepFailure(check.not_none(event.step_key), what_failed(data.error), data.error_display_string)
+    return StepFailure(not_none(event.step_key), what_failed(data.error), data.error_display_string)
 
 
 def what_failed(error: SerializableErrorInfo | None) -> str:

@@ -9,9 +9,9 @@ the slots of its pools, on which the next run waits without end.
 """
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster._core.events import JobFailureData, RunFailureReason
 
 from lakehouse_assets.orchestration.instance.processes import RunProcess
+from lakehouse_assets.orchestration.internals.runs import JobFailureData, RunFailureReason
 
 # A queued run has no process yet.
 _UNFINISHED = [
