@@ -1,11 +1,14 @@
 """A drop that says nothing good replaces nothing, and what is open stays visible until somebody acts."""
 
 import json
+from collections.abc import Callable
 from datetime import date
 
 import pytest
 
+from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.sources import ingest
+from lakehouse_assets.orchestration.instance.runs import execute_range
 from lakehouse_assets.orchestration.presentation import plain
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import BRONZE, World, line, order_csv
@@ -92,6 +95,28 @@ def test_what_is_open_is_said_everywhere_until_it_is_acknowledged(make_world: Ne
     ingest.acknowledge(world.lakehouse, CUSTOMERS)
     done = world.command("run")
     assert (done.returncode, "refused" in done.stderr) == (0, False)
+    assert not world.run().runs
+
+
+@pytest.mark.parametrize("act", [ingest.acknowledge, ingest.withdraw])
+def test_a_day_that_another_days_run_has_made_good_is_cleared(
+    make_world: NewWorld, act: Callable[[Lakehouse, str], object]
+) -> None:
+    """The partition of a drop that was acknowledged or withdrawn would stay red for ever, where a run over another day
+    was the first to see that.
+    """
+    world = make_world()
+    world.drop(ORDERS, order_csv([line(500000 + n, DAY, "many") for n in range(40)]))
+    world.run()
+    assert DAY not in world.materialized("silver.order_lines")
+    act(world.lakehouse, ORDERS)
+    other = execute_range(
+        world.instance, job_name="load_all", asset_keys=None, start_key=LATER, end_key=LATER, defs=world.definitions
+    )
+    assert other.success
+    assert DAY not in world.materialized("silver.order_lines")
+    world.run()
+    assert DAY in world.materialized("silver.order_lines")
     assert not world.run().runs
 
 

@@ -68,7 +68,7 @@ def decide(known: Known, found: Mapping[Content, DropVerdict]) -> Decision:
     live, rejected = standing_contents((known.paths[path] for path in known.affected), verdict_of)
     dismissed = acknowledged(e for of_path in known.paths.values() for e in of_path)
     refused = [judged[c] for c in sorted(rejected - dismissed) if judged[c].verdict == REFUSED]
-    before = _refused_before(known, dismissed)
+    before = _refused_before(known)
     red = {v.batch_date for v in (*refused, *(v for v in before if v.path not in known.affected))}
     turned = {v.batch_date.isoformat() for v in before if v.batch_date not in red} - known.shown
     unshown = sorted({*known.owed, *turned})
@@ -101,12 +101,16 @@ def _corrections(
     return found
 
 
-def _refused_before(known: Known, dismissed: set[Content]) -> list[DropVerdict]:
-    """The drops that were refused before this run, and that nobody has acknowledged."""
+def _refused_before(known: Known) -> list[DropVerdict]:
+    """The drops that were refused before this run, and that nobody had acknowledged then."""
     verdict_of = {content: verdict.verdict for content, verdict in known.recorded.items()}
-    paths = ([e for e in of_path if e.content in verdict_of] for of_path in known.paths.values())
-    live, rejected = standing_contents(paths, verdict_of)
-    return [known.recorded[c] for c in (live | rejected) - dismissed if verdict_of[c] == REFUSED]
+    # A content that came again, a withdrawal and an acknowledgement have a verdict long before they are entered.
+    paths = [
+        [e for e in of_path if e.content in verdict_of and e not in known.fresh] for of_path in known.paths.values()
+    ]
+    _, rejected = standing_contents(paths, verdict_of)
+    dismissed = acknowledged(e for of_path in paths for e in of_path)
+    return [known.recorded[c] for c in rejected - dismissed if verdict_of[c] == REFUSED]
 
 
 def live_elsewhere(known: Known) -> set[Content]:

@@ -17,8 +17,8 @@ from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.quality.drops import DropVerdict
-from lakehouse_assets.core.sources.ingest import entries, refuse_short_journal
-from lakehouse_assets.core.sources.journal import Content, Entry, by_path
+from lakehouse_assets.core.sources.ingest import entries, entries_after, refuse_short_journal
+from lakehouse_assets.core.sources.journal import REFUSED, Content, Entry, by_path
 from lakehouse_assets.core.sources.verdicts import recorded_verdicts
 
 
@@ -26,7 +26,8 @@ from lakehouse_assets.core.sources.verdicts import recorded_verdicts
 class Known:
     """silver, quarantine, verdicts: the tables as they are. reading: what the run records that it has read. paths: the
     journal of the source by path; affected: those of which it says something that some of the tables lack. recorded:
-    every verdict so far. shown: the batch dates that the run shows, as texts.
+    every verdict so far. shown: the batch dates that the run shows, as texts. fresh: the entries of the journal that
+    the silver table has not consumed; may be empty where no drop was refused, for nobody asks then.
     """
 
     source: Source
@@ -38,6 +39,7 @@ class Known:
     affected: frozenset[str]
     recorded: Mapping[Content, DropVerdict]
     shown: frozenset[str]
+    fresh: frozenset[Entry] = frozenset()
 
     @cached_property
     def contents(self) -> dict[Content, date]:
@@ -76,7 +78,25 @@ def read_known(
     paths = by_path(e for e in journal if e.source == source.name)
     affected = set(paths) if force else _affected(lakehouse, heads, reading, journal_head, set(paths))
     recorded = recorded_verdicts(lakehouse, source)
-    return Known(source, silver, quarantine, verdicts, reading, paths, frozenset(affected), recorded, shown)
+    fresh = _fresh(lakehouse, silver, journal) if any(v.verdict == REFUSED for v in recorded.values()) else []
+    return Known(
+        source,
+        silver,
+        quarantine,
+        verdicts,
+        reading,
+        paths,
+        frozenset(affected),
+        recorded,
+        shown,
+        frozenset(fresh),
+    )
+
+
+def _fresh(lakehouse: Lakehouse, silver: Head, journal: list[Entry]) -> list[Entry]:
+    """The entries that the silver table has not consumed; none where that can no longer be told."""
+    found = entries_after(lakehouse, silver.consumed.upstreams[JOURNAL], journal) if silver.consumed else []
+    return found if len(found) < len(journal) else []
 
 
 def _affected(
