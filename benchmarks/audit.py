@@ -113,7 +113,7 @@ def main() -> None:
         landing = Path(folder) / "landing"
         rows = multiply(options.landing, landing, options.rows)
         resource_ = resources(Settings(home=Path(folder) / "home", landing=landing))["lakehouse"]  # pyright: ignore[reportCallIssue]
-        lakehouse = resource_.lakehouse
+        lakehouse = resource_.tables
         drops, _ = resource_.zone.scan("orders")
         lakehouse.publish(stage_bronze(lakehouse, SOURCES["orders"], resource_.zone, drops))
         lakehouse.publish(stage_journal(lakehouse, resource_.zone, drops))

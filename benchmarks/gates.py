@@ -34,7 +34,7 @@ def load(resource_: Any, tables: list[Any], sources: list[Any], wanted: Callable
     from lakehouse_assets.core.sources.ingest import stage_bronze, stage_journal
     from lakehouse_assets.orchestration.assets.step import disagreements
 
-    lakehouse, said, began = resource_.lakehouse, {}, cpu_seconds()
+    lakehouse, said, began = resource_.tables, {}, cpu_seconds()
     for source in sources:
         drops = [d for d in resource_.zone.scan(source.name)[0] if wanted(d)]
         if drops:

@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace, layout: str, home: Path) -> tuple[dict[
     shutil.copytree(options.table, path)
     said = {"laid_out_cpu_s": spent(lambda: lay_out(DeltaTable(path), layout, options.file_mb * MEGABYTE))}
     sizes = [Path(uri.removeprefix("file://")).stat().st_size for uri in DeltaTable(path).file_uris()]
-    lakehouse = LakehouseResource.of(Settings(home=home)).lakehouse
+    lakehouse = LakehouseResource.of(Settings(home=home)).tables
     model, store, spark = contract(TABLE), lakehouse.store, lakehouse.spark
 
     def lines(where: str) -> Any:

@@ -161,7 +161,7 @@ def _whole_table_checks() -> list[dg.AssetChecksDefinition]:
     """The checks that read whole tables; the job `reconcile` runs them."""
 
     def read(context: dg.AssetCheckExecutionContext, name: str):  # type: ignore[no-untyped-def]
-        lakehouse = context.resources.lakehouse.lakehouse
+        lakehouse = context.resources.lakehouse.tables
         lakehouse.head(contract(name))  # what a table refers to may not have been loaded yet
         return lakehouse.store.frame(lakehouse.spark, name)
 

@@ -28,12 +28,12 @@ def withdraw(
     from lakehouse_assets.core.sources.ingest import withdraw as take_back
 
     lakehouse, _ = context.resources(settings)
-    entry = take_back(lakehouse.lakehouse, path)
+    entry = take_back(lakehouse.tables, path)
     print(
         f"Withdrawn: {printable(path)}, batch {entry.batch_date}. Run `lakehouse run` to publish this;"
         f" `lakehouse land {pasted(path)}` undoes it."
     )
-    for other, rows in supported_elsewhere(lakehouse.lakehouse, SOURCES[entry.source].with_settings(settings), entry):
+    for other, rows in supported_elsewhere(lakehouse.tables, SOURCES[entry.source].with_settings(settings), entry):
         print(f"  {rows} of its rows also stand in {printable(other)}")
 
 
@@ -49,7 +49,7 @@ def land(
     from lakehouse_assets.core.sources.ingest import land_again
 
     lakehouse, _ = context.resources(context.settings(landing=landing, home=home))
-    entry = land_again(lakehouse.lakehouse, path)
+    entry = land_again(lakehouse.tables, path)
     print(f"Landed again: {printable(path)}, batch {entry.batch_date}. Run `lakehouse run` to publish this.")
 
 
@@ -66,7 +66,7 @@ def acknowledge(
     from lakehouse_assets.core.sources.ingest import acknowledge as journal
 
     lakehouse, _ = context.resources(context.settings(landing=landing, home=home))
-    entry = journal(lakehouse.lakehouse, path)
+    entry = journal(lakehouse.tables, path)
     print(
         f"Acknowledged: {printable(path)}, batch {entry.batch_date}. What is published stays as it is; the next"
         " `lakehouse run` clears its batch date."

@@ -55,7 +55,7 @@ def run(
     with open_runner(settings, first, last, chosen, quiet=quiet) as runner:
         from lakehouse_assets.orchestration.automation.status import by_source
 
-        before = by_source(runner.lakehouse.lakehouse.store)
+        before = by_source(runner.lakehouse.tables.store)
         runner.run(force=runner.graph if force else ())
     if not quiet:
         print_summary(wide(), runner, before, time.perf_counter() - began)
@@ -81,7 +81,7 @@ def print_summary(console: Console, runner: Runner, before: dict[str, list[int]]
     from lakehouse_assets.orchestration.automation.status import COUNTS, by_source
     from lakehouse_assets.orchestration.resources.spark import start_seconds
 
-    if accounts := by_source(runner.lakehouse.lakehouse.store):
+    if accounts := by_source(runner.lakehouse.tables.store):
         title = "Accounts: landed = published + quarantined + duplicates; in brackets what this run has changed"
         rows = []
         for source, now in sorted(accounts.items()):
@@ -122,7 +122,7 @@ def rebuild(
     if table not in (nodes := graph(settings)):
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(nodes)}.")
     lakehouse, handoff = context.resources(settings)
-    store = lakehouse.lakehouse.store
+    store = lakehouse.tables.store
     from lakehouse_assets.orchestration.automation.recovery import make_way, recover
     from lakehouse_assets.orchestration.keys import asset_key
 
@@ -133,7 +133,7 @@ def rebuild(
         raise LakehouseError(
             f"{table} is computed from {', '.join(lacking)}, which has never been; run `lakehouse run`."
         )
-    for sentence in make_way(lakehouse.lakehouse, handoff, table):
+    for sentence in make_way(lakehouse.tables, handoff, table):
         print(sentence)
     with open_runner(settings, select=[table]) as runner:
         runner.run(force=[table])

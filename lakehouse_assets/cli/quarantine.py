@@ -28,7 +28,7 @@ def _rejected(settings: Settings, *chosen: str | None) -> list[dict[str, Any]]:
     """Rejected rows; chosen: of which table, which drop and which rule."""
     from lakehouse_assets.core.sources.quarantine import rejected_rows
 
-    return rejected_rows(context.resources(settings)[0].lakehouse, *chosen)
+    return rejected_rows(context.resources(settings)[0].tables, *chosen)
 
 
 @quarantine_app.command("list")

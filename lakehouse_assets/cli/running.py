@@ -79,7 +79,7 @@ def effect_on_quarantine(settings: Settings, table: str) -> str | None:
     source = next((s for s in SOURCES.values() if s.table == table), None)
     if source is None:
         return None
-    entering, leaving = preview(context.resources(settings)[0].lakehouse, source.with_settings(settings))
+    entering, leaving = preview(context.resources(settings)[0].tables, source.with_settings(settings))
     return f"{entering} rows would enter quarantine, {leaving} would leave it"
 
 

@@ -103,7 +103,7 @@ def check(
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(kept_tables())}.")
     lakehouse, handoff = context.resources(settings)
     wrong = files = 0
-    for checked in check_tables(lakehouse.lakehouse, handoff, [table] if table else kept_tables(), full=full):
+    for checked in check_tables(lakehouse.tables, handoff, [table] if table else kept_tables(), full=full):
         files += checked.files
         for finding in (*checked.findings, *checked.notes):
             print(f"{finding.sentence()}.")

@@ -30,7 +30,7 @@ from lakehouse_assets.settings import Settings
 
 def load(settings: Settings, resource: LakehouseResource) -> None:
     """Bring every table up to all drops of the landing zone, in the order of the graph."""
-    lakehouse = resource.lakehouse
+    lakehouse = resource.tables
     drops, _ = resource.zone.scan()
     sources = {source.table: source.with_settings(settings) for source in SOURCES.values()}
 
@@ -67,7 +67,7 @@ def main() -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     began = time.perf_counter()
-    resource.lakehouse.spark.sql("SELECT 1").collect()
+    resource.tables.spark.sql("SELECT 1").collect()
     started = time.perf_counter()
     load(settings, resource)
     ended = time.perf_counter()

@@ -73,7 +73,7 @@ class World:
         self.resources = resources(self.settings)
         self.definitions = build_definitions(self.settings, **self.resources)
         self.graph = graph(self.settings)
-        self.lakehouse = self.resources["lakehouse"].lakehouse
+        self.lakehouse = self.resources["lakehouse"].tables
 
     def close(self) -> None:
         self.instance.dispose()

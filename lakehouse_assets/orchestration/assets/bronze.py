@@ -37,7 +37,7 @@ class _BronzeStep(Step):
         self.accounts = self._landed
 
     def _stage(self) -> StagedSlice | None:
-        house = self.lakehouse.lakehouse
+        house = self.lakehouse.tables
         house.head(self.model)  # the table exists from its first run on, drops or not
         pulled, self.silent = _pull(self.context, self.lakehouse) if self.source.name == PULLED else (None, "")
         staged = stage_bronze(house, self.source, self.lakehouse.zone, self.drops, pulled)
@@ -45,7 +45,7 @@ class _BronzeStep(Step):
         return staged
 
     def _landed(self, rows: Mapping[date, int]) -> dict[date, dict[str, Any]]:
-        landed = landed_drops(self.lakehouse.lakehouse, self.source, self.drops)
+        landed = landed_drops(self.lakehouse.tables, self.source, self.drops)
         return {day: {"drops": landed[day]} for day in rows}
 
     def results(self, gates: Gates) -> Iterator[dg.AssetCheckResult]:
@@ -97,8 +97,8 @@ def journal_table() -> TableAsset:
             context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any
         ) -> Iterator[Any]:
             def stage() -> StagedSlice | None:
-                lakehouse.lakehouse.head(model)
-                return stage_journal(lakehouse.lakehouse, lakehouse.zone, _drops_of(context, lakehouse))
+                lakehouse.tables.head(model)
+                return stage_journal(lakehouse.tables, lakehouse.zone, _drops_of(context, lakehouse))
 
             yield from run_step(context, config, _JournalStep(model, lakehouse, stage))
 
@@ -111,7 +111,7 @@ def _drops_of(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, s
     """The drops of the run's batch dates that the journal does not know."""
     days = {date.fromisoformat(k) for k in context.partition_keys}
     drops, _ = lakehouse.zone.scan(source)
-    return [d for d in new_drops(drops, entries(lakehouse.lakehouse)) if d.batch_date in days]
+    return [d for d in new_drops(drops, entries(lakehouse.tables)) if d.batch_date in days]
 
 
 def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> tuple[Pull | None, str]:
@@ -121,7 +121,7 @@ def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> tu
     database = lakehouse.customers
     if database is None:
         return None, ""
-    house, today, journal = lakehouse.lakehouse, lakehouse.zone.today(), entries(lakehouse.lakehouse)
+    house, today, journal = lakehouse.tables, lakehouse.zone.today(), entries(lakehouse.tables)
     try:
         drop = due(house, database, journal, today)
         if drop is None or drop.batch_date.isoformat() not in context.partition_keys:

@@ -55,7 +55,7 @@ class _SourceStep(Step):
         super().__init__(source.contract, lakehouse, self._stage)
         self.context, self.source, self.force = context, source, force
         self.days = {date.fromisoformat(key) for key in context.partition_keys}
-        self.accounts = lambda rows: batch_accounts(lakehouse.lakehouse, source, rows)
+        self.accounts = lambda rows: batch_accounts(lakehouse.tables, source, rows)
         self.cleansed: Cleansed | None = None
         self.by_day: dict[str, list[DropVerdict]] = {}
         self.doubled = False
@@ -63,7 +63,7 @@ class _SourceStep(Step):
         """The paths of the drops that the gates have shown as refused."""
 
     def _stage(self) -> StagedSlice | None:
-        house = self.lakehouse.lakehouse
+        house = self.lakehouse.tables
         self.cleansed = cleanse(
             house, self.source, fingerprint=self.source.fingerprint, force=self.force, days=self.days
         )
@@ -84,7 +84,7 @@ class _SourceStep(Step):
 
     def _verdicts(self) -> tuple[list[DropVerdict], list[DropVerdict]]:
         """The verdicts that count for the batch dates of the run, and those on rejected drops of other dates."""
-        house = self.lakehouse.lakehouse
+        house = self.lakehouse.tables
         judged = list(self.cleansed.judged) if self.cleansed else []
         paths = {v.path for v in judged}
         # A day of the run without a verdict would be shown as skipped, and with it the check.

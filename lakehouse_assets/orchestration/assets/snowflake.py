@@ -101,7 +101,7 @@ def reconciliation(model: Contract) -> dg.AssetChecksDefinition:
     )
     def equals_snapshot(handoff: HandoffResource) -> dg.AssetCheckResult:
         with handoff.open() as open_handoff:
-            result = open_handoff.verify(handoff.lakehouse.lakehouse.spark, model)
+            result = open_handoff.verify(handoff.lakehouse.tables.spark, model)
         return dg.AssetCheckResult(
             passed=result.equal,
             metadata={

@@ -121,7 +121,7 @@ class Step:
         """
         staged = self.stage()
         if self.gates(staged).blocked:
-            self.lakehouse.lakehouse.discard(staged.uri if staged else None)
+            self.lakehouse.tables.discard(staged.uri if staged else None)
             raise dg.Failure(
                 f"{self.model.name}, staged again, breaks its contract; materialise it once more to see by which rows."
             )
@@ -153,7 +153,7 @@ def run_step(context: dg.AssetExecutionContext, config: TableConfig, step: Step)
     publication = Publication(model.name, staged, step.again, step.accounts, seconds)
     if step.is_blocked(gates):
         for part in (staged, *staged.side) if staged else ():
-            lakehouse.lakehouse.discard(part.uri)
+            lakehouse.tables.discard(part.uri)
     elif gates.refused:
         others = sorted(set(context.partition_keys) - set(gates.refused))
         for day, metadata in publish(lakehouse, publication, others).items():
@@ -169,7 +169,7 @@ def _output(lakehouse: LakehouseResource, publication: Publication, config: Tabl
     downstream in sync.
     """
     staged = publication.staged
-    head = lakehouse.lakehouse.store.head(publication.table)
+    head = lakehouse.tables.store.head(publication.table)
     version = staged.base_version + 1 if staged and staged.rows else head.data_version if head else 0
     metadata = {"reason": config.reason} if config.reason else {}
     return dg.Output(publication, data_version=dg.DataVersion(str(version)), metadata=metadata)
@@ -181,11 +181,11 @@ def audit(model: Contract, lakehouse: LakehouseResource, staged: StagedSlice | N
     """
     if staged is None or staged.uri is None:
         return slice_gates(model, 0, {}, None)
-    rows = lakehouse.lakehouse.staged_frame(model, staged.uri)
+    rows = lakehouse.tables.staged_frame(model, staged.uri)
     written = rows.where(f"{OPERATION} <> 'D'").drop(OPERATION)
     if model.layer == "gold":
         staged.preview = preview(written, model)
-    broken = slice_violations(written, model) | disagreements(model, lakehouse.lakehouse, staged, rows, written)
+    broken = slice_violations(written, model) | disagreements(model, lakehouse.tables, staged, rows, written)
     return slice_gates(model, staged.rows, broken, slice_doubles(model, lakehouse, staged))
 
 
@@ -209,4 +209,4 @@ def slice_doubles(model: Contract, lakehouse: LakehouseResource, staged: StagedS
     """The keys that a slice holds twice, whatever becomes of them."""
     if staged is None or staged.uri is None:
         return None
-    return unique_key_violations(lakehouse.lakehouse.staged_frame(model, staged.uri), model)
+    return unique_key_violations(lakehouse.tables.staged_frame(model, staged.uri), model)

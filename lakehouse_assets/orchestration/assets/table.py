@@ -32,7 +32,7 @@ def computed_table(table: Table) -> TableAsset:
             context: dg.AssetExecutionContext, config: TableConfig, lakehouse: LakehouseResource, **_: Any
         ) -> Iterator[Any]:
             def stage() -> StagedSlice | None:
-                return lakehouse.lakehouse.stage(
+                return lakehouse.tables.stage(
                     model, table.transform, table.upstreams, fingerprint=table.fingerprint, force=config.force
                 )
 
@@ -50,7 +50,7 @@ def _drop_accounts(lakehouse: LakehouseResource) -> BatchAccounts:
 
     def accounts(rows: Mapping[date, int]) -> Mapping[date, Mapping[str, int]]:
         found: dict[date, dict[str, int]] = {day: dict.fromkeys(_COUNTS, 0) for day in rows}
-        for row in lakehouse.lakehouse.store.read(INTAKE, columns=["batch_date", *_COUNTS]).to_pylist():
+        for row in lakehouse.tables.store.read(INTAKE, columns=["batch_date", *_COUNTS]).to_pylist():
             for name in _COUNTS if row["batch_date"] in found else ():
                 found[row["batch_date"]][name] += row[name]
         return found

@@ -102,7 +102,7 @@ def _made_good(
 def waiting_days(lakehouse: LakehouseResource) -> set[date]:
     """The batch dates of drops that are not in bronze yet."""
     drops, _ = lakehouse.zone.scan()
-    return {drop.batch_date for drop in new_drops(drops, entries(lakehouse.lakehouse))}
+    return {drop.batch_date for drop in new_drops(drops, entries(lakehouse.tables))}
 
 
 def sensor_troubles(instance: dg.DagsterInstance) -> list[Alert]:
@@ -123,7 +123,7 @@ def sensor_troubles(instance: dg.DagsterInstance) -> list[Alert]:
 def rejected_drops(lakehouse: LakehouseResource) -> list[Alert]:
     """Drops that are refused or cannot be read and wait for their correction, and files that are not taken in."""
     now = time.time()
-    house = lakehouse.lakehouse
+    house = lakehouse.tables
     rejected = [v for source in SOURCES.values() for v in rejected_now(house, source)]
     kinds: Mapping[str, Kind] = {REFUSED: "drop_refused", UNREADABLE: "drop_unreadable"}
     _, names = lakehouse.zone.scan()
@@ -140,7 +140,7 @@ def rejected_drops(lakehouse: LakehouseResource) -> list[Alert]:
 
 def damaged_tables(lakehouse: LakehouseResource) -> list[Alert]:
     """Tables whose log or files are not what was committed, as far as that shows without reading a file."""
-    store = lakehouse.lakehouse.store
+    store = lakehouse.tables.store
     findings = [f for name in CONTRACTS for f in check(store, name, lakehouse.readers.get(name, ())).findings]
     return [
         Alert(f"table_damaged:{f.table}:{f.file}", "table_damaged", f"{f.sentence()}.", time.time()) for f in findings
@@ -246,7 +246,7 @@ def area_alerts(lakehouse: LakehouseResource, areas: Sequence[Area]) -> list[Ale
     found, now = [], time.time()
     for area in areas:
         try:
-            said = area.alerts(lakehouse.lakehouse) if area.alerts else {}
+            said = area.alerts(lakehouse.tables) if area.alerts else {}
         except Exception as error:
             said = {"alerts": f"The area {area.name} cannot be asked for its alerts ({error}); fix its code."}
         found += [Alert(f"area/{area.name}/{what}", "area", sentence, now) for what, sentence in said.items()]

@@ -124,7 +124,7 @@ def _age_quarantine(quarantines: Sequence[str]) -> dg.OpDefinition:
         if days < 0:
             raise LakehouseError(f"quarantine_days is {days}; give the days that rejected rows are kept, 0 for ever.")
         before = lakehouse.zone.today() - timedelta(days=days)
-        removed = {t: age(lakehouse.lakehouse, contract(t), before) for t in quarantines} if days else {}
+        removed = {t: age(lakehouse.tables, contract(t), before) for t in quarantines} if days else {}
         context.add_output_metadata({"rows_removed": sum(removed.values()), "tables": dg.MetadataValue.json(removed)})
 
     return age_quarantine
@@ -139,7 +139,7 @@ def _tidy_tables(tables: Sequence[str]) -> dg.OpDefinition:
         ),
     )
     def tidy_tables(context: dg.OpExecutionContext, config: TablesConfig, lakehouse: LakehouseResource) -> None:
-        store = lakehouse.lakehouse.store
+        store = lakehouse.tables.store
         rows: list[dict[str, Any]] = []
         damaged: list[Finding] = []
         for table in tables:
@@ -148,7 +148,7 @@ def _tidy_tables(tables: Sequence[str]) -> dg.OpDefinition:
                     rows.append(
                         {
                             "table": table,
-                            "files compacted": compact(lakehouse.lakehouse, table),
+                            "files compacted": compact(lakehouse.tables, table),
                             "files deleted": store.vacuum(table, config.vacuum_hours, context.run_id),
                             "files given a proof": store.adopt(table),
                         }

@@ -75,9 +75,9 @@ def make_way(lakehouse: Lakehouse, handoff: HandoffResource, table: str) -> list
 def recover(lakehouse: LakehouseResource, table: str) -> Recovered:
     """Make a table of bronze whole again."""
     if table == JOURNAL:
-        return recover_journal(lakehouse.lakehouse)
+        return recover_journal(lakehouse.tables)
     source = next(s for s in SOURCES.values() if table == s.bronze)
-    return recover_bronze(lakehouse.lakehouse, lakehouse.zone, source)
+    return recover_bronze(lakehouse.tables, lakehouse.zone, source)
 
 
 def check_job(tables: list[str]) -> Any:
@@ -93,7 +93,7 @@ def check_job(tables: list[str]) -> Any:
     )
     def prove_tables(context: dg.OpExecutionContext, lakehouse: LakehouseResource, handoff: HandoffResource) -> None:
         found, unproven, files = [], 0, 0
-        for checked in check_tables(lakehouse.lakehouse, handoff, tables, full=True):
+        for checked in check_tables(lakehouse.tables, handoff, tables, full=True):
             found += [*checked.findings, *checked.notes]
             unproven, files = unproven + (checked.unproven or 0), files + checked.files
         context.add_output_metadata(

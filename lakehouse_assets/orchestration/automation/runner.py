@@ -80,7 +80,7 @@ class Runner:
             behind = self.handoff.behind(handoff, self.state)
             damaged = {table: f"{finding.sentence()}." for table, finding in self.handoff.short(self.state).items()}
         return pending(
-            self.lakehouse.lakehouse,
+            self.lakehouse.tables,
             self.lakehouse.zone,
             self.graph,
             behind,
@@ -139,7 +139,7 @@ class Runner:
         red = self.found.red | lacking
         dates = [d for d in self.found.dates if d not in red]
         if not dates and (self.found.behind or self.found.handoffs):
-            landed = {e.batch_date for e in entries(self.lakehouse.lakehouse)}
+            landed = {e.batch_date for e in entries(self.lakehouse.tables)}
             dates = sorted(landed - red - self._lacking(landed))[-1:]
         return replace(self.found, dates=dates, red=red).stretches() or self.found.stretches()
 
@@ -148,7 +148,7 @@ class Runner:
         if self.select is None:
             return frozenset()
         chosen = {table_of(key) for key in self.select}
-        batches = Batches(self.lakehouse.lakehouse, self.lakehouse.zone)
+        batches = Batches(self.lakehouse.tables, self.lakehouse.zone)
         found: set[date] = set()
         for reader in chosen:
             table = reader.removeprefix("snowflake.")
@@ -164,7 +164,7 @@ class Runner:
         """From the first to the last batch date, in pieces around those that wait for a correction or are not in the
         upstreams of a selection.
         """
-        days = [e.batch_date for e in entries(self.lakehouse.lakehouse)] + [d.batch_date for d in self.found.drops]
+        days = [e.batch_date for e in entries(self.lakehouse.tables)] + [d.batch_date for d in self.found.drops]
         if not days:
             raise LakehouseError(
                 f"Nothing has landed below {self.lakehouse.landing}; put drops there or name another folder with"

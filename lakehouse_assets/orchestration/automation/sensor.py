@@ -72,7 +72,7 @@ class Memory:
         """
         if self.unreachable and time.time() - self.asked < pause * PAUSES[min(self.in_vain, len(PAUSES)) - 1]:
             return {}
-        store = lakehouse.lakehouse.store
+        store = lakehouse.tables.store
         heads = {c.name: store.head(c.name) for c in served().values()}
         now = {name: [head.data_version, head.table_id] for name, head in heads.items() if head}
         if not self.unreachable and now == self.seen and time.time() - self.asked < ASK_SECONDS:
@@ -145,7 +145,7 @@ def landing_sensor(graph: Mapping[str, TableNode], pause: float, jobs: Mapping[s
         if memory.lost:
             context.log.warning(memory.lost)
         behind = {} if runs else memory.behind(lakehouse, handoff, pause)
-        found = pending(lakehouse.lakehouse, lakehouse.zone, graph, behind, lakehouse.customers)
+        found = pending(lakehouse.tables, lakehouse.zone, graph, behind, lakehouse.customers)
         rest, given_up = set_aside(found, history, lakehouse.zone)
         ready, hopeless, waiting = _next(open_work(rest, runs), history, pause)
         memory.give_up([*given_up, *hopeless])

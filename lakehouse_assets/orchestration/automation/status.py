@@ -91,7 +91,7 @@ def status_now(
     lakehouse: LakehouseResource, handoff: HandoffResource, graph: Mapping[str, TableNode], areas: Sequence[Area] = ()
 ) -> Status:
     """How things are now. graph: the Delta tables in topological order."""
-    house = lakehouse.lakehouse
+    house = lakehouse.tables
     with handoff.open() as opened:
         state = handoff.state(opened)
         short = {table: f"{finding.sentence()}." for table, finding in handoff.short(state).items()}

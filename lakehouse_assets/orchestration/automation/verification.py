@@ -89,7 +89,7 @@ def verify_tables(
 def _verify_table(
     handoff: HandoffResource, opened: Handoff, name: str, slices: Collection[str] | None, altered: bool, repair: bool
 ) -> Iterator[Step]:
-    contract, spark = served()[name], handoff.lakehouse.lakehouse.spark
+    contract, spark = served()[name], handoff.lakehouse.tables.spark
     try:
         result = opened.verify(spark, contract, slices=slices)
         if result.version < 0 and repair and altered:

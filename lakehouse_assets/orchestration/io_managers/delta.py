@@ -54,10 +54,10 @@ def publish(
         if staged is None:
             break
         try:
-            lakehouse.lakehouse.publish(staged)
+            lakehouse.tables.publish(staged)
             break
         except StaleSliceError as error:
-            lakehouse.lakehouse.discard(staged.uri)
+            lakehouse.tables.discard(staged.uri)
             if attempt == ATTEMPTS:
                 raise StaleSliceError(
                     f"{publication.table} was published by others {ATTEMPTS} times while it was computed; "
@@ -72,8 +72,8 @@ def _of_partitions(
     lakehouse: LakehouseResource, publication: Publication, partitions: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The table as it is now, which is the same of every partition, and what it holds of each."""
-    store, name = lakehouse.lakehouse.store, publication.table
-    head = lakehouse.lakehouse.upstream_heads([name])[name]
+    store, name = lakehouse.tables.store, publication.table
+    head = lakehouse.tables.upstream_heads([name])[name]
     consumed = dict(head.consumed.upstreams) if head.consumed else {}
     table = {
         "delta_version": head.data_version,
@@ -114,7 +114,7 @@ def _of_run(staged: StagedSlice | None, seconds: Mapping[str, float]) -> dict[st
 
 def reference(lakehouse: LakehouseResource, table: str) -> TableRef:
     """The table at its newest version in which rows changed. Raises `LakehouseError` where the table does not exist."""
-    return TableRef(table, lakehouse.lakehouse.upstream_heads([table])[table].data_version)
+    return TableRef(table, lakehouse.tables.upstream_heads([table])[table].data_version)
 
 
 class DeltaIOManager(dg.ConfigurableIOManager):
@@ -143,7 +143,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         """
         run_id = context.step_context.run_id
         if self._seen is None or self._seen[0] != run_id:
-            self._seen = (run_id, Batches(self.lakehouse.lakehouse, self.lakehouse.zone))
+            self._seen = (run_id, Batches(self.lakehouse.tables, self.lakehouse.zone))
         days = {date.fromisoformat(key) for key in context.asset_partition_keys}
         reader = table_of_step(context.step_context.step.key)
         lacking = self._seen[1].lacking(table, days, reader, landing=landing)

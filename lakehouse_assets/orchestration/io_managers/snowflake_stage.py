@@ -97,7 +97,7 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
 
     def _hand_off(self, context: dg.OutputContext, obj: TableRef) -> None:
         handoff, state = self._session(contract(obj.name))
-        lakehouse = self.handoff.lakehouse.lakehouse
+        lakehouse = self.handoff.lakehouse.tables
         head = lakehouse.upstream_heads([obj.name])[obj.name]
         through = included(lakehouse, obj.name)
         complete = complete_through(lakehouse, through)

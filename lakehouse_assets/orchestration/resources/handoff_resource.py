@@ -91,7 +91,7 @@ class HandoffResource(dg.ConfigurableResource):
 
             handoff = Handoff(
                 connect,
-                self.lakehouse.lakehouse.store,
+                self.lakehouse.tables.store,
                 TargetNames(self.database, self.analytics_schema, self.ops_schema, self.staging_schema),
                 self.lakehouse.local_staging / "handoff",
                 file_bytes=self.file_mb * 1024 * 1024,
@@ -102,11 +102,11 @@ class HandoffResource(dg.ConfigurableResource):
             yield handoff
 
     def _journal_id(self) -> str:
-        store = self.lakehouse.lakehouse.store
+        store = self.lakehouse.tables.store
         return store.table_id(JOURNAL) if store.exists(JOURNAL) else ""
 
     def _table_ids(self) -> list[str]:
-        store = self.lakehouse.lakehouse.store
+        store = self.lakehouse.tables.store
         return [store.table_id(c.name) for c in served().values() if store.exists(c.name)]
 
     def state(self, handoff: Handoff) -> State | None:
@@ -151,7 +151,7 @@ class HandoffResource(dg.ConfigurableResource):
 
     def plan(self, handoff: Handoff) -> Plan:
         """What brings both sides to the contracts. Executes nothing."""
-        store = self.lakehouse.lakehouse.store
+        store = self.lakehouse.tables.store
         return Plan(
             [change for c in CONTRACTS.values() for change in store.plan(c)], handoff.plan(list(served().values()))
         )
@@ -163,7 +163,7 @@ class HandoffResource(dg.ConfigurableResource):
         another lakehouse, and that is not allowed, or asks rows of the lakehouse for what they cannot follow, which
         never is; nothing is done then.
         """
-        store, planned = self.lakehouse.lakehouse.store, self.plan(handoff)
+        store, planned = self.lakehouse.tables.store, self.plan(handoff)
         for name in {change.object for change in planned.delta}:
             refuse_lost_rows([change for change in planned.delta if change.object == name], store.uri(name))
         if not take_over:
@@ -178,7 +178,7 @@ class HandoffResource(dg.ConfigurableResource):
 
     def hand_off_whole(self, handoff: Handoff, contract: Contract) -> HandoffResult:
         """Hand the newest snapshot of a table off, as a run does."""
-        lakehouse = self.lakehouse.lakehouse
+        lakehouse = self.lakehouse.tables
         head, through = lakehouse.upstream_heads([contract.name])[contract.name], included(lakehouse, contract.name)
         return handoff.hand_off(
             lakehouse.spark, contract, head.version, through, complete=complete_through(lakehouse, through)
@@ -191,7 +191,7 @@ class HandoffResource(dg.ConfigurableResource):
         found = {}
         for contract in served().values():
             with suppress(DamagedTableError):  # as above
-                head = self.lakehouse.lakehouse.store.head(contract.name)
+                head = self.lakehouse.tables.store.head(contract.name)
                 known = state.tables.get(contract.table.upper()) if state else None
                 if head and known and (finding := short_of(contract.name, head.table_id, head.version, known)):
                     found[contract.name] = finding
@@ -205,7 +205,7 @@ class HandoffResource(dg.ConfigurableResource):
         found = self.altered(handoff, state)
         for name, contract in served().items():
             try:
-                head = self.lakehouse.lakehouse.store.head(contract.name)
+                head = self.lakehouse.tables.store.head(contract.name)
             except DamagedTableError:
                 continue  # whoever asks what is pending learns it from the table itself
             if head is not None and (acknowledged := handoff.acknowledged(contract, state)) < head.data_version:

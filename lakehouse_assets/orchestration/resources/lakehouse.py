@@ -32,7 +32,7 @@ class LakehouseResource(dg.ConfigurableResource):
     spark_jars: str = ""
     spark_packages_mirror: str = ""
     spark_memory: str = "2g"
-    tables: str
+    tables_folder: str
     staging: str
     landing: str
     timezone: str
@@ -47,7 +47,7 @@ class LakehouseResource(dg.ConfigurableResource):
     customers_may_lose: float = 0.5
     readers: dict[str, list[str]] = Field(default_factory=dict)
     """Table → the tables that are computed from it."""
-    _lakehouse: Any = PrivateAttr(default=None)
+    _tables: Any = PrivateAttr(default=None)
 
     @classmethod
     def of(cls, settings: Settings, readers: Mapping[str, Sequence[str]] | None = None) -> "LakehouseResource":
@@ -57,7 +57,7 @@ class LakehouseResource(dg.ConfigurableResource):
             spark_jars=str(settings.spark_jars or ""),
             spark_packages_mirror=settings.spark_packages_mirror or "",
             spark_memory=settings.spark_memory,
-            tables=settings.tables_root,
+            tables_folder=settings.tables_root,
             staging=settings.staging_root,
             landing=str(settings.landing),
             timezone=settings.timezone,
@@ -74,9 +74,9 @@ class LakehouseResource(dg.ConfigurableResource):
         )
 
     @property
-    def lakehouse(self) -> Lakehouse:
-        """The store and the engine; neither is touched before it is needed."""
-        if self._lakehouse is None:
+    def tables(self) -> Lakehouse:
+        """The tables, by their store and the engine; neither is touched before it is needed."""
+        if self._tables is None:
             open_home(Path(self.home))
             engine = SparkEngine(
                 engine=self.engine,
@@ -85,8 +85,8 @@ class LakehouseResource(dg.ConfigurableResource):
                 memory=self.spark_memory,
                 log=f"{self.home}/logs/spark.log",
             )
-            self._lakehouse = Lakehouse(self._store(engine), lambda: engine.session, self.staging, self.readers)
-        return self._lakehouse
+            self._tables = Lakehouse(self._store(engine), lambda: engine.session, self.staging, self.readers)
+        return self._tables
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["LakehouseResource"]:
@@ -96,7 +96,7 @@ class LakehouseResource(dg.ConfigurableResource):
 
     def holding(self, run: str = "") -> AbstractContextManager[None]:
         """Hold all versions of all tables from now on against vacuum; run: for which run, empty for a command."""
-        return nullcontext() if "://" in self.tables else Holds(Path(self.tables)).placed(run)
+        return nullcontext() if "://" in self.tables_folder else Holds(Path(self.tables_folder)).placed(run)
 
     @property
     def local_staging(self) -> Path:
@@ -112,12 +112,12 @@ class LakehouseResource(dg.ConfigurableResource):
         if self.engine == "embedded":
             from lakehouse_assets.core.delta.rs import DeltaRsStore
 
-            return DeltaRsStore(self.tables, str(self.local_staging / "changes"))
+            return DeltaRsStore(self.tables_folder, str(self.local_staging / "changes"))
         from lakehouse_assets.core.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
 
-        shared = self.engine == "local" and "://" not in self.tables
+        shared = self.engine == "local" and "://" not in self.tables_folder
         return (SharedDeltaSparkStore if shared else DeltaSparkStore)(
-            self.tables, f"{self.staging}/changes", lambda: engine.session
+            self.tables_folder, f"{self.staging}/changes", lambda: engine.session
         )
 
     @property

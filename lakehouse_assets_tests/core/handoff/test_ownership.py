@@ -179,7 +179,7 @@ def test_the_lakehouse_is_the_one_of_its_journal(tmp_path: Any) -> None:
         with resource.open() as handoff:
             assert isinstance(handoff, Handoff)
             first = handoff.owner.id
-            resource.lakehouse.lakehouse.store.create(CONTRACTS["bronze.landings"])
+            resource.lakehouse.tables.store.create(CONTRACTS["bronze.landings"])
             assert first in ("", handoff.owner.id)
             return handoff.owner.id
 

@@ -56,7 +56,7 @@ class Desk:
         monkeypatch.setitem(CONTRACTS, MARKS.name, MARKS)
         settings = Settings(_env_file=None, home=folder, partitions_start=date(2026, 1, 1))  # type: ignore[call-arg]
         self.resource = LakehouseResource.of(settings)
-        self.lakehouse = self.resource.lakehouse
+        self.lakehouse = self.resource.tables
         self.asset = computed_table(Table(MARKS, (), self.marks)).build(daily(settings))
         really = DeltaRsStore.commit
 

@@ -42,7 +42,7 @@ def fake_java(folder: Path, says: str) -> None:
 )
 def test_the_store_goes_with_the_engine(engine: str, tables: str, store: type):
     """Else Sail's own writer gets at a table, or a log is looked for on a machine that does not have it."""
-    assert type(LakehouseResource.of(settings(engine=engine, tables=tables)).lakehouse.store) is store
+    assert type(LakehouseResource.of(settings(engine=engine, tables=tables)).tables.store) is store
 
 
 @pytest.mark.parametrize(
