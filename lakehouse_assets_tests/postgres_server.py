@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 USER, PASSWORD = "lakehouse", "not-a-secret"
 DEBIAN = Path("/usr/lib/postgresql")
@@ -42,7 +43,7 @@ def server() -> Iterator[str]:
     bin_ = programs()
     assert bin_ is not None, missing()
     folder = Path(tempfile.mkdtemp(prefix="lakehouse-postgres-"))  # pytest's own folders are closed to the other user
-    as_user: dict[str, int] = {}
+    as_user: dict[str, Any] = {}
     if os.getuid() == 0:  # PostgreSQL refuses to run as root
         nobody = 65534
         os.chown(folder, nobody, nobody)

@@ -10,6 +10,7 @@ import snowflake.connector
 
 from lakehouse_assets.embedded_snowflake import account_directory, connection_arguments, ensure_running, stop
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets_tests.given import present
 
 ROWS = 200_000
 BREAKS: dict[str, Callable[[bytes], bytes]] = {
@@ -23,7 +24,8 @@ BREAKS: dict[str, Callable[[bytes], bytes]] = {
 
 def count(home: Path) -> int:
     with snowflake.connector.connect(**connection_arguments(ensure_running(home))) as connection:
-        return connection.cursor().execute("SELECT COUNT(*) FROM D.S.T WHERE MD5(N::VARCHAR) >= ''").fetchone()[0]
+        cursor = present(connection.cursor().execute("SELECT COUNT(*) FROM D.S.T WHERE MD5(N::VARCHAR) >= ''"))
+        return present(cursor.fetchone())[0]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,6 @@ def test_a_damaged_database_says_what_to_do_and_never_answers(whole: Path, tmp_p
         stop(home)
         shutil.move(account_directory(home), tmp_path / "away")
         with snowflake.connector.connect(**connection_arguments(ensure_running(home))) as connection:
-            assert connection.cursor().execute("SELECT 1").fetchone() == (1,)
+            assert present(connection.cursor().execute("SELECT 1")).fetchone() == (1,)
     finally:
         stop(home)

@@ -31,6 +31,7 @@ from lakehouse_assets.embedded_snowflake import (
 )
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
+from lakehouse_assets_tests.given import present
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_everything_is_there_after_a_restart(home: Path, kill: bool) -> None:
 
 def test_no_name_of_a_database_keeps_the_account_from_starting_again(home: Path) -> None:
     """Without it one CREATE DATABASE, by any client, loses the whole account at its next start."""
-    words = duckdb.sql("SELECT upper(keyword_name), keyword_category FROM duckdb_keywords()").fetchall()
+    words = present(duckdb.sql("SELECT upper(keyword_name), keyword_category FROM duckdb_keywords()")).fetchall()
     kinds = {kind: [word for word, of in words if of == kind] for _, kind in words}
     # fakesnow's SQL does not quote names: the words of the first two kinds would end a statement
     taken = {*kinds["reserved"], *kinds["type_function"], "MEMORY", "SYSTEM", "TEMP"}

@@ -523,7 +523,9 @@ def test_a_storage_is_built_from_dagster_yaml_and_saved(tmp_path: Path):
     said = {"event_log_storage": {**where, "config": {"base_dir": str(tmp_path / "log")}}}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(said))
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        data = instance.event_log_storage.inst_data
+        log = instance.event_log_storage
+        assert isinstance(log, SqliteEventLogStorage)
+        data = log.inst_data
         assert isinstance(data, ConfigurableClassData)
         assert (data.module_name, data.class_name) == (where["module"], where["class"])
         reference = instance.get_ref()

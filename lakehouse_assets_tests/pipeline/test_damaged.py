@@ -1,5 +1,7 @@
 """What somebody does by hand to a served table or view is noticed by the next look, and undone by the next run."""
 
+from typing import Any
+
 import pytest
 
 from lakehouse_assets.orchestration.resources.handoff_resource import served
@@ -79,7 +81,7 @@ def test_a_first_run_that_fails_leaves_no_empty_table(make_world: NewWorld, monk
     world.drop("orders/orders_2012-05-01.csv", order_csv([line(500000, "2012-05-01")]))
     original = export.write_files
 
-    def fail(*arguments: object, **more: object) -> object:
+    def fail(*arguments: Any, **more: Any) -> object:
         if any("daily_sales" in str(getattr(a, "name", "")) for a in arguments):
             raise RuntimeError("the disk is full")
         return original(*arguments, **more)

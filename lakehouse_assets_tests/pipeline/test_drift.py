@@ -12,6 +12,7 @@ from unittest.mock import ANY
 import dagster as dg
 import pytest
 
+from lakehouse_assets_tests.given import present
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World
 
@@ -221,7 +222,7 @@ def test_the_day_of_a_drifted_drop_says_so_and_no_other_does(number: int, world:
         assert materialization is not None
         shown["materialisation"] = materialization.metadata.get("drift")
     for where, drift in shown.items():
-        said = drift.md_str.splitlines() if isinstance(drift, dg.MarkdownMetadataValue) else None
+        said = present(drift.md_str).splitlines() if isinstance(drift, dg.MarkdownMetadataValue) else None
         assert said == (
             case.columns and ["| drop | columns |", "|---|---|", f"| {path_of(number)} | {case.columns} |"]
         ), where

@@ -31,7 +31,7 @@ type.
 """
 
 
-def edited(folder: Path, *changes: tuple[str, str, str]) -> dict[str, str]:
+def edited(folder: Path, *changes: tuple[str, str, str]) -> dict[str, Any]:
     """The environment of a command on a copy of the application in which a text of a file stands in another's place."""
     for name in ("lakehouse_assets",):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

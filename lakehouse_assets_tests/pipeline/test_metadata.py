@@ -59,8 +59,8 @@ def world(make_world: NewWorld) -> World:
     return world
 
 
-def materialisations(world: World, name: str) -> list[dg.AssetMaterialization]:
-    """All of an asset, newest first."""
+def materialisations(world: World, name: str) -> list[Any]:
+    """All `AssetMaterialization`s of an asset, newest first; what their metadata holds, each test knows."""
     records = world.instance.fetch_materializations(dg.AssetKey(name.split(".")), limit=1000).records
     return [m for r in records if (m := r.asset_materialization)]
 

@@ -141,8 +141,9 @@ def refusing_spark() -> Iterator[tuple[str, list[str]]]:
     given: list[str] = []
 
     class Refusing(grpc.GenericRpcHandler):
-        def service(self, details: Any) -> Any:
-            given.extend(str(value) for name, value in details.invocation_metadata if name == "authorization")
+        def service(self, handler_call_details: Any) -> Any:
+            sent = handler_call_details.invocation_metadata
+            given.extend(str(value) for name, value in sent if name == "authorization")
             return grpc.unary_unary_rpc_method_handler(
                 lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no such token")
             )

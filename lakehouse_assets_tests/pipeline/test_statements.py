@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -19,7 +20,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every statement that a cursor of the connector sends."""
     execute, sent = SnowflakeCursor.execute, []
 
-    def recorded(self: SnowflakeCursor, command: str, *rest: object, **named: object) -> object:
+    def recorded(self: SnowflakeCursor, command: str, *rest: Any, **named: Any) -> object:
         sent.append(" ".join(command.split()))
         return execute(self, command, *rest, **named)
 

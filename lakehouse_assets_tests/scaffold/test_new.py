@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_an_area_is_a_folder_and_a_line(project: Project) -> None:
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "area.py").write_text(AREA)
-    both = {"LAKEHOUSE_AREAS": "my_house outlook"}
+    both: dict[str, Any] = {"LAKEHOUSE_AREAS": "my_house outlook"}
     assert project.lakehouse("outlook", "tell", **both) == "It rains.\n"
     assert "outlook" in project.lakehouse("--help", **both)
     assert "No such command" in project.lakehouse("outlook", "tell", fails=True)

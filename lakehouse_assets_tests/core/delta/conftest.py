@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -60,7 +60,7 @@ JANUARY, FEBRUARY, MARCH = (date(2026, month, 1) for month in (1, 2, 3))
 Row = dict[str, Any]
 
 
-def thing(number: int, *, month: date = JANUARY, kind: str = "a", **values: Any) -> Row:
+def thing(number: int, *, month: date = JANUARY, kind: str | None = "a", **values: Any) -> Row:
     """A row with every column, null but for the key and what is given."""
     return {**dict.fromkeys(THINGS.names), "id": number, "kind": kind, "month": month, **values}
 
@@ -121,7 +121,7 @@ class Workbench:
         return sorted(frame.toArrow().to_pylist(), key=lambda r: (r["id"], r["kind"], r["_change"]))
 
 
-def ordered(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+def ordered(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     return sorted(map(dict, rows), key=lambda r: (r["id"], r["kind"]))
 
 

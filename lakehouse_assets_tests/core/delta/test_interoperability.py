@@ -15,6 +15,7 @@ import pytest
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.spark import SharedDeltaSparkStore
 from lakehouse_assets_tests.core.delta.conftest import FEBRUARY, FULL, THINGS, Workbench, ordered, thing
+from lakehouse_assets_tests.given import present
 
 NAME = THINGS.name
 
@@ -39,7 +40,8 @@ def read_by_others(table: Path) -> dict[str, list[dict[str, Any]]]:
         f"SELECT * FROM read_parquet({files!r}, hive_partitioning=true, hive_types={{'month': DATE}},"
         " union_by_name=true)"
     )
-    rows = by_duckdb.to_arrow_table().select(list(THINGS.names)).cast(THINGS.arrow_schema).to_pylist() if files else []
+    found = present(by_duckdb).to_arrow_table().select(list(THINGS.names))
+    rows = found.cast(THINGS.arrow_schema).to_pylist() if files else []
     return {"duckdb": rows, "polars": pl.read_delta(str(table)).to_dicts()}
 
 

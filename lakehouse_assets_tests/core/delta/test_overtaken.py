@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.spark import DeltaSparkStore
@@ -31,7 +32,7 @@ WRITES: list[tuple[str, Callable[[DeltaSparkStore], Any]]] = [
     ("CREATE OR REPLACE TABLE", lambda store: store.rewrite(THINGS)),
     ("MERGE", lambda store: store.commit(THINGS, None, base_version=3, consumed=Consumed())),
     ("OPTIMIZE", lambda store: store.optimize(THINGS.name)),
-    ("OPTIMIZE", lambda store: store.z_order(None, ORDERED_THINGS)),
+    ("OPTIMIZE", lambda store: store.z_order(cast(SparkSession, None), ORDERED_THINGS)),
     ("RESTORE", lambda store: store.restore(THINGS.name, 1)),
 ]
 """Every statement that commits, by how it begins. Two of them do not meet on demand, so the session is one that says

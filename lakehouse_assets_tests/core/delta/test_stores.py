@@ -116,7 +116,7 @@ def test_a_slice_that_is_not_the_contracts_is_refused_whole(bench: Workbench):
     before = bench.commit(("I", thing(1)), append=True)
     fields = [arrow.field(f.name, f.type) for f in THINGS.arrow_schema] + [arrow.field(OPERATION, arrow.string())]
 
-    def refused(slice_uri: str, reason: str, **options: bool) -> None:
+    def refused(slice_uri: str, reason: str, **options: Any) -> None:
         with pytest.raises(LakehouseError, match=reason):
             bench.store.commit(THINGS, slice_uri, base_version=before, consumed=Consumed(), **options)
 
@@ -197,7 +197,8 @@ def test_a_slice_on_an_old_version_is_refused_and_one_that_is_done_is_not_repeat
     bench.store.create(THINGS)
     base = bench.commit(("I", thing(1)), append=True, consumed=CONSUMED)
     bench.commit(("I", thing(2)), append=True, consumed=CONSUMED)
-    for options in ({"append": True}, {}):
+    ways: list[dict[str, Any]] = [{"append": True}, {}]
+    for options in ways:
         with pytest.raises(StaleSliceError):
             bench.commit(("I", thing(3)), base=base, **options)
     with pytest.raises(StaleSliceError):
@@ -227,7 +228,7 @@ def test_of_two_publishers_at_once_on_one_version_the_protocol_refuses_one(bench
 
     def publish(number: int) -> None:
         start.wait()
-        merged = {"append": True} if append else {"partitions": [partitions[str(number)]]}
+        merged: dict[str, Any] = {"append": True} if append else {"partitions": [partitions[str(number)]]}
         try:
             outcomes[number] = publishers[number].commit(
                 THINGS, slices[number], base_version=base, consumed=Consumed(), **merged

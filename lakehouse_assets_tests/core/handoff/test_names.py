@@ -14,10 +14,11 @@ from lakehouse_assets.core.contracts.types import Whole
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.core.handoff.conftest import Lakehouse
+from lakehouse_assets_tests.given import present
 
 KEYWORDS = {
     name
-    for name, kind in duckdb.sql("SELECT keyword_name, keyword_category FROM duckdb_keywords()").fetchall()
+    for name, kind in present(duckdb.sql("SELECT keyword_name, keyword_category FROM duckdb_keywords()")).fetchall()
     if kind != "unreserved"
 }
 OTHERS = {

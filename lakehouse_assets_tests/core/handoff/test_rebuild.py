@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pandera.engines.polars_engine as pe
 import pandera.polars as pa
@@ -139,7 +139,7 @@ def test_a_hand_off_that_publishes_while_the_table_is_made_is_not_lost(
 def as_a_run_does(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> State:
     """What a run does before it hands off: the state, with what is pending deployed."""
     monkeypatch.setattr(resource, "served", lambda: {"things": lakehouse.contract})
-    run = SimpleNamespace(state=partial(HandoffResource.state, None))
+    run = SimpleNamespace(state=partial(HandoffResource.state, cast(HandoffResource, None)))
     run.altered = partial(HandoffResource.altered, run)  # type: ignore[arg-type]
     return HandoffResource.ready(run, lakehouse.handoff)  # type: ignore[arg-type]
 

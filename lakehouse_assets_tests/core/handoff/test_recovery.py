@@ -28,6 +28,7 @@ from lakehouse_assets.core.handoff import Handoff, TargetNames, export, faults
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Everything, Lakehouse, contract, rows_seen
 from lakehouse_assets_tests.core.handoff.test_handoff import assert_equal, assert_tidy
+from lakehouse_assets_tests.given import present
 
 
 def _after(point: str, *more: str) -> None:
@@ -35,7 +36,7 @@ def _after(point: str, *more: str) -> None:
     DEATHS[at:at] = more
 
 
-DEATHS = list(faults.CRASH_POINTS)
+DEATHS: list[str] = list(faults.CRASH_POINTS)
 """Where a process dies, in the order in which it passes."""
 _after("listed", "one file sent")
 _after("acknowledged", "COMMIT sent", "COMMIT answered")
@@ -117,7 +118,7 @@ def remote() -> Iterator[str]:
 
     server = SparkConnectServer(port=0)
     server.start(background=True)
-    host, port = server.listening_address
+    host, port = present(server.listening_address)
     yield f"sc://{host}:{port}"
     server.stop()
 

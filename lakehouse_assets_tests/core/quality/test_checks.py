@@ -144,7 +144,7 @@ def test_each_gate_counts_the_rows_that_it_stopped(spark):
         verdict(DAYS[0], invoice__nullable=3, quantity__type=5, unit_price__scale=2), bad_rows=5, together=together
     )
     gates = drop_gates(LINES, [said], DAYS[:1])
-    metadata = {e.check_name: e.metadata for e in gates.evaluations if e.check_name != "unique"}
+    metadata: dict[str, Any] = {e.check_name: e.metadata for e in gates.evaluations if e.check_name != "unique"}
     assert {name: m["bad_rows"].value for name, m in metadata.items()} == {"complete": 3, "readable": 5, "valid": 0}
     assert {name: m["bad_share"].value for name, m in metadata.items()} == {
         "complete": 0.03,

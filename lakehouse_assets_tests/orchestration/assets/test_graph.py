@@ -19,7 +19,7 @@ def graph() -> dict[str, dict[str, Any]]:
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
     assets = build_definitions(settings, **resources(settings)).resolve_asset_graph()
     found = {}
-    for node in sorted(assets.asset_nodes, key=lambda n: n.key.path):
+    for node in sorted(assets.asset_nodes, key=lambda n: tuple(n.key.path)):
         found[".".join(node.key.path)] = {
             "upstreams": sorted(".".join(k.path) for k in node.parent_keys),
             "partitions": type(node.partitions_def).__name__,

@@ -32,8 +32,9 @@ from lakehouse_assets_tests.pipeline.world import World, against_oracle, rates_c
 def aged(path: Path, hours: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
+    then = time.time() - hours * 3600
     for p in (path, path.parent, path.parent.parent):
-        os.utime(p, (time.time() - hours * 3600,) * 2)
+        os.utime(p, (then, then))
     return path
 
 

@@ -14,6 +14,7 @@ import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 
+from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.orchestration.assets import bronze
@@ -267,7 +268,7 @@ def test_a_poisonous_drop_is_isolated_and_told(
         world.drop(f"orders/orders_{day}.csv", orders(day))
     stage = bronze.stage_bronze
 
-    def poisoned(lakehouse: Any, source: str, zone: Any, drops: list[Drop], *more: Any) -> Any:
+    def poisoned(lakehouse: Any, source: Source, zone: Any, drops: list[Drop], *more: Any) -> Any:
         if any(d.path == f"orders/orders_{DAYS[2]}.csv" for d in drops):
             raise MemoryError("this drop kills whoever reads it")
         return stage(lakehouse, source, zone, drops, *more)

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import sqlalchemy
+import sqlalchemy.event
 from dagster import AssetKey, DagsterEventType, DagsterInstance
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
@@ -198,6 +199,7 @@ def test_a_process_killed_within_a_batch_leaves_a_log_that_can_be_read_and_conti
     """Otherwise one power cut would make the UI, and every later run, fail on a broken event log."""
     code = """
 import sqlalchemy
+import sqlalchemy.event
 from lakehouse_assets.orchestration.instance.event_log import BatchingSqliteEventLogStorage as Log
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 original = Log._store_asset_events

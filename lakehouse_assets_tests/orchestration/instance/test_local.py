@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -177,7 +178,7 @@ def test_make_ui_and_the_command_are_on_one_instance_wherever_the_home_is_said(
 ):
     """Otherwise the runs of the command would be missing from the UI, and the two would load different tables."""
     home = checkout.folder / ".lakehouse" if said == "nowhere" else tmp_path / "elsewhere"
-    more: Mapping[str, str] = {"LAKEHOUSE_HOME": str(home)} if said == "in the environment" else {}
+    more: Mapping[str, Any] = {"LAKEHOUSE_HOME": str(home)} if said == "in the environment" else {}
     if said == "in .env":
         checkout.of_the_ui()  # as when the line is added later
         with (checkout.folder / ".env").open("a") as file:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus
@@ -15,7 +16,9 @@ from lakehouse_assets_tests.orchestration.instance import toy
 from lakehouse_assets_tests.orchestration.instance.conftest import TOY, wait_for
 
 ORDERS, LINES, TOTALS = (AssetKey(key) for key in (["bronze", "orders"], ["silver", "lines"], ["gold", "totals"]))
-RANGE = dict(start_key="2024-01-03", end_key="2024-01-07", defs=toy.defs, module=TOY, location_name="toy")
+RANGE: dict[str, Any] = dict(
+    start_key="2024-01-03", end_key="2024-01-07", defs=toy.defs, module=TOY, location_name="toy"
+)
 
 
 def test_a_run_covers_its_range_and_tells_of_its_steps(instance: DagsterInstance, capfd: pytest.CaptureFixture[str]):

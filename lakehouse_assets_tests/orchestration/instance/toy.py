@@ -8,6 +8,7 @@ misbehave: "fail" in it makes the step fail, "hang" makes it wait for ever.
 import os
 import time
 from pathlib import Path
+from typing import Any, TypedDict
 
 import dagster as dg
 from dagster_shared.record import replace
@@ -16,7 +17,14 @@ from lakehouse_assets.orchestration.instance.check_events import log_check_evalu
 from lakehouse_assets.orchestration.instance.processes import in_process_executor
 
 partitions = dg.DailyPartitionsDefinition("2024-01-01", end_offset=1)
-common = dict(partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run())
+
+
+class Common(TypedDict):
+    partitions_def: dg.PartitionsDefinition
+    backfill_policy: dg.BackfillPolicy
+
+
+common: Common = {"partitions_def": partitions, "backfill_policy": dg.BackfillPolicy.single_run()}
 
 
 def misbehave() -> None:
@@ -50,7 +58,7 @@ def orders(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 )
 def lines(context: dg.AssetExecutionContext):
     per_day(context)
-    found = {
+    found: dict[str, list[Any]] = {
         name: [
             dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey(["silver", "lines"]),

@@ -5,6 +5,7 @@ from decimal import Decimal
 from dagster_snowflake import SnowflakeResource
 
 from lakehouse_assets.embedded_snowflake import connection_arguments, ensure_running, stop
+from lakehouse_assets_tests.given import present
 
 
 def test_the_resource_of_dagster_snowflake_reaches_the_embedded_account(tmp_path):
@@ -16,6 +17,6 @@ def test_the_resource_of_dagster_snowflake_reaches_the_embedded_account(tmp_path
             cursor = connection.cursor()
             cursor.execute("CREATE TABLE T (AMOUNT NUMBER(18,3))")
             cursor.execute("INSERT INTO T VALUES (1.125), (2.250)")
-            assert cursor.execute("SELECT SUM(AMOUNT) FROM T").fetchone() == (Decimal("3.375"),)
+            assert present(cursor.execute("SELECT SUM(AMOUNT) FROM T")).fetchone() == (Decimal("3.375"),)
     finally:
         stop(tmp_path)

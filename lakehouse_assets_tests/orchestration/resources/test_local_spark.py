@@ -97,10 +97,10 @@ def mirror(brought: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
-        def log_request(self, *_: object) -> None:
+        def log_request(self, code: object = "-", size: object = "-") -> None:
             asked.append(self.path)
 
-        def log_error(self, *_: object) -> None:
+        def log_error(self, format: str, *args: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(root))) as server:
