@@ -4,18 +4,22 @@ engine is reported.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.spark import DeltaSparkStore
 from lakehouse_assets.errors import StaleSliceError
-from lakehouse_assets_tests.core.delta.conftest import ORDERED_THINGS, THINGS
+from lakehouse_assets_tests.core.delta.conftest import ORDERED_THINGS, THINGS, Workbench, thing
 
 OVERTAKEN = (
     "[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] ConcurrentAppendException: files were added by a concurrent update."
@@ -35,8 +39,11 @@ WRITES: list[tuple[str, Callable[[DeltaSparkStore], Any]]] = [
     ("OPTIMIZE", lambda store: store.z_order(cast(SparkSession, None), ORDERED_THINGS)),
     ("RESTORE", lambda store: store.restore(THINGS.name, 1)),
 ]
-"""Every statement that commits, by how it begins. Two of them do not meet on demand, so the session is one that says
-what Delta says.
+"""Every statement that commits, by how it begins."""
+
+MEET = WRITES[2:4]
+"""Those that are met by a real writer below. The others are tried on a session that says what Delta says: two that
+create a table do not meet on demand, and the rest has not been made to meet another writer in bounded time.
 """
 
 
@@ -66,6 +73,56 @@ class Table(DeltaSparkStore):
 
     def columns(self, name: str) -> dict[str, str]:
         return {c.name: c.type.spark for c in THINGS.columns}
+
+
+class Beset(DeltaSparkStore):
+    """The real store, on a table into which another writer, delta-rs, commits all the while that one statement runs.
+    Only the moment is arranged: what Delta says to that is its own.
+    """
+
+    statement = ""
+    """How the statement begins."""
+
+    def _sql(self, statement: str) -> Any:
+        if not self.statement or not statement.startswith(self.statement):
+            return super()._sql(statement)
+        done = threading.Event()
+
+        def write() -> None:
+            number = 0
+            while not done.is_set():
+                table = DeltaTable(self.uri(THINGS.name))
+                with suppress(CommitFailedError):  # Spark was first
+                    table.alter.set_table_properties({"written": str(number)}, raise_if_not_exists=False)
+                number += 1
+
+        other = threading.Thread(target=write)
+        other.start()
+        try:
+            return super()._sql(statement)
+        finally:
+            done.set()
+            other.join()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("statement", "write"), MEET)
+def test_who_is_really_overtaken_hears_of_a_stale_slice(
+    both: tuple[Workbench, Workbench], statement: str, write: Callable[[DeltaSparkStore], Any]
+):
+    """Else a run, an evolution or the nightly upkeep fails by an engine's error, where beginning again is all that is
+    to be done.
+    """
+    _, bench = both
+    bench.store.create(THINGS)
+    for number in range(1, 4):
+        bench.commit(("I", thing(number)), append=True)
+    store = Beset(bench.store.root, str(bench.folder / "changes"), lambda: bench.spark)
+    before = bench.rows()
+    store.statement = statement
+    with pytest.raises(StaleSliceError, match=r"gold.things was published by somebody else at the same time: .*DELTA_"):
+        write(store)
+    assert bench.rows() == before
 
 
 @pytest.mark.parametrize(("statement", "write"), WRITES)
