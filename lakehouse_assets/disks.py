@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from lakehouse_assets.errors import LakehouseError
 
 _FULL = re.compile(r"no space left|os error 28\b|disk is full|quota exceeded", re.IGNORECASE)
 _LEAST_BYTES = 1 << 20
@@ -27,3 +30,16 @@ def full_disk(error: BaseException, folders: Iterable[Path]) -> str | None:
         f"The disk of {folder} is full ({free // 1000:,} kB and {disk.f_favail:,} files are free): free some space"
         " there and run the command again, which finishes what is pending; nothing is lost, and -v shows what met it."
     )
+
+
+@contextmanager
+def full_disk_told(folders: Iterable[Path]) -> Iterator[None]:
+    """Raise `LakehouseError` where an error inside comes of a full disk: Dagster shows it instead of a library's."""
+    try:
+        yield
+    except LakehouseError:
+        raise
+    except Exception as error:
+        if reason := full_disk(error, folders):
+            raise LakehouseError(reason) from error
+        raise

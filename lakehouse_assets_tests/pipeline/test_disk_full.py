@@ -2,20 +2,23 @@
 where an undisturbed one ends.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from lakehouse_assets.disks import full_disk
 from lakehouse_assets.embedded_snowflake import stop
 from lakehouse_assets.embedded_snowflake.catalogue import Catalogue
 from lakehouse_assets.embedded_snowflake.statement import Statement
-from lakehouse_assets_tests.pipeline.conftest import Sample
-from lakehouse_assets_tests.pipeline.world import State, World, differences
+from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets_tests.pipeline.conftest import NewWorld, Sample
+from lakehouse_assets_tests.pipeline.world import State, World, differences, line, order_csv
 
 FILLING = """
 import os, sys
@@ -120,6 +123,31 @@ def test_a_run_that_begins_on_a_full_disk_says_so(disk: Path) -> None:
     """The same before anything is there."""
     with closing(World(disk, disk / "home", "LAKEHOUSE")) as world:
         assert_says_so(run_until_full(world, "start", disk / "ballast"), disk)
+
+
+@pytest.mark.parametrize("full", ["staging", "tables"])
+def test_a_step_whose_disk_is_full_says_so_to_whoever_looks_at_its_run(
+    full: str, disk: Path, make_world: NewWorld
+) -> None:
+    """In the UI and in an alert a user reads the words of Sail or delta-rs, and no word of what to do."""
+    world = make_world()
+    world.drop("orders/orders_2012-05-01.csv", order_csv([line(500000, "2012-05-01")]))
+    world.settings = world.settings.model_copy(update={full: str(disk / full)})
+    world.load()
+    (disk / full).mkdir()
+    fill(disk / "ballast")
+    told = f"LakehouseError: The disk of {disk / full} is full ("
+    with pytest.raises(LakehouseError, match=re.escape(told.partition(": ")[2])):
+        world.run()
+    (run,) = world.instance.get_runs()
+    # with its tables' disk full a run does not come as far as a step
+    kind = dg.DagsterEventType.STEP_FAILURE if full == "staging" else dg.DagsterEventType.RUN_FAILURE
+    said = [str(entry.dagster_event) for entry in world.instance.all_logs(run.run_id, of_type=kind)]
+    assert said
+    assert all(told in text for text in said), said
+    (disk / "ballast").unlink()
+    world.run()
+    assert not world.runner().found
 
 
 def test_a_database_that_could_not_be_made_on_a_full_disk_is_made_later(disk: Path) -> None:

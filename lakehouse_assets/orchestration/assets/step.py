@@ -20,6 +20,7 @@ from lakehouse_assets.core.delta.staging import Lakehouse, StagedSlice
 from lakehouse_assets.core.quality.samples import preview
 from lakehouse_assets.core.quality.slices import Broken, slice_violations, unique_key_violations
 from lakehouse_assets.core.quality.table_rules import disagreements_of_slice
+from lakehouse_assets.disks import full_disk_told
 from lakehouse_assets.orchestration.gates import Gates, gate_specs, slice_gates
 from lakehouse_assets.orchestration.io_managers.delta import BatchAccounts, Publication, publish
 from lakehouse_assets.orchestration.keys import asset_key, table_of
@@ -143,9 +144,9 @@ def run_step(context: dg.AssetExecutionContext, config: TableConfig, step: Step)
     """
     model, lakehouse = step.model, step.lakehouse
     seconds: dict[str, float] = {}
-    with timed(seconds, "stage"):
+    with full_disk_told(lakehouse.written), timed(seconds, "stage"):
         staged = step.stage()
-    with timed(seconds, "audit"):
+    with full_disk_told(lakehouse.written), timed(seconds, "audit"):
         gates = step.gates(staged)
     for key in context.partition_keys:
         if metadata := step.of_partition(key):

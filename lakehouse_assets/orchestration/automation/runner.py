@@ -209,7 +209,7 @@ class Runner:
         )
         self.results.append(result)
         if result.error and not result.failed_steps:
-            raise LakehouseError(f"Run {result.run_id} failed: {result.error.strip().splitlines()[0]}")
+            raise LakehouseError(f"Run {result.run_id} failed: {_said(result.error)}; -v shows where.")
         for step in result.failed_steps:
             # A gate that blocks is told by `found.refused` and by its check; a damaged table has stopped itself and
             # what lies downstream of it, and the other tables of the run are done; anything else is an error of the
@@ -217,5 +217,9 @@ class Runner:
             if DamagedTableError.__name__ in step.message:
                 self.damaged[step.step_key] = step.message.partition(": ")[2]
             elif not (step.step_key.startswith("silver__") and "AssetCheckFailedError" in step.message):
-                said = step.message.removeprefix("lakehouse_assets.errors.LakehouseError: ").rstrip(".")
+                said = _said(step.message)
                 raise LakehouseError(f"Step {step.step_key} of run {result.run_id} failed: {said}; -v shows where.")
+
+
+def _said(message: str) -> str:
+    return message.strip().removeprefix(f"{LakehouseError.__module__}.{LakehouseError.__name__}: ").rstrip(".")

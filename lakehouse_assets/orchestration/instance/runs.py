@@ -168,7 +168,7 @@ class _Heard:
         elif event.is_run_failure:
             data = event.job_failure_data
             self.interrupted = data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
-            self.error = data.error.to_string() if data.error else None
+            self.error = what_failed(data.error) or None
 
     def result(self, run: DagsterRun) -> RunResult:
         """The result of that run, as it is recorded at its end."""

@@ -15,6 +15,7 @@ from lakehouse_assets.core.contracts import contract
 from lakehouse_assets.core.delta.heads import TableRef
 from lakehouse_assets.core.delta.staging import JOURNAL, StagedSlice
 from lakehouse_assets.core.sources.progress import Batches, sentence
+from lakehouse_assets.disks import full_disk_told
 from lakehouse_assets.errors import StaleSliceError
 from lakehouse_assets.orchestration.io_managers.metadata import say, with_run
 from lakehouse_assets.orchestration.keys import asset_key, table_of, table_of_step
@@ -125,7 +126,8 @@ class DeltaIOManager(dg.ConfigurableIOManager):
     """Run and `Batches`, which read the landing zone once a run."""
 
     def handle_output(self, context: dg.OutputContext, obj: Publication) -> None:
-        say(context, publish(self.lakehouse, obj, context.asset_partition_keys))
+        with full_disk_told(self.lakehouse.written):
+            say(context, publish(self.lakehouse, obj, context.asset_partition_keys))
 
     def load_input(self, context: dg.InputContext) -> TableRef:
         table = table_of(context.asset_key)

@@ -18,6 +18,7 @@ from lakehouse_assets.core.delta.heads import TableRef
 from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.state import Published, State
 from lakehouse_assets.core.sources.progress import complete_through, included
+from lakehouse_assets.disks import full_disk_told
 from lakehouse_assets.errors import AccountStoppedError
 from lakehouse_assets.orchestration.io_managers.metadata import say, with_run
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
@@ -92,7 +93,7 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
         self._close()
 
     def handle_output(self, context: dg.OutputContext, obj: TableRef) -> None:
-        with self._retried(context.step_context):
+        with self._retried(context.step_context), full_disk_told(self.handoff.lakehouse.written):
             self._hand_off(context, obj)
 
     def _hand_off(self, context: dg.OutputContext, obj: TableRef) -> None:

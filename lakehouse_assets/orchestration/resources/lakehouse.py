@@ -3,8 +3,9 @@
 Belongs here: choosing the store that goes with the engine. Does not belong here: what the tables mean.
 """
 
+import tempfile
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.sources.database import CustomersDatabase
 from lakehouse_assets.core.sources.landing import LandingZone
+from lakehouse_assets.disks import full_disk_told
 from lakehouse_assets.orchestration.partitions import first_day
 from lakehouse_assets.orchestration.resources.spark import SparkEngine
 from lakehouse_assets.orchestration.resources.spark_endpoint import refuse_url
@@ -48,6 +50,12 @@ class LakehouseResource(dg.ConfigurableResource):
     readers: dict[str, list[str]] = Field(default_factory=dict)
     """Table → the tables that are computed from it."""
     _tables: Any = PrivateAttr(default=None)
+
+    @property
+    def written(self) -> list[Path]:
+        """The local folders into which a step writes."""
+        places = (self.home, self.tables_folder, self.staging, tempfile.gettempdir())
+        return [Path(place) for place in places if "://" not in place]
 
     @classmethod
     def of(cls, settings: Settings, readers: Mapping[str, Sequence[str]] | None = None) -> "LakehouseResource":
@@ -91,7 +99,9 @@ class LakehouseResource(dg.ConfigurableResource):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["LakehouseResource"]:
         """What a run reads is held against vacuum until it ends."""
-        with self.holding(context.run.run_id if context.run else ""):
+        with ExitStack() as stack:
+            with full_disk_told(self.written):
+                stack.enter_context(self.holding(context.run.run_id if context.run else ""))
             yield self
 
     def holding(self, run: str = "") -> AbstractContextManager[None]:

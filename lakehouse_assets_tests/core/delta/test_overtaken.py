@@ -42,8 +42,8 @@ WRITES: list[tuple[str, Callable[[DeltaSparkStore], Any]]] = [
 """Every statement that commits, by how it begins."""
 
 MEET = WRITES[2:4]
-"""Those that are met by a real writer below. The others are tried on a session that says what Delta says: two that
-create a table do not meet on demand, and the rest has not been made to meet another writer in bounded time.
+"""Those that are met by a real writer below. The others are tried on a session that says what Delta says: one that
+creates a table cannot be made to meet another writer on demand, and the rest meet one too seldom for a test.
 """
 
 
