@@ -1,4 +1,4 @@
-"""A customers' database that is not as it should be: what it costs is its own rows, and no message tells a secret."""
+"""A source's database that is not as it should be: what it costs is its own rows, and no message tells a secret."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets.core.sources.database import CustomersDatabase, refuse_emptied
+from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.sources.database import SourceDatabase
 from lakehouse_assets.errors import SourceUnavailableError
 
 CANARY = "hush-4711"
 
 
-def database(url: str, **more: float) -> CustomersDatabase:
-    return CustomersDatabase(url, "customers", timedelta(hours=1), **more)
+def database(url: str, **more: float) -> SourceDatabase:
+    return SourceDatabase(SOURCES["customers"], url, "customers", timedelta(hours=1), **more)
 
 
 def refusal(url: str) -> str:
@@ -51,6 +52,10 @@ def test_no_form_of_an_address_shows_a_part_of_the_password(sign: str, host: str
         f"postgresql:{CANARY}@host",
         f"://{CANARY}",
         f"oracle://crm:{CANARY}@host/crm",
+        f"mysql://crm:{CANARY}@127.0.0.1:1/crm",
+        f"mariadb+pymysql://127.0.0.1:1/crm?password={CANARY}",
+        f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BUID%3Dcrm%3BPWD%3D{CANARY}",
+        f"sqlite+pysqlite:///nowhere?token={CANARY}",
         f"postgresql+nodriver://crm:{CANARY}@host/crm",
         f"sqlite://{CANARY}@host/x",
     ],
@@ -128,10 +133,10 @@ def test_an_attribute_under_another_name_is_an_error(crm: sqlite3.Connection) ->
 def test_a_table_that_was_emptied_ends_nobody(before: int, lost: int, share: float, refused: bool) -> None:
     """A table that is truncated and loaded anew ended every customer in between."""
     if not refused:
-        refuse_emptied(database("sqlite:///x", may_lose=share), before, lost)
+        database("sqlite:///x", may_lose=share).refuse_emptied(before, lost)
         return
     with pytest.raises(SourceUnavailableError, match=f"has lost {lost} of its {before} rows"):
-        refuse_emptied(database("sqlite:///x", may_lose=share), before, lost)
+        database("sqlite:///x", may_lose=share).refuse_emptied(before, lost)
 
 
 def test_times_that_no_timestamp_holds_come_as_they_are_written(postgres: str) -> None:
