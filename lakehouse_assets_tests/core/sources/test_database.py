@@ -6,9 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL, Engine
 
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.sources.database import SourceDatabase
+from lakehouse_assets.core.sources.dialects import Unfit
 from lakehouse_assets.errors import SourceUnavailableError
 
 CANARY = "hush-4711"
@@ -63,6 +65,28 @@ def test_no_form_of_an_address_shows_a_part_of_the_password(sign: str, host: str
 def test_no_address_of_another_form_shows_its_secret(url: str) -> None:
     """Whatever is set there may be, or hold, a password."""
     assert CANARY not in refusal(url)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "?token=l0ng-one",
+        "?api-key=1&x=l0ng-one&x=2",
+        "?odbc_connect=DRIVER%3Dx%3BUID%3Dcrm%3BPWD%3Dl0ng-one",
+        "?pass=77a",
+    ],
+)
+def test_what_a_driver_repeats_of_its_address_is_not_shown(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind of database has other options that hold secrets, and nobody knows what its driver says."""
+
+    def cannot(url: URL) -> Engine:
+        said = [value for values in url.query.values() for value in ([values] if isinstance(values, str) else values)]
+        raise Unfit(f"cannot open {url.render_as_string(hide_password=False)}: {said} {said[0].rpartition('=')[2]}")
+
+    monkeypatch.setattr("lakehouse_assets.core.sources.database.open_engine", cannot)
+    said = refusal(f"other://crm:{CANARY}@host/crm{options}")
+    assert "cannot open" in said
+    assert not [secret for secret in (CANARY, "l0ng-one", "77a") if secret in said], said
 
 
 @pytest.fixture
