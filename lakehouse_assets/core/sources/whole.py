@@ -18,7 +18,6 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Connection, column, literal_column, select, table
-from sqlalchemy.sql import quoted_name
 
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.sources.dialects import INSTANT, instant
@@ -31,13 +30,11 @@ class WholeSnapshot:
     def __init__(self, connection: Connection, source: Source, name: str):
         self._by, self._values = pulled_by(source), source.format.values
         schema, _, short = name.rpartition(".")
-        place = table(quoted_name(short, True), schema=quoted_name(schema, True) if schema else None)
+        place = table(short, schema=schema or None)
         found = columns_of(
             source, list(connection.execute(select(literal_column("*")).select_from(place).where(_NEVER)).keys())
         )
-        result = connection.execute(
-            select(*(column(quoted_name(found[c], True)) for c in self._values if c in found)).select_from(place)
-        )
+        result = connection.execute(select(*(column(found[c]) for c in self._values if c in found)).select_from(place))
         at = {c: i for i, c in enumerate(c for c in self._values if c in found)}
         self._rows: list[list[Text]] = [
             [self._text(c, row[at[c]]) if c in at else None for c in self._values] for row in result

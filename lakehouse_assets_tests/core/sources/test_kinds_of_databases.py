@@ -178,7 +178,10 @@ def test_a_password_that_mariadb_refuses_is_not_repeated(mariadb: str) -> None:
 TEXTS = [None, "", "-", "a", "A", "a "]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mariadb", "whole"])
+SERVERS = [pytest.param(name, marks=pytest.mark.server) for name in ("postgres", "mariadb")]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "whole", *SERVERS])
 def test_two_states_are_told_apart_if_and_only_if_they_differ(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -209,7 +212,7 @@ def _sql(row: tuple[Any, ...]) -> str:
     return f"({number}, {', '.join(written)}, '2026-09-{day} 00:00:00')"
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mariadb"])
+@pytest.mark.parametrize("kind", ["sqlite", *SERVERS])
 def test_what_is_read_whole_is_what_is_asked_for(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, whole: Any
 ) -> None:

@@ -110,7 +110,10 @@ def _bronze() -> Any:
     return contract("bronze.customers")
 
 
-@pytest.fixture(params=["sqlite", "postgres", "mariadb", "whole"])
+SERVERS = [pytest.param(name, marks=pytest.mark.server) for name in ("postgres", "mariadb", "whole")]
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
 def crm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Crm:
     """In each database that is asked in its own words; and in one that is taken for a kind nobody knows."""
     if request.param == "sqlite":
