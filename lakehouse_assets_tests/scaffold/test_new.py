@@ -103,6 +103,7 @@ def test_a_source_and_a_table_are_one_file_each_and_run_as_they_are_written(proj
     assert "rain_mm.type" in project.lakehouse("quarantine", "list")
 
 
+@pytest.mark.heavy
 def test_a_source_that_is_pulled_runs_as_it_is_written(project: Project, tmp_path: Path) -> None:
     """Else whoever has no files has to write the first source by hand."""
     (project.folder / "shops.csv").write_text("ShopNo,Town,changed\n1,Graz,2026-09-01 10:00\n2,Linz,2026-09-01 11:00\n")

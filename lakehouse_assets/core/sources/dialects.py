@@ -220,8 +220,8 @@ class _MySQL(Dialect):
 
     def flag(self, column: str) -> str:
         # A BIT comes as the byte that it is.
-        text = self.text(column)
-        return f"CASE WHEN {text} IN ('1', x'01') THEN 'true' WHEN {text} IN ('0', x'00') THEN 'false' ELSE {text} END"
+        said = self.text(column)
+        return f"CASE WHEN {said} IN ('1', x'01') THEN 'true' WHEN {said} IN ('0', x'00') THEN 'false' ELSE {said} END"
 
     def stamp(self, column: str) -> str:
         written = f"DATE_FORMAT({column}, '%Y-%m-%dT%H:%i:%s.%fZ')"
