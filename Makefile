@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Compiled modules make every start some seconds cheaper.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-fast test-all battery lint ui java postgres browser status clean lock
+.PHONY: help setup run test test-fast test-all battery lint ui java postgres mariadb browser status clean lock
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -18,10 +18,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt setup.py
 	@echo "Installing into $(VENV): one to three minutes on a first run, for some 200 packages are brought from PyPI …"
 ifdef UV
 	test -x $(BIN)/python || uv venv --python $(PYTHON) $(VENV)
-	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres,alerts]'
+	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres,mysql,alerts]'
 else
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres,alerts]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres,mysql,alerts]'
 endif
 	touch $@
 
@@ -38,17 +38,17 @@ run: setup  ## Load the sample, show figures, prove Snowflake equal
 	$(BIN)/lakehouse sql "SELECT cohort_month, months_since, cohort_size, active_customers, net_sales FROM ANALYTICS.COHORT_RETENTION ORDER BY cohort_month, months_since LIMIT 12"
 	$(BIN)/lakehouse verify
 
-test: setup java postgres  ## The normal suite (TESTS=path for a part of it)
+test: setup java postgres mariadb  ## The normal suite (TESTS=path for a part of it)
 	$(BIN)/python -m pytest -m "not heavy" -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-# Without Java, browser, PostgreSQL or a server: what to run after each change.
+# Without Java, browser or a server: what to run after each change.
 FAST := $(addprefix lakehouse_assets_tests/,core/contracts core/quality core/sources sample scaffold/test_infer.py test_layout.py \
 	test_paths.py test_settings.py test_shown.py)
 
 test-fast: setup  ## The quick tests: no Java, no browser, no server
 	$(BIN)/python -m pytest -m "not heavy and not server" -n 2 --dist loadfile $(FAST)
 
-test-all: setup java postgres browser  ## All tests, the long batteries too
+test-all: setup java postgres mariadb browser  ## All tests, the long batteries too
 	$(BIN)/python -m pytest $(TESTS)
 
 # What is injected and killed, from one call. Left out: the real year in pieces, which takes longer than all of it.
@@ -70,13 +70,16 @@ lint: setup  ## Formatting, ruff, pyright
 ui: setup  ## Dagster on 127.0.0.1 (PORT=3000)
 	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -w workspace.yaml -p $(PORT)
 
-# What tests need beside Python: Java for Apache Spark, PostgreSQL for the team's instance and the customers' database, Chromium for the UI. Installed by
-# Debian and its kin, for root; elsewhere the tests that lack it are skipped, with that reason.
+# What tests need beside Python: Java for Apache Spark, PostgreSQL for the team's instance, it and MariaDB for
+# databases that sources are pulled from, Chromium for the UI. Installed by Debian and its kin, for root; elsewhere the tests that lack it are skipped, with that reason.
 java:
 	@command -v java >/dev/null || $(call install,openjdk-17-jre-headless)
 
 postgres:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call install,postgresql)
+
+mariadb:
+	@PATH="$$PATH:/usr/sbin"; command -v mariadbd >/dev/null || $(call install,mariadb-server)
 
 browser:
 	@command -v chromium >/dev/null || $(call install,chromium)
@@ -90,7 +93,7 @@ status: setup  ## What is loaded and what is pending
 
 # A new set of versions within the bounds of pyproject.toml.
 lock:  ## New versions within the bounds of pyproject.toml (needs uv)
-	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --extra alerts --no-header --no-annotate pyproject.toml -o constraints.txt
+	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --extra mysql --extra alerts --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .env build *.egg-info .pytest_cache .ruff_cache

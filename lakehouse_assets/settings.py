@@ -6,13 +6,16 @@ Does not belong here: anything that opens a table, a session or a connection.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -35,12 +38,38 @@ def _is_web(address: str) -> bool:
         return False
 
 
-class Settings(BaseSettings):
+_ENV_FILE = ".env"
+_OF_DATABASE = re.compile(r"LAKEHOUSE_(.+?)_DB((?:_.*)?)")
+
+
+class _Settings(BaseSettings):
+    """Settings from the environment or `.env`."""
+
+    model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", env_file=_ENV_FILE, extra="ignore", frozen=True)
+
+    def __init__(self, **given: Any) -> None:
+        """Raises `LakehouseError` where a setting is no value of its kind; the value is named unless it is a secret."""
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = str(first["loc"][0])
+            value = "" if "SecretStr" in str(type(self).model_fields[name].annotation) else f" is {first['input']!r}"
+            why = first["msg"].removeprefix("Value error, ")
+            raise LakehouseError(
+                f"{given.get('_env_prefix', 'LAKEHOUSE_')}{name.upper()}{value}: {why}; fix it in the environment or in"
+                f" {_ENV_FILE}."
+            ) from None
+
+
+class Settings(_Settings):
     """Settings of the application, each read from `LAKEHOUSE_<NAME>` or `.env`, each with a default that works on a
-    laptop.
+    laptop. Those of the databases that sources are pulled from are apart (`DatabaseSettings`).
     """
 
-    model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", env_file=".env", extra="ignore", frozen=True)
+    if TYPE_CHECKING:  # pyright takes every field for an argument that must be given
+
+        def __init__(self, **given: Any) -> None: ...
 
     home: Path = Field(
         Path(".lakehouse"),
@@ -80,25 +109,6 @@ class Settings(BaseSettings):
     staging_schema: str = Field("STAGING", description="Snowflake schema of the stage and its views")
     partitions_start: date | None = Field(None, description="the first batch date; default: that of the first drop")
     timezone: str = Field("UTC", description="time zone in which an undated drop gets its batch date")
-    customers_db: SecretStr | None = Field(
-        None,
-        description=(
-            "a database whose customers are pulled beside the drops: postgresql://… or sqlite:///…; default: none"
-        ),
-    )
-    customers_db_table: str = Field("customers", description="its table or view of customers: a name, or schema.name")
-    customers_db_overlap_seconds: float = Field(
-        3600.0,
-        ge=0,
-        le=1e8,
-        description="how far behind the watermark rows are read again, for transactions that commit late",
-    )
-    customers_db_may_lose: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="which share of its rows the customers' table may lose between two pulls; above it none is made",
-    )
     follow_links: bool = Field(
         False, description="take in drops that a link in the landing zone names and that lie outside it"
     )
@@ -151,19 +161,6 @@ class Settings(BaseSettings):
     account_idle_seconds: int = Field(
         1800, ge=1, le=100_000_000, description="after how long without a request the embedded account stops"
     )
-
-    def __init__(self, **given: Any) -> None:
-        """Raises `LakehouseError` where a setting is no value of its kind; the value is named unless it is a secret."""
-        try:
-            super().__init__(**given)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = str(first["loc"][0])
-            value = "" if "SecretStr" in str(type(self).model_fields[name].annotation) else f" is {first['input']!r}"
-            why = first["msg"].removeprefix("Value error, ")
-            raise LakehouseError(
-                f"LAKEHOUSE_{name.upper()}{value}: {why}; fix it in the environment or in .env."
-            ) from None
 
     @field_validator("timezone", mode="after")
     @classmethod
@@ -235,3 +232,69 @@ class Settings(BaseSettings):
     @property
     def staging_root(self) -> str:
         return plain_uri(self.staging) if self.staging else str(plain(self.home) / "staging")
+
+
+class DatabaseSettings(_Settings):
+    """Settings of the database that a source is pulled from, each read from `LAKEHOUSE_<SOURCE>_<NAME>` or `.env`."""
+
+    if TYPE_CHECKING:  # pyright takes every field for an argument that must be given
+
+        def __init__(self, **given: Any) -> None: ...
+
+    db: SecretStr | None = Field(
+        None,
+        description=(
+            "a database from which the source is pulled beside the drops: postgresql://…, mariadb://…, sqlite:///…;"
+            " default: none"
+        ),
+    )
+    db_table: str = Field("", description="its table or view: a name, or schema.name; default: the name of the source")
+    db_overlap_seconds: float = Field(
+        3600.0,
+        ge=0,
+        le=1e8,
+        description="how far behind the watermark rows are read again, for transactions that commit late",
+    )
+    db_may_lose: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="which share of its rows the table may lose between two pulls; above it none is made",
+    )
+
+    @classmethod
+    def of(cls, source: str) -> DatabaseSettings:
+        """Those of a source, as the environment has them now."""
+        return cls(_env_prefix=f"LAKEHOUSE_{source.upper()}_")
+
+
+def is_of_database(variable: str) -> bool:
+    """Whether a variable looks like a setting of the database of a source."""
+    return bool(_OF_DATABASE.fullmatch(variable))
+
+
+def refuse_strange_databases(sources: Collection[str], pulled: Collection[str]) -> None:
+    """Raise `LakehouseError` where a setting of a database belongs to no source that can be pulled, or is none: else it
+    would be passed over, and so would the database. pulled: those of the sources that can be.
+    """
+    endings = [name.upper().removeprefix("DB") for name in DatabaseSettings.model_fields]
+    for variable in sorted({name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE))}):
+        if not (found := _OF_DATABASE.fullmatch(variable)):
+            continue
+        source, ending = found[1].lower(), found[2]
+        known = ", ".join(f"LAKEHOUSE_{name.upper()}_DB" for name in pulled) or "none"
+        if source not in sources:
+            raise LakehouseError(
+                f"{variable} names the source {source}, which nobody declares; correct it, or take it out (databases"
+                f" can be set by {known})."
+            )
+        if source not in pulled:
+            raise LakehouseError(
+                f"{variable} is set, but the source {source} does not say how it is pulled; add pulled=Pulled(…) to its"
+                " declaration, or take the setting out."
+            )
+        if ending not in endings:
+            raise LakehouseError(
+                f"{variable} is no setting; those of this database are"
+                f" {', '.join(f'LAKEHOUSE_{source.upper()}_DB{e}' for e in endings)}."
+            )

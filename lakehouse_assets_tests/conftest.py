@@ -1,5 +1,5 @@
 """What all tests share: one Spark session on one embedded Sail server, one Apache Spark behind one Spark Connect
-server, and one PostgreSQL.
+server, one PostgreSQL, and one MariaDB.
 """
 
 import os
@@ -81,9 +81,38 @@ def postgres(postgres_url: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def mariadb_url() -> Iterator[str]:
+    """The URL of a MariaDB, which starts when the first test asks for it."""
+    from lakehouse_assets_tests import mariadb_server
+
+    if reason := mariadb_server.missing():
+        pytest.skip(reason)
+    with mariadb_server.server() as url:
+        yield url
+
+
+@pytest.fixture
+def mariadb(mariadb_url: str) -> Iterator[str]:
+    """The URL of a fresh database in it, dropped after the test."""
+    from lakehouse_assets_tests import mariadb_server
+
+    with mariadb_server.database(mariadb_url) as url:
+        yield url
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start a server or a JVM, so that the fast ones can be run alone."""
-    servers = {"postgres", "postgres_url", "connect_url", "connect_spark", "shared", "make_world"}
+    servers = {
+        "postgres",
+        "postgres_url",
+        "mariadb",
+        "mariadb_url",
+        "connect_url",
+        "connect_spark",
+        "shared",
+        "make_world",
+    }
     for item in items:
         if servers & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)

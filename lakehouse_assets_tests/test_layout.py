@@ -37,7 +37,7 @@ _ORCHESTRATION = {
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
-    "disks": set(),
+    "disks": {"errors"},
     "private": {"errors"},
     "processes": set(),
     "paths": {"errors"},

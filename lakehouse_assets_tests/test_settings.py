@@ -2,14 +2,18 @@
 does.
 """
 
+import re
 from pathlib import Path
 
 import pytest
 
 from lakehouse_assets.cli import context
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.private import open_home
-from lakehouse_assets.settings import Settings
+from lakehouse_assets.settings import DatabaseSettings, Settings
+
+CONFIGURATION = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +29,6 @@ from lakehouse_assets.settings import Settings
         # What no duration holds is otherwise told by a library, wherever it is used first.
         ("LAKEHOUSE_FRESHNESS_HOURS", "999999999999", "LAKEHOUSE_FRESHNESS_HOURS is '999999999999': "),
         ("LAKEHOUSE_STAGE_RETENTION_HOURS", "999999999999", "LAKEHOUSE_STAGE_RETENTION_HOURS is '999999999999': "),
-        ("LAKEHOUSE_CUSTOMERS_DB_OVERLAP_SECONDS", "inf", "LAKEHOUSE_CUSTOMERS_DB_OVERLAP_SECONDS is 'inf': "),
         ("LAKEHOUSE_DROP_SETTLE_SECONDS", "inf", "LAKEHOUSE_DROP_SETTLE_SECONDS is 'inf': "),
         ("LAKEHOUSE_QUARANTINE_DAYS", "99999999999", "LAKEHOUSE_QUARANTINE_DAYS is '99999999999': "),
         (
@@ -60,6 +63,54 @@ def test_a_wrong_value_is_told_by_the_name_of_its_variable(
     with pytest.raises(LakehouseError) as caught:
         Settings()
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("LAKEHOUSE_CUSTOMERS_DB_OVERLAP_SECONDS", "inf", "LAKEHOUSE_CUSTOMERS_DB_OVERLAP_SECONDS is 'inf': "),
+        ("LAKEHOUSE_CUSTOMERS_DB_MAY_LOSE", "2", "LAKEHOUSE_CUSTOMERS_DB_MAY_LOSE is '2': "),
+        (
+            "LAKEHOUSE_CUSTOMER_DB",
+            "postgresql://crm:hush@host/crm",
+            "LAKEHOUSE_CUSTOMER_DB names the source customer, which nobody declares; correct it, or take it out"
+            " (databases can be set by LAKEHOUSE_CUSTOMERS_DB).",
+        ),
+        (
+            "LAKEHOUSE_ORDERS_DB_TABLE",
+            "orders",
+            "the source orders does not say how it is pulled; add pulled=Pulled(…)",
+        ),
+        ("LAKEHOUSE_CUSTOMERS_DB_TABEL", "crm", "LAKEHOUSE_CUSTOMERS_DB_TABEL is no setting; those of this database"),
+    ],
+)
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_a_setting_of_a_database_that_nothing_would_read_is_told(
+    name: str, value: str, told: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the rows of a source would be missing, and nobody would say so."""
+    monkeypatch.chdir(tmp_path)
+    if where == "environment":
+        monkeypatch.setenv(name, value)
+    else:
+        (tmp_path / ".env").write_text(f"{name}={value}\n")
+    settings = Settings(home=tmp_path)
+    with pytest.raises(LakehouseError) as caught:
+        LakehouseResource.of(settings)
+    assert told in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """Else nobody finds it, or relies on a default that is another."""
+    rows = dict(re.findall(r"^\| `(LAKEHOUSE_[A-Z<>_]+)` \| (.*?) \|", CONFIGURATION.read_text(), re.MULTILINE))
+    fields = {f"LAKEHOUSE_{name.upper()}": field for name, field in Settings.model_fields.items()}
+    fields |= {f"LAKEHOUSE_<SOURCE>_{name.upper()}": field for name, field in DatabaseSettings.model_fields.items()}
+    assert rows.keys() == fields.keys()
+    for name, field in fields.items():
+        if name != "LAKEHOUSE_LANDING":  # depends on where it is installed
+            default = "" if field.default in (None, "") else f"`{field.default}`"
+            assert rows[name].lower() == default.lower(), name
 
 
 def test_the_value_of_a_secret_is_not_told() -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.settings import Settings
+from lakehouse_assets.settings import Settings, is_of_database
 from lakehouse_assets.shown import pasted, printable
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def settings(*, makes_home: bool = False, **given: Any) -> Settings:
         print(f"A new lakehouse in {printable(str(home))}.", file=sys.stderr)
     known = [f"LAKEHOUSE_{name.upper()}" for name in Settings.model_fields]
     for name in os.environ:
-        if name.startswith("LAKEHOUSE_") and name not in known and (near := get_close_matches(name, known, 1, 0.9)):
+        # Those of databases are judged where the sources are known.
+        ours = name.startswith("LAKEHOUSE_") and name not in known and not is_of_database(name)
+        if ours and (near := get_close_matches(name, known, 1, 0.9)):
             print(f"{name} is no setting; did you mean {near[0]}?", file=sys.stderr)
     read = Settings(**{k: v for k, v in given.items() if v is not None})
     places = [read.home, read.tables or "", read.staging or "", tempfile.gettempdir()]

@@ -32,6 +32,10 @@ def new_source(
     kind: Annotated[str | None, typer.Option(help="csv, jsonl or parquet; default: by the ending.")] = None,
     domain: Domain = None,
     served: Served = False,
+    pulled: Annotated[
+        str | None,
+        typer.Option(metavar="KEY:STAMP", help="Also pull it from a database, by its key and the time of change."),
+    ] = None,
 ) -> None:
     """Write a source from a sample: its contract, its transform, its declaration and a test. It runs as it is; what is
     to be decided is marked DECIDE.
@@ -43,8 +47,10 @@ def new_source(
     from lakehouse_assets.scaffold.source import new_source as write
 
     home = home_of(domain, loaded_packages())
-    for path in write(home, name, sample, kind, served):
+    for path in write(home, name, sample, kind, served, pulled):
         print(f"Wrote {_shown(path)}")
+    if pulled:
+        print(f"Set LAKEHOUSE_{name.upper()}_DB to the address of its database.")
     print(f"Put drops into the folder {name}/ of the landing zone, and `lakehouse run` loads them.")
 
 

@@ -87,7 +87,8 @@ def conclude(runner: Runner) -> None:
     """Say on stderr what waits for somebody and what was left undone; exit with 1 where anything is wrong."""
     found = runner.found
     damaged = dict.fromkeys([*found.damaged.values(), *runner.damaged.values()])
-    wrong = [*damaged, *found.rejections(), *filter(None, [found.unavailable, runner.unfinished])]
+    unavailable = found.unavailable.values()
+    wrong = [*damaged, *found.rejections(), *unavailable, *filter(None, [runner.unfinished])]
     for reason in (*wrong, *found.left_out()):
         print(printable(reason), file=sys.stderr)
     if wrong:

@@ -51,7 +51,7 @@ def status(format: Format = "table", landing: Landing = None, home: Home = None)
     for label, style, reasons in (
         ("Waits for a correction:", "red", found.pending.rejections()),
         ("Not taken in:", "yellow", found.pending.left_out()),
-        ("Cannot be asked:", "red", filter(None, [found.pending.unavailable])),
+        ("Cannot be asked:", "red", found.pending.unavailable.values()),
     ):
         for reason in reasons:
             say(console, reason, label, style)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.declarations.source import Pulled
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.scaffold.infer import Sample, SampleColumn, infer
 from lakehouse_assets.scaffold.write import Home, quoted, refuse_name, template, write
@@ -29,6 +30,7 @@ class NewSource:
 
     name: str
     sample: Sample
+    pulled: Pulled | None
     served: bool
 
     @property
@@ -41,15 +43,19 @@ class NewSource:
         return self.sample.key or ("row_id",)
 
 
-def new_source(home: Home, name: str, file: Path, kind: str | None, served: bool) -> list[Path]:
+def new_source(
+    home: Home, name: str, file: Path, kind: str | None, served: bool, pulled: str | None = None
+) -> list[Path]:
     """Write the module of a source and its test, with the sample as its first drop; returns the files, which have not
-    been there before. Raises `LakehouseError` where the name cannot be one, or the sample cannot be read.
+    been there before. pulled: by which columns it can be pulled from a database, as `key:stamp`. Raises
+    `LakehouseError` where the name cannot be one, or the sample cannot be read.
     """
     if name in SOURCES:
         raise LakehouseError(f"There is a source {name} already; choose another name.")
     layers = ("bronze", "silver", "gold") if served else ("bronze", "silver")
     refuse_name(name, "source", [f"{layer}.{name}" for layer in layers])
-    new = NewSource(name, infer(file, kind), served)
+    sample = infer(file, kind)
+    new = NewSource(name, *_by(sample, pulled), served) if pulled else NewSource(name, sample, None, served)
     module = home.folder / f"{name}.py"
     test = home.tests / f"test_{name}.py"
     drop = home.tests / f"{name}_sample{_ENDINGS[new.sample.kind]}"
@@ -84,6 +90,9 @@ def _module(new: NewSource) -> str:
         sql_imports="" if new.sample.key else "from pyspark.sql import functions as F\n",
         table_import=_TABLE_IMPORT if new.served else "",
         columns="\n".join(_landed(c) for c in columns),
+        declared="Landed, Pulled, Source" if new.pulled else "Landed, Source",
+        order=_ORDER if new.pulled is None else _ORDER_BY_STAMP.format(stamp=new.pulled.stamp),
+        pulled="" if new.pulled is None else _PULLED.format(key=new.pulled.key, stamp=new.pulled.stamp),
         served=_served(new) if new.served else "",
     )
 
@@ -96,6 +105,39 @@ _KEY_FIELD: Final = """
         description="128 bits of the SHA-256 of all values: rows that are the same in all of them count once",
         metadata={"derived": True},
     )"""
+
+
+_ORDER: Final = """\
+    # DECIDE: of drops that say the same key, which wins; here the latest.
+    order=("batch_date DESC", "path DESC", "content_hash DESC", "row_number DESC"),
+    wins="Of several drops for one key the latest wins.","""
+_ORDER_BY_STAMP: Final = """\
+    order=("{stamp} DESC", "batch_date DESC", "path DESC", "content_hash DESC", "row_number DESC"),
+    wins="The latest change wins.","""
+_PULLED: Final = """\
+    # DECIDE: is there a column that marks a row as deleted? Name it here, as deleted="…".
+    pulled=Pulled(key="{key}", stamp="{stamp}"),
+"""
+
+
+def _by(sample: Sample, said: str) -> tuple[Sample, Pulled]:
+    """By which columns a source can be pulled, and the sample with what follows from that. said: `key:stamp`."""
+    names = {way: c.name for c in sample.columns for way in (c.name, c.written)}
+    key, _, stamp = (names.get(part, part) for part in said.partition(":"))
+    if key == stamp or not {key, stamp} <= set(names.values()):
+        raise LakehouseError(
+            f"--pulled is {said!r}; write KEY:STAMP with two columns of the sample, which are"
+            f" {', '.join(c.name for c in sample.columns)}."
+        )
+    if next(c.type for c in sample.columns if c.name == stamp) not in ("Moment", "ShopClock"):
+        raise LakehouseError(
+            f"--pulled names {stamp} as the time of change, which holds no times; name another column."
+        )
+    columns = tuple(
+        replace(c, type="Moment" if c.name == stamp else c.type, nullable=c.nullable and c.name not in (key, stamp))
+        for c in sample.columns
+    )
+    return replace(sample, columns=columns, key=(key,)), Pulled(key, stamp)
 
 
 def _type(column: SampleColumn) -> str:

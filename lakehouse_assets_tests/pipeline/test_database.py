@@ -98,11 +98,11 @@ def test_a_database_that_cannot_be_reached_holds_no_file_up_and_is_told(
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(
-        "Customers cannot be read from the table customers of postgresql://127.0.0.1:1/crm (connection to server"
+        "The source customers cannot be read from the table customers of postgresql://127.0.0.1:1/crm (connection to"
     )
     assert world.delta("gold.sales_lines").num_rows == 6
     shown = world.command("status", "--format", "json", LAKEHOUSE_CUSTOMERS_DB=UNREACHABLE)
-    assert json.loads(shown.stdout)["pending"]["unavailable"] == last
+    assert json.loads(shown.stdout)["pending"]["unavailable"] == {"customers": last}
 
     monkeypatch.setenv("LAKEHOUSE_CUSTOMERS_DB", UNREACHABLE)
     world.drop(f"orders/orders_{DAYS[1]}.csv", orders(DAYS[1]))

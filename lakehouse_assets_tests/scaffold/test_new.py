@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,28 @@ def test_a_source_and_a_table_are_one_file_each_and_run_as_they_are_written(proj
         (row,) = json.loads(project.lakehouse("sql", query.format(table), "--format", "json"))
         assert (row["n"], float(row["rain"]), row["last"]) == (17, pytest.approx(expected), "2026-09-20")
     assert "rain_mm.type" in project.lakehouse("quarantine", "list")
+
+
+@pytest.mark.heavy
+def test_a_source_that_is_pulled_runs_as_it_is_written(project: Project, tmp_path: Path) -> None:
+    """Else whoever has no files has to write the first source by hand."""
+    (project.folder / "shops.csv").write_text("ShopNo,Town,changed\n1,Graz,2026-09-01 10:00\n2,Linz,2026-09-01 11:00\n")
+    new = ("new", "source", "shops", "--sample", "shops.csv", "--served", "--pulled")
+    for wrong, said in (
+        ("ShopNo", "--pulled is 'ShopNo'; write KEY:STAMP with two columns of the sample, which are shop_no, town"),
+        ("shop_no:gone", "--pulled is 'shop_no:gone'; write KEY:STAMP"),
+        ("shop_no:town", "--pulled names town as the time of change, which holds no times"),
+    ):
+        assert said in project.lakehouse(*new, wrong, fails=True)
+    project.lakehouse(*new, "ShopNo:changed")
+    with sqlite3.connect(tmp_path / "shops.sqlite") as connection:
+        connection.execute("CREATE TABLE shops (ShopNo INTEGER, Town TEXT, changed TEXT)")
+        connection.execute("INSERT INTO shops VALUES (1, 'Graz', '2026-09-01 10:00'), (7, 'Wels', '2026-09-02')")
+    connection.close()
+    project.lakehouse("run", LAKEHOUSE_SHOPS_DB=f"sqlite:///{tmp_path / 'shops.sqlite'}")
+    query = "SELECT SHOP_NO, TOWN FROM ANALYTICS.SHOPS ORDER BY 1"
+    rows = json.loads(project.lakehouse("sql", query, "--format", "json"))
+    assert [(row["shop_no"], row["town"]) for row in rows] == [(1, "Graz"), (7, "Wels")]
 
 
 AREA = '''"""An area without tables: an asset, a command, what is pending, an alert."""

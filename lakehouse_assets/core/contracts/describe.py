@@ -18,7 +18,7 @@ _SIGNS = {"eq": "=", "ne": "≠", "gt": ">", "ge": "≥", "lt": "<", "le": "≤"
 
 
 def rule_text(rule: Rule) -> str:
-    """The rule as a phrase, such as ``customer_id ≥ 1``."""
+    """The rule as a phrase, such as ``quantity ≥ 1``."""
     said = dict(rule.statistics)
     column = rule.column or "row"
     if rule.check in _SIGNS:

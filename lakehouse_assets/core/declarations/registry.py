@@ -23,6 +23,11 @@ TABLES: Final[Registered[Table]] = Registered()
 """Name → table that is computed from others, upstreams first."""
 
 
+def pulled_sources() -> list[Source]:
+    """The sources that can be pulled from a database."""
+    return [source for source in SOURCES.values() if source.pulled]
+
+
 def register(sources: Sequence[Source], tables: Sequence[Table]) -> None:
     """Make these the sources and tables of this process, with the journal that follows from them.
 

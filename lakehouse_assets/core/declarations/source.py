@@ -20,8 +20,9 @@ from lakehouse_assets.core.contracts.contract import Contract
 from lakehouse_assets.core.contracts.side_tables import Quarantine, Verdicts
 from lakehouse_assets.core.declarations.fingerprint import digest, fingerprint
 from lakehouse_assets.core.format import Format, Kind, Landed
+from lakehouse_assets.errors import LakehouseError
 
-__all__ = ["Landed", "Source"]
+__all__ = ["Landed", "Pulled", "Source"]
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -34,6 +35,20 @@ def no_parameters(_: Settings) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True)
+class Pulled:
+    """That a source can be pulled from a table of a database, and by which of its columns.
+
+    key: tells the rows of the table apart. stamp: when a row was last changed; of two records of a key, `order` must
+    let the one with the later stamp win, or the one that landed later. deleted: says of a record that its row is gone;
+    without such a column a row that is gone from the table stays.
+    """
+
+    key: str
+    stamp: str
+    deleted: str = ""
+
+
+@dataclass(frozen=True)
 class Source:
     """A source and the silver table that it feeds.
 
@@ -42,8 +57,8 @@ class Source:
     must follow from the key, for what the table holds of a key is looked for there alone. typed: landed rows → one row
     each with the contract's columns and `_problems`, the conversion rules that it breaks (array of strings). order:
     which of the drops that support a key wins, as SQL. description: of the bronze table; landed, wins: how rows come
-    in, and which wins, for people. bronze: the bronze table, default `bronze.<name>`. parameters: settings that `typed`
-    takes; another value makes the silver table stale.
+    in, and which wins, for people. pulled: how it is pulled from a database, if it can be. bronze: the bronze table,
+    default `bronze.<name>`. parameters: settings that `typed` takes; another value makes the silver table stale.
     """
 
     name: str
@@ -55,6 +70,7 @@ class Source:
     description: str
     landed: str = ""
     wins: str = ""
+    pulled: Pulled | None = None
     bronze: str = ""
     parameters: Callable[[Settings], Mapping[str, Any]] = no_parameters
     bound: Mapping[str, Any] = field(default_factory=dict)
@@ -62,6 +78,19 @@ class Source:
     def __post_init__(self) -> None:
         if not self.bronze:
             object.__setattr__(self, "bronze", f"bronze.{self.name}")
+        if self.pulled:
+            self._refuse(self.pulled)
+
+    def _refuse(self, pulled: Pulled) -> None:
+        """Raise `LakehouseError` where it is pulled by columns that it does not have."""
+        named = [pulled.key, pulled.stamp, *([pulled.deleted] if pulled.deleted else [])]
+        if lacking := [name for name in named if name not in self.format.values]:
+            raise LakehouseError(
+                f"The source {self.name} is pulled by {', '.join(map(repr, lacking))}, which it does not land; name"
+                " columns of the source in Pulled(…)."
+            )
+        if len(set(named)) < len(named):
+            raise LakehouseError(f"The source {self.name} is pulled by one column twice; name another in Pulled(…).")
 
     @property
     def format(self) -> Format:

@@ -6,6 +6,6 @@ every value as it landed.
 
 - `parse`: the one entry, `parse_drop(source, content)`; `rows`: the shape of its answer; `lines`: bytes to lines and
   CSV records
-- `orders`, `customers`, `ecb`: one format each; `drift`: how the columns of a drop differ from those of its source
+- `kinds`: how drops are written, one module each; `drift`: how the columns of a drop differ from those of its source
 - `fetch`: the published data set as a landing zone
 """

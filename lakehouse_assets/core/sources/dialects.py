@@ -1,6 +1,7 @@
-"""What PostgreSQL and SQLite say differently when customers are read from one of them.
+"""How databases are connected to, and what PostgreSQL, SQLite, MariaDB and MySQL say differently when a source is read
+from one of them.
 
-Belongs here: connecting, and SQL that differs. Does not belong here: the questions that are asked (`database.py`).
+Belongs here: connecting, and SQL that differs. Does not belong here: the questions that are asked (`snapshot.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 INSTANT: Final = r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z"
@@ -20,8 +22,27 @@ INSTANT: Final = r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][
 _CONNECT_SECONDS = 10
 
 
+_EXTRAS: Final = {"psycopg2": "postgres", "pymysql": "mysql"}
+"""Module of a driver → the extra that brings it."""
+
+
 class Unfit(Exception):
-    """The table is not one that customers can be read from."""
+    """The table is not one that a source can be read from."""
+
+
+def open_engine(url: URL, **more: Any) -> Engine:
+    """Connections to a database, each closed after its use. Raises `Unfit` where its driver is not installed."""
+    try:
+        return create_engine(url, poolclass=NullPool, hide_parameters=True, **more)
+    except NoSuchModuleError:
+        raise Unfit(
+            f"nothing that is installed knows the kind {url.drivername}: correct it, or install the package that brings"
+            " it to SQLAlchemy"
+        ) from None
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "")
+        what = f"install the extra `{extra}`" if extra else "install the package that brings it"
+        raise Unfit(f"the module {error.name} is not installed: {what}") from None
 
 
 def instant(moment: datetime) -> str:
@@ -31,16 +52,34 @@ def instant(moment: datetime) -> str:
 
 
 class Dialect:
-    """What the two databases say differently. `begin` is said first in each snapshot; `now` is its clock as text.
-    Columns come quoted.
+    """What the databases say differently that can tell by one statement whether anything is new. `begin` is said first
+    in each snapshot; `now` is its clock as text. Columns come quoted.
     """
 
-    begin: str
+    begin: tuple[str, ...]
     now: str
 
     def engine(self, url: URL) -> Engine:
         """Connections that only read, each transaction one snapshot."""
         raise NotImplementedError
+
+    def refuse(self, connection: Connection, table: str, stamp: object) -> None:
+        """Raise `Unfit` where a table cannot keep what is promised. stamp: of which type the driver says its times
+        are.
+        """
+
+    def quoted(self, name: str) -> str:
+        """A name, for a statement with parameters."""
+        doubled = name.replace('"', '""').replace(":", "\\:")
+        return f'"{doubled}"'
+
+    def text(self, column: str) -> str:
+        """A value as text."""
+        return f"CAST({column} AS text)"
+
+    def flag(self, column: str) -> str:
+        """A truth value as text; it is a number where a database has none."""
+        return f"CASE {self.text(column)} WHEN '1' THEN 'true' WHEN '0' THEN 'false' ELSE {self.text(column)} END"
 
     def stamp(self, column: str) -> str:
         """A time as text."""
@@ -66,17 +105,14 @@ class Dialect:
 
 
 class _PostgreSQL(Dialect):
-    begin = "SET LOCAL TIME ZONE 'UTC'"
+    begin = ("SET LOCAL TIME ZONE 'UTC'",)
 
     def __init__(self) -> None:
         self.now = self.stamp("now()")
 
     def engine(self, url: URL) -> Engine:
         given = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
-        try:
-            engine = create_engine(url, poolclass=NullPool, connect_args=given, hide_parameters=True)
-        except ModuleNotFoundError as error:
-            raise Unfit(f"the module {error.name} is not installed: install the extra `postgres`") from None
+        engine = open_engine(url, connect_args=given)
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def stamp(self, column: str) -> str:
@@ -99,13 +135,13 @@ class _PostgreSQL(Dialect):
 
 
 class _SQLite(Dialect):
-    begin = "PRAGMA query_only = ON"
+    begin = ("PRAGMA query_only = ON",)
     now = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
 
     def engine(self, url: URL) -> Engine:
         if not url.database or not Path(url.database).is_file():
             raise Unfit("there is no such file")  # SQLite would make one
-        engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+        engine = open_engine(url)
 
         @event.listens_for(engine, "connect")
         def prepare(connection: Any, _: Any) -> None:
@@ -142,6 +178,80 @@ class _SQLite(Dialect):
         return f"CAST({text} AS blob)"
 
 
+class _MySQL(Dialect):
+    """MariaDB, and MySQL, which speaks alike."""
+
+    begin = ("SET time_zone = '+00:00'", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+    now = "DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')"
+    _TIMES: Final = (7, 10, 12)
+    """What the protocol calls TIMESTAMP, DATE and DATETIME."""
+
+    def engine(self, url: URL) -> Engine:
+        if "+" not in url.drivername:
+            url = url.set(drivername=f"{url.drivername}+pymysql")
+        given = {"connect_timeout": _CONNECT_SECONDS, "charset": "utf8mb4"}
+        engine = open_engine(url, connect_args={k: v for k, v in given.items() if k not in url.query})
+        return engine.execution_options(isolation_level="REPEATABLE READ")
+
+    def refuse(self, connection: Connection, table: str, stamp: object) -> None:
+        if stamp not in self._TIMES:
+            # From a text it would take what looks like a time, and pass over the zone.
+            raise Unfit("its times are neither DATETIME nor TIMESTAMP nor DATE; make a view that casts them")
+        schema, _, name = table.rpartition(".")
+        found = connection.execute(
+            text(
+                "SELECT t.engine FROM information_schema.tables t JOIN information_schema.engines e ON e.engine ="
+                " t.engine WHERE t.table_schema = coalesce(:schema, database()) AND t.table_name = :name AND"
+                " e.transactions <> 'YES'"
+            ),
+            {"schema": schema or None, "name": name},
+        ).scalar()
+        if found:
+            raise Unfit(f"the storage engine {found} has no transactions, so that no two questions see one state of it")
+
+    def quoted(self, name: str) -> str:
+        doubled = name.replace("`", "``").replace(":", "\\:")
+        return f"`{doubled}`"
+
+    def text(self, column: str) -> str:
+        # What is said to be binary (numbers, times) has no other encoding; a text may have any.
+        utf8 = f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
+        return f"CASE CHARSET({column}) WHEN 'binary' THEN CAST({column} AS BINARY) ELSE {utf8} END"
+
+    def flag(self, column: str) -> str:
+        # A BIT comes as the byte that it is.
+        said = self.text(column)
+        return f"CASE WHEN {said} IN ('1', x'01') THEN 'true' WHEN {said} IN ('0', x'00') THEN 'false' ELSE {said} END"
+
+    def stamp(self, column: str) -> str:
+        written = f"DATE_FORMAT({column}, '%Y-%m-%dT%H:%i:%s.%fZ')"
+        return f"CASE WHEN {self._known(column)} THEN {written} ELSE {self.text(column)} END"
+
+    def _known(self, column: str) -> str:
+        """Whether it is a day of the calendar: zeros and the 31st of February can be stored, and be reckoned with
+        nowhere.
+        """
+        return f"{column} + INTERVAL 0 SECOND IS NOT NULL"
+
+    def greatest(self, column: str) -> str:
+        past = f"{self._known(column)} AND {column} <= UTC_TIMESTAMP(6)"
+        return self.stamp(f"max(CASE WHEN {past} THEN {column} END)")
+
+    def since(self, column: str) -> str:
+        since = "CAST(TRIM(TRAILING 'Z' FROM :since) AS DATETIME(6))"
+        return f"({column} + INTERVAL 0 SECOND IS NULL OR {column} >= {since})"
+
+    def digest(self, columns: Sequence[str], condition: str = "") -> str:
+        # A hash of hashes, for a row may be longer than what the server takes for one text.
+        hashes = ", ".join(f"coalesce(MD5({c}), '-')" for c in columns)
+        number = f"CAST(CONV(LEFT(MD5(CONCAT({hashes})), 16), 16, 10) AS UNSIGNED)"
+        counted = f"CASE WHEN {condition} THEN {number} END" if condition else number
+        return f"CAST(coalesce(sum({counted}), 0) AS CHAR)"
+
+    def bytes(self, text: str) -> str:
+        return f"CAST({text} AS BINARY)"
+
+
 class _Digest:
     """The sum of the hashes of rows, an aggregate for SQLite, which has no hash."""
 
@@ -163,4 +273,11 @@ def _instant_or_none(value: Any) -> str | None:
         return None
 
 
-DIALECTS: Final[Mapping[str, Dialect]] = {"postgresql": _PostgreSQL(), "sqlite": _SQLite()}
+_MYSQL: Final = _MySQL()
+DIALECTS: Final[Mapping[str, Dialect]] = {
+    "postgresql": _PostgreSQL(),
+    "sqlite": _SQLite(),
+    "mariadb": _MYSQL,
+    "mysql": _MYSQL,
+}
+"""Kind of a database → what it says. Any other kind is read whole (`whole.py`)."""

@@ -18,7 +18,7 @@ from deltalake.exceptions import DeltaError
 from pyspark.errors import PySparkException
 
 from lakehouse_assets.core.contracts import contract
-from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.declarations.registry import SOURCES, pulled_sources
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.files import Span
@@ -40,7 +40,6 @@ from lakehouse_assets.core.sources.journal import (
 )
 from lakehouse_assets.core.sources.landing import Drop, LandingZone, date_in
 from lakehouse_assets.core.sources.parse import parse_drop
-from lakehouse_assets.core.sources.pull import SOURCE as CUSTOMERS
 from lakehouse_assets.core.sources.pull import Pull, remembered, unjournaled
 from lakehouse_assets.core.spark_sql import in_list, quoted
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
@@ -94,8 +93,8 @@ def landed_drops(lakehouse: Lakehouse, source: Source, drops: Iterable[Drop]) ->
     journal = entries(lakehouse)
     landed = {e.content: e.batch_date for e in journal if e.source == source.name and e.state == LANDED}
     landed |= {(d.path, d.content_hash): d.batch_date for d in drops}
-    if source.name == CUSTOMERS:
-        landed |= {(path, content_hash): day for path, content_hash, day in unjournaled(lakehouse, journal)}
+    if source.pulled:
+        landed |= {(path, content_hash): day for path, content_hash, day in unjournaled(lakehouse, source, journal)}
     return Counter(landed.values())
 
 
@@ -170,8 +169,9 @@ def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) ->
     journal = entries(lakehouse)
     sequences = {path: max(e.sequence for e in of_path) for path, of_path in by_path(journal).items()}
     found = [
-        Entry(path, sequences.get(path, 0) + 1, h, day, LANDED, CUSTOMERS)
-        for path, h, day in unjournaled(lakehouse, journal)
+        Entry(path, sequences.get(path, 0) + 1, h, day, LANDED, source.name)
+        for source in pulled_sources()
+        for path, h, day in unjournaled(lakehouse, source, journal)
     ]
     for source in SOURCES.values():
         fresh = new_drops([d for d in drops if d.source == source.name], journal)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from lakehouse_assets.core.contracts import contract
-from lakehouse_assets.core.declarations.registry import SOURCES, TABLES
+from lakehouse_assets.core.declarations.registry import SOURCES, TABLES, pulled_sources
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.findings import SIDES
 from lakehouse_assets.core.delta.heads import Head
@@ -173,7 +173,8 @@ class Batches:
     def waiting(self) -> list[Drop]:
         """The drops that are not in the journal yet."""
         drops, _ = self.zone.scan()
-        return [*new_drops(drops, self.journal), *filter(None, [half_done(self.lakehouse, self.journal)])]
+        pulls = (half_done(self.lakehouse, source, self.journal) for source in pulled_sources())
+        return [*new_drops(drops, self.journal), *filter(None, pulls)]
 
     def lacking(self, table: str, days: Collection[date], reader: str, *, landing: bool) -> dict[date, Lack]:
         """Batch date → what the table lacks of it; nothing for the dates that it includes.

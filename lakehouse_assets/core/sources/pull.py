@@ -1,10 +1,10 @@
-"""Customers pulled from a database by `updated_at`: what is new there since the last pull, as the rows of one more
+"""A source pulled from a database by its time of change: what is new there since the last pull, as the rows of one more
 drop.
 
 Belongs here: when a pull is due, what it takes, and what is remembered of it. Does not belong here: how the database is
 asked (`database.py`), the commit (`ingest.py`).
 
-A pull is a drop that no file can be: its path begins with `customers/_database/`, and the landing zone passes such
+A pull is a drop that no file can be: its path begins with `<source>/_database/`, and the landing zone passes such
 folders over. Everything else about it is as with a file: rows in bronze, then an entry in the journal, verdicts,
 account, `lakehouse withdraw`. What is remembered (`Consumed.watermark`) stands in the very commit that adds the rows,
 so neither can be without the other.
@@ -12,11 +12,11 @@ so neither can be without the other.
 - **A pull is due** when the database differs from what it was at the last one: in its keys and their times, all of
   them, or in any value of a row that is not older than `since`, the watermark less the overlap. One statement tells,
   and where it tells nothing, nothing is written.
-- **The watermark** is the greatest `updated_at` that is not in the future by the database's own clock.
+- **The watermark** is the greatest time of change that is not in the future by the database's own clock.
 - **A pull takes** the rows not older than `since` whose content differs from the last one pulled for their key. So
   equal times lose nothing and double nothing. The keys that were compared tell of commits from further back: the pull
   then reaches back to the oldest of them.
-- **A row that is gone** lands as a record with `deleted: true`.
+- **A row that is gone** lands as a record that is marked as deleted, where the source has a column for that.
 - **The latest pulled record of a key wins:** where the time of a row does not say so by itself (it was set
   back, it stands still, the row had been gone), the record lands with the next microsecond, and its own time is kept in
   `_rescued`.
@@ -35,26 +35,21 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 
-from lakehouse_assets.core.contracts import contract
-from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import Lakehouse
-from lakehouse_assets.core.sources.database import KEY, STAMP, CustomersDatabase, refuse_emptied
+from lakehouse_assets.core.sources.database import SourceDatabase
 from lakehouse_assets.core.sources.dialects import INSTANT, instant
 from lakehouse_assets.core.sources.journal import REFUSED, Content, Entry, by_path, last_landed
 from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.core.sources.rows import rescued_json
-from lakehouse_assets.core.spark_sql import in_list, literal
-
-SOURCE: Final = "customers"
-TABLE: Final = "bronze.customers"
-FOLDER: Final = "customers/_database/"
-"""Where pulls stand among the drops. The numbers of pulls run on, so that their paths sort as they were made."""
+from lakehouse_assets.core.sources.snapshot import pulled_by
+from lakehouse_assets.core.spark_sql import in_list, literal, quoted
 
 _OWN: Final = "_own"
 """The time that a row has in the database."""
 _GONE: Final = "gone"
-_OWN_KEY, _GONE_KEY = "updated_at_in_database", "row_in_database"
+_GONE_KEY = "row_in_database"
 _NOT_UTF8 = "The row holds a text that is not UTF-8; correct it in the database."
 _NEVER: Final[Mapping[str, Any]] = {"since": None, "rows": 0, "keys": "0", "recent": "0"}
 """The summary of a table from which nothing has been pulled."""
@@ -69,8 +64,14 @@ class Pull:
     watermark: Mapping[str, Any]
 
 
-def _values() -> list[str]:
-    return list(SOURCES[SOURCE].format.values)
+def folder(source: Source) -> str:
+    """Where pulls stand among the drops. The numbers of pulls run on, so that their paths sort as they were made."""
+    return f"{source.name}/_database/"
+
+
+def _own_key(source: Source) -> str:
+    """Under what name the time that a row has in the database is kept, where it landed with another."""
+    return f"{pulled_by(source).stamp}_in_database"
 
 
 def remembered(head: Head | None) -> Mapping[str, Any]:
@@ -78,40 +79,43 @@ def remembered(head: Head | None) -> Mapping[str, Any]:
     return head.consumed.watermark if head and head.consumed else {}
 
 
-def due(lakehouse: Lakehouse, database: CustomersDatabase | None, journal: Sequence[Entry], today: date) -> Drop | None:
+def due(lakehouse: Lakehouse, database: SourceDatabase, journal: Sequence[Entry], today: date) -> Drop | None:
     """The pull that is to be made, as the drop that it will be; None where the database says nothing new. Starts no
     engine.
 
     Raises `SourceUnavailableError`.
     """
-    if database is None:
-        return None
-    last = remembered(lakehouse.store.head(TABLE))
+    source = database.source
+    last = remembered(lakehouse.store.head(source.bronze))
     with database.snapshot() as snapshot:
         now = snapshot.summary(last.get("since"))
     if all(now[name] == last.get(name, _NEVER[name]) for name in _NEVER):
         return None
-    refuse_emptied(database, last.get("rows", 0), last.get("rows", 0) - now["rows"])
-    path, day = _place(last, [e.path for e in journal], _refused(lakehouse), today)
-    return Drop(SOURCE, path, hashlib.sha256(json.dumps(now).encode()).hexdigest(), day, 0.0)
+    if pulled_by(source).deleted:
+        database.refuse_emptied(last.get("rows", 0), last.get("rows", 0) - now["rows"])
+    path, day = _place(source, last, [e.path for e in journal], _refused(lakehouse, source), today)
+    return Drop(source.name, path, hashlib.sha256(json.dumps(now).encode()).hexdigest(), day, 0.0)
 
 
-def half_done(lakehouse: Lakehouse, journal: Iterable[Entry]) -> Drop | None:
+def half_done(lakehouse: Lakehouse, source: Source, journal: Iterable[Entry]) -> Drop | None:
     """The last pull, where its rows are in bronze and the journal does not know it yet. Starts no engine."""
-    last = remembered(lakehouse.store.head(TABLE))
+    last = remembered(lakehouse.store.head(source.bronze))
     if not last.get("path") or any(e.content == (last["path"], last["content_hash"]) for e in journal):
         return None
-    return Drop(SOURCE, last["path"], last["content_hash"], date.fromisoformat(last["batch_date"]), 0.0)
+    return Drop(source.name, last["path"], last["content_hash"], date.fromisoformat(last["batch_date"]), 0.0)
 
 
-def unjournaled(lakehouse: Lakehouse, journal: Iterable[Entry]) -> list[tuple[str, str, date]]:
-    """(path, content hash, batch date) of the pulls whose rows are in bronze and of which the journal does not know."""
+def unjournaled(lakehouse: Lakehouse, source: Source, journal: Iterable[Entry]) -> list[tuple[str, str, date]]:
+    """(path, content hash, batch date) of the pulls of a source whose rows are in bronze and of which the journal does
+    not know.
+    """
     known = {e.content for e in journal}
-    if half_done(lakehouse, journal) is None:
+    if half_done(lakehouse, source, journal) is None:
         return []
-    newest = max((path for path, _ in known if path.startswith(FOLDER)), default=FOLDER)
+    ours = folder(source)
+    newest = max((path for path, _ in known if path.startswith(ours)), default=ours)
     rows = (
-        _pulled(lakehouse)
+        _pulled(lakehouse, source)
         .where(f"path >= {literal(newest)}")
         .select("path", "content_hash", "batch_date")
         .distinct()
@@ -121,100 +125,109 @@ def unjournaled(lakehouse: Lakehouse, journal: Iterable[Entry]) -> list[tuple[st
 
 
 def pull(
-    lakehouse: Lakehouse, database: CustomersDatabase, head: Head, journal: Sequence[Entry], drop: Drop, today: date
+    lakehouse: Lakehouse, database: SourceDatabase, head: Head, journal: Sequence[Entry], drop: Drop, today: date
 ) -> Pull:
     """Take what is new in the database. head: the table that the rows will be added to; drop: the pull as it was found
     due.
 
     Raises `SourceUnavailableError`.
     """
-    last = remembered(head)
-    refused = _refused(lakehouse)
-    known = _known(lakehouse, head, refused | _overtaken(journal))
-    held = known.select(KEY, pl.col(_OWN).alias("_held"), pl.col(STAMP).alias("_stamp"), "_last", "_gone")
+    source, last = database.source, remembered(head)
+    by = pulled_by(source)
+    refused = _refused(lakehouse, source)
+    known = _known(lakehouse, source, head, refused | _overtaken(source, journal))
+    held = known.select(by.key, pl.col(_OWN).alias("_held"), "_last", "_gone")
     with database.snapshot() as snapshot:
         now, greatest = snapshot.clock()
         keys = _frame(snapshot.keys())
-        differing = keys.join(held.filter(~pl.col("_gone")), on=KEY, how="left").filter(
-            pl.col(STAMP).ne_missing(pl.col("_held"))
+        differing = keys.join(held.filter(~pl.col("_gone")), on=by.key, how="left").filter(
+            pl.col(by.stamp).ne_missing(pl.col("_held"))
         )
-        since = _reaching_back(last.get("since"), differing[STAMP])
-        rows = _frame(snapshot.rows(since)).with_columns(pl.col(STAMP).alias(_OWN))
+        since = _reaching_back(last.get("since"), differing[by.stamp])
+        rows = _frame(snapshot.rows(since)).with_columns(pl.col(by.stamp).alias(_OWN))
         watermark = snapshot.summary(_moved(greatest, -database.overlap) if greatest else None)
 
-    content = [c for c in _values() if c != STAMP] + [_OWN]
+    content = [c for c in source.format.values if c != by.stamp] + [_OWN]
     fresh = rows.join(known.filter(~pl.col("_gone")), on=content, how="anti", nulls_equal=True)
-    came = fresh.join(held.select(KEY, "_last"), on=KEY, how="left")
-    went = held.filter(~pl.col("_gone")).join(keys, on=KEY, how="anti")
-    refuse_emptied(database, held.filter(~pl.col("_gone")).height, went.height)
+    came = fresh.join(held.select(by.key, "_last"), on=by.key, how="left")
+    went = held.filter(~pl.col("_gone") & bool(by.deleted)).join(keys, on=by.key, how="anti")
+    database.refuse_emptied(held.filter(~pl.col("_gone")).height, went.height)
     if came.is_empty() and went.is_empty():
         return Pull(drop, None, {**last, "watermark": greatest, **watermark})
 
-    path, day = _place(last, [*(e.path for e in journal), *known["path"]], refused, today)
-    landing = _landing(came, went, now)
-    # The bytes are those of a file that the CRM would have sent, with the time of its making, so that no two are the
+    path, day = _place(source, last, [*(e.path for e in journal), *known["path"]], refused, today)
+    landing = _landing(source, came, went, now)
+    # The bytes are those of a file that the source would have sent, with the time of its making, so that no two are the
     # same.
     content_hash = hashlib.sha256(f"{now}\n{landing.write_ndjson()}".encode()).hexdigest()
-    made = Drop(SOURCE, path, content_hash, day, 0.0)
+    made = Drop(source.name, path, content_hash, day, 0.0)
     name = {"path": path, "content_hash": content_hash, "batch_date": day.isoformat()}
-    return Pull(made, _bronze_rows(landing, made), {**name, "watermark": greatest, **watermark})
+    return Pull(made, _bronze_rows(source, landing, made), {**name, "watermark": greatest, **watermark})
 
 
-def _overtaken(journal: Iterable[Entry]) -> set[Content]:
+def _overtaken(source: Source, journal: Iterable[Entry]) -> set[Content]:
     """The pulls that were corrected under their paths."""
-    pulls = by_path(e for e in journal if e.path.startswith(FOLDER)).values()
+    pulls = by_path(e for e in journal if e.path.startswith(folder(source))).values()
     return {
         e.content for entries in pulls for e in entries if (last := last_landed(entries)) and e.content != last.content
     }
 
 
-def _place(last: Mapping[str, Any], paths: Iterable[str], refused: set[Content], today: date) -> tuple[str, date]:
+def _place(
+    source: Source, last: Mapping[str, Any], paths: Iterable[str], refused: set[Content], today: date
+) -> tuple[str, date]:
     """Path and batch date of the next pull: those of the last one where that is refused, else a new path of today."""
     if (last.get("path"), last.get("content_hash")) in refused:
         return last["path"], date.fromisoformat(last["batch_date"])
-    newest = max((p for p in (*paths, last.get("path", "")) if p.startswith(FOLDER)), default=f"{FOLDER}0")
-    number = int(newest.removeprefix(FOLDER).partition("_")[0]) + 1
-    return f"{FOLDER}{number:08}_{today}", today
+    ours = folder(source)
+    newest = max((p for p in (*paths, last.get("path", "")) if p.startswith(ours)), default=f"{ours}0")
+    number = int(newest.removeprefix(ours).partition("_")[0]) + 1
+    return f"{ours}{number:08}_{today}", today
 
 
-def _refused(lakehouse: Lakehouse) -> set[Content]:
+def _refused(lakehouse: Lakehouse, source: Source) -> set[Content]:
     """The pulls that are refused as silver has judged them."""
-    side = "silver.customers_verdicts"
+    side = source.verdicts.name
     if not lakehouse.store.exists(side):
         return set()
     rows = lakehouse.store.read(side, columns=["path", "content_hash", "verdict"]).to_pylist()
-    return {(r["path"], r["content_hash"]) for r in rows if r["verdict"] == REFUSED and r["path"].startswith(FOLDER)}
+    return {
+        (r["path"], r["content_hash"]) for r in rows if r["verdict"] == REFUSED and r["path"].startswith(folder(source))
+    }
 
 
-def _pulled(lakehouse: Lakehouse, version: int | None = None):  # type: ignore[no-untyped-def]
+def _pulled(lakehouse: Lakehouse, source: Source, version: int | None = None):  # type: ignore[no-untyped-def]
     """All rows that were ever pulled; the bounds of the path let files be passed over."""
-    frame = lakehouse.store.frame(lakehouse.spark, TABLE, version)
-    after = f"{FOLDER[:-1]}0"  # 0 is the character after /
-    return frame.where(f"path >= {literal(FOLDER)} AND path < {literal(after)}")
+    frame = lakehouse.store.frame(lakehouse.spark, source.bronze, version)
+    ours = folder(source)
+    after = f"{ours[:-1]}0"  # 0 is the character after /
+    return frame.where(f"path >= {literal(ours)} AND path < {literal(after)}")
 
 
-def _known(lakehouse: Lakehouse, head: Head, dead: set[Content]) -> pl.DataFrame:
+def _known(lakehouse: Lakehouse, source: Source, head: Head, dead: set[Content]) -> pl.DataFrame:
     """Of every key the record pulled last, but for those of `dead` contents: its values, `path`, `_own`, `_gone`, and
     `_last`, the greatest time that a record of the key ever had.
     """
-    schema = {c: pl.String for c in (*_values(), "path", "_last", _OWN)} | {"_gone": pl.Boolean}
+    values, by = source.format.values, pulled_by(source)
+    schema = {c: pl.String for c in (*values, "path", "_last", _OWN)} | {"_gone": pl.Boolean}
     if not remembered(head) and head.data_version == 0:
         return pl.DataFrame(schema=schema)
-    rows = _pulled(lakehouse, head.version)
+    rows = _pulled(lakehouse, source, head.version)
     if dead:
         rows = rows.where(f"NOT {in_list('content_hash', (h for _, h in sorted(dead)))}")
+    key, stamp = quoted(by.key), quoted(by.stamp)
     ranked = rows.selectExpr(
-        *_values(),
+        *map(quoted, values),
         "_rescued",
         "path",
-        f"row_number() OVER (PARTITION BY {KEY} ORDER BY path DESC) AS _rank",
-        f"max(CASE WHEN {STAMP} RLIKE '^{INSTANT}$' THEN {STAMP} END) OVER (PARTITION BY {KEY}) AS _last",
+        f"row_number() OVER (PARTITION BY {key} ORDER BY path DESC) AS _rank",
+        f"max(CASE WHEN {stamp} RLIKE '^{INSTANT}$' THEN {stamp} END) OVER (PARTITION BY {key}) AS _last",
     )
     found = _frame(ranked.where("_rank = 1").drop("_rank").toArrow()).cast(
-        dict.fromkeys([*_values(), "_rescued", "path", "_last"], pl.String)
+        dict.fromkeys([*values, "_rescued", "path", "_last"], pl.String)
     )  # type: ignore[arg-type]
     said = pl.col("_rescued")
-    own = said.str.json_path_match(f"$.{_OWN_KEY}").fill_null(pl.col(STAMP))
+    own = said.str.json_path_match(f"$.{_own_key(source)}").fill_null(pl.col(by.stamp))
     gone = said.str.json_path_match(f"$.{_GONE_KEY}").eq_missing(pl.lit(_GONE))
     return found.with_columns(own.alias(_OWN), gone.alias("_gone")).select(*schema)
 
@@ -234,10 +247,11 @@ def _moved(stamp: str, by: timedelta) -> str:
     return instant(datetime.fromisoformat(stamp) + by)
 
 
-def _landing(came: pl.DataFrame, went: pl.DataFrame, now: str) -> pl.DataFrame:
+def _landing(source: Source, came: pl.DataFrame, went: pl.DataFrame, now: str) -> pl.DataFrame:
     """The records of rows that came and of rows that went, each with a time later than that of any record of its key
     before; numbered by key.
     """
+    values, by = source.format.values, pulled_by(source)
     last = pl.col("_last").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
     after = (last + timedelta(microseconds=1)).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").alias("_after")
     own = pl.col(_OWN)
@@ -246,31 +260,30 @@ def _landing(came: pl.DataFrame, went: pl.DataFrame, now: str) -> pl.DataFrame:
     arrivals = (
         came.with_columns(
             pl.when(spoiled).then(pl.lit(_NOT_UTF8)).alias("_detail"),
-            pl.when(spoiled).then(pl.struct(_values()).struct.json_encode()).alias("_raw"),
+            pl.when(spoiled).then(pl.struct(values).struct.json_encode()).alias("_raw"),
         )
         .with_columns(after)
         .with_columns(
-            pl.when(late).then("_after").otherwise(own).alias(STAMP),
-            pl.when(late).then(pl.concat_str(pl.lit(f'{{"{_OWN_KEY}":"'), own, pl.lit('"}'))).alias("_rescued"),
+            pl.when(late).then("_after").otherwise(own).alias(by.stamp),
+            pl.when(late).then(pl.concat_str(pl.lit(f'{{"{_own_key(source)}":"'), own, pl.lit('"}'))).alias("_rescued"),
         )
     )
     ends = went.with_columns(after).select(
-        KEY,
-        pl.max_horizontal(pl.lit(now), "_after").alias(STAMP),
-        deleted=pl.lit("true"),
-        _rescued=pl.lit(rescued_json({_GONE_KEY: _GONE})),
+        by.key,
+        pl.max_horizontal(pl.lit(now), "_after").alias(by.stamp),
+        pl.lit("true").alias(by.deleted or "_deleted"),
+        pl.lit(rescued_json({_GONE_KEY: _GONE})).alias("_rescued"),
     )
-    records = pl.concat(
-        [arrivals.select(*_values(), "_rescued", "_malformed", "_detail", "_raw"), ends], how="diagonal"
-    )
-    return records.sort(pl.col(KEY).str.len_chars(), KEY).with_row_index("row_number", 1)
+    columns = [*values, "_rescued", "_malformed", "_detail", "_raw"]
+    records = pl.concat([arrivals.select(columns), ends], how="diagonal").select(columns)
+    return records.sort(pl.col(by.key).str.len_chars(), by.key).with_row_index("row_number", 1)
 
 
-def _bronze_rows(records: pl.DataFrame, drop: Drop) -> pa.Table:
+def _bronze_rows(source: Source, records: pl.DataFrame, drop: Drop) -> pa.Table:
     rows = records.with_columns(
         path=pl.lit(drop.path), content_hash=pl.lit(drop.content_hash), batch_date=pl.lit(drop.batch_date)
     ).to_arrow()
-    schema = pa.schema([pa.field(f.name, f.type) for f in contract(TABLE).arrow_schema])
+    schema = pa.schema([pa.field(f.name, f.type) for f in source.bronze_contract.arrow_schema])
     columns = [
         rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema
     ]

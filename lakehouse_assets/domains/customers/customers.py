@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from lakehouse_assets.core.contracts.side_tables import Provenance
 from lakehouse_assets.core.contracts.types import Flag, Moment, Text, Whole
-from lakehouse_assets.core.declarations.source import Landed, Source
+from lakehouse_assets.core.declarations.source import Landed, Pulled, Source
 from lakehouse_assets.core.declarations.table import table
 from lakehouse_assets.core.frames import Inputs, Recomputed, copied
 from lakehouse_assets.core.sources.kinds.json_lines import JsonLines
@@ -157,6 +157,7 @@ CUSTOMERS = Source(
     parameters=email_settings,
     order=("updated_at DESC", "batch_date DESC", "path DESC", "content_hash DESC", "row_number DESC"),
     wins="The greatest time of change wins.",
+    pulled=Pulled(key="customer_id", stamp="updated_at", deleted="deleted"),
 )
 
 

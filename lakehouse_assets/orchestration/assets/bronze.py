@@ -13,8 +13,7 @@ from lakehouse_assets.core.delta.staging import JOURNAL, StagedSlice
 from lakehouse_assets.core.names import short_name
 from lakehouse_assets.core.sources.ingest import entries, landed_drops, new_drops, stage_bronze, stage_journal
 from lakehouse_assets.core.sources.landing import Drop
-from lakehouse_assets.core.sources.pull import SOURCE as PULLED
-from lakehouse_assets.core.sources.pull import TABLE, Pull, due, pull
+from lakehouse_assets.core.sources.pull import Pull, due, pull
 from lakehouse_assets.errors import SourceUnavailableError
 from lakehouse_assets.orchestration.assets.step import Step, TableAsset, TableConfig, lakehouse_asset, run_step
 from lakehouse_assets.orchestration.gates import Gates, gate_specs
@@ -23,7 +22,7 @@ from lakehouse_assets.orchestration.presentation import plain
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 DATABASE_ANSWERS = "database_answers"
-"""The check of bronze.customers that is red while the customers' database cannot be read; nothing waits for it."""
+"""The check of a bronze table that is red while the database of its source cannot be read; nothing waits for it."""
 
 
 class _BronzeStep(Step):
@@ -39,7 +38,7 @@ class _BronzeStep(Step):
     def _stage(self) -> StagedSlice | None:
         house = self.lakehouse.tables
         house.head(self.model)  # the table exists from its first run on, drops or not
-        pulled, self.silent = _pull(self.context, self.lakehouse) if self.source.name == PULLED else (None, "")
+        pulled, self.silent = _pull(self.context, self.lakehouse, self.source)
         staged = stage_bronze(house, self.source, self.lakehouse.zone, self.drops, pulled)
         self.watermark = staged.consumed.watermark if staged else {}
         return staged
@@ -52,7 +51,7 @@ class _BronzeStep(Step):
         if self.watermark:
             self.context.add_asset_metadata({"watermark": dg.MetadataValue.json(dict(self.watermark))})
         yield from gates.results
-        if self.source.name == PULLED:
+        if self.source.pulled:
             text = plain(self.silent) or None
             yield dg.AssetCheckResult(passed=not self.silent, check_name=DATABASE_ANSWERS, description=text)
 
@@ -68,8 +67,8 @@ def bronze_table(source: Source) -> TableAsset:
     """The asset of the rows of a source as they landed."""
     model = source.bronze_contract
     specs = gate_specs(model)
-    if source.name == PULLED:
-        what = "The customers' database, where one is set, can be read."
+    if source.pulled:
+        what = "The database of the source, where one is set, can be read."
         specs.append(dg.AssetCheckSpec(DATABASE_ANSWERS, asset=asset_key(model.name), description=what))
 
     def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -114,11 +113,11 @@ def _drops_of(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, s
     return [d for d in new_drops(drops, entries(lakehouse.tables)) if d.batch_date in days]
 
 
-def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> tuple[Pull | None, str]:
-    """What is new in the customers' database, where the run has the batch date of that, and why it cannot be read, if
+def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, source: Source) -> tuple[Pull | None, str]:
+    """What is new in the database of a source, where the run has the batch date of that, and why it cannot be read, if
     so: that holds nothing else up.
     """
-    database = lakehouse.customers
+    database = lakehouse.databases.get(source.name) if source.pulled else None
     if database is None:
         return None, ""
     house, today, journal = lakehouse.tables, lakehouse.zone.today(), entries(lakehouse.tables)
@@ -126,7 +125,7 @@ def _pull(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> tu
         drop = due(house, database, journal, today)
         if drop is None or drop.batch_date.isoformat() not in context.partition_keys:
             return None, ""
-        return pull(house, database, house.head(contract(TABLE)), journal, drop, today), ""
+        return pull(house, database, house.head(source.bronze_contract), journal, drop, today), ""
     except SourceUnavailableError as error:
         context.log.warning(str(error))
         return None, str(error)

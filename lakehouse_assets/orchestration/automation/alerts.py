@@ -148,15 +148,15 @@ def damaged_tables(lakehouse: LakehouseResource) -> list[Alert]:
 
 
 def unavailable_sources(lakehouse: LakehouseResource) -> list[Alert]:
-    """The customers' database, where it cannot be read."""
-    database = lakehouse.customers
-    try:
-        if database is not None:
+    """The databases of sources that cannot be read."""
+    found = []
+    for source, database in lakehouse.databases.items():
+        try:
             with database.snapshot():
                 pass
-    except SourceUnavailableError as error:
-        return [Alert("source_unavailable:customers", "source_unavailable", str(error), time.time())]
-    return []
+        except SourceUnavailableError as error:
+            found.append(Alert(f"source_unavailable:{source}", "source_unavailable", str(error), time.time()))
+    return found
 
 
 def failed_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[Alert]:

@@ -1,7 +1,7 @@
 """What is pending: one function, used by the command, the sensor and `status`. Read from tables and ledger, never from
 Dagster's records.
 
-Pending is a landed drop that is not yet in bronze, a pull from the customers' database that is due or not yet in the
+Pending is a landed drop that is not yet in bronze, a pull from the database of a source that is due or not yet in the
 journal, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind its Delta table. A drop
 that is refused or cannot be read waits for its correction: it is reported, but no run can do anything about it. A batch
 date that was red and has become good by a run over other dates waits for one over itself, which turns it green.
@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from types import MappingProxyType
 
-from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.declarations.registry import SOURCES, pulled_sources
 from lakehouse_assets.core.delta.findings import SIDES, DamagedTableError, made_with
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.quality.drops import DropVerdict, remedy
-from lakehouse_assets.core.sources.database import CustomersDatabase
+from lakehouse_assets.core.sources.database import SourceDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.core.sources.journal import REFUSED, Entry
 from lakehouse_assets.core.sources.landing import Drop, LandingZone, Unread
@@ -46,8 +46,8 @@ class Pending:
     """What is to be done. Empty means: nothing to do. A pull stands among the drops: it is one, without a file."""
 
     drops: list[Drop] = field(default_factory=list)
-    unavailable: str | None = None
-    """Why the customers' database cannot be asked. That holds nothing else up."""
+    unavailable: dict[str, str] = field(default_factory=dict)
+    """Source → why its database cannot be asked. That holds nothing else up."""
     behind: dict[str, Behind] = field(default_factory=dict)
     """Delta table → why."""
     handoffs: dict[str, str] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def pending(
     zone: LandingZone,
     graph: Mapping[str, TableNode],
     handoffs: Mapping[str, str],
-    database: CustomersDatabase | None,
+    databases: Mapping[str, SourceDatabase],
     *,
     start: date | None = None,
     end: date | None = None,
@@ -111,7 +111,7 @@ def pending(
     covered wherever they lie: otherwise they would be included and never be green.
 
     graph: the Delta tables in topological order; handoffs: Snowflake table → why it is behind, as the hand-off state
-    says; database: where customers are pulled from; damaged: tables that are behind what Snowflake has of them → why,
+    says; databases: source → where it is pulled from; damaged: tables that are behind what Snowflake has of them → why,
     as the hand-off state says.
     """
     survey = _Survey(lakehouse, zone, graph, Pending(handoffs=dict(handoffs), damaged=dict(damaged)))
@@ -121,7 +121,7 @@ def pending(
         # What has landed is not known, and everything is made from that.
         found.handoffs = {}
         return found
-    pulls = survey.pulls(database)
+    pulls = survey.pulls(databases)
     stopped = survey.stopped = _stopped(found.damaged, graph)
     new = [d for d in (*new_drops(drops, survey.journal), *pulls) if SOURCES[d.source].bronze not in stopped]
     found.handoffs = {table: why for table, why in found.handoffs.items() if f"gold.{table}" not in stopped}
@@ -145,15 +145,17 @@ class _Survey:
             if self.journal:  # one that is not there is made anew from the drops, and judged then
                 refuse_short_journal(lakehouse, self.journal)
 
-    def pulls(self, database: CustomersDatabase | None) -> list[Drop]:
-        """The pulls that are due, and the last one where the journal does not know it yet."""
+    def pulls(self, databases: Mapping[str, SourceDatabase]) -> list[Drop]:
+        """The pulls that are due, and the last one of each source where the journal does not know it yet."""
         found: list[Drop | None] = []
-        with _noting(self.found.damaged):
-            found.append(half_done(self.lakehouse, self.journal))
-            try:
-                found.append(due(self.lakehouse, database, self.journal, self.zone.today()))
-            except SourceUnavailableError as error:
-                self.found.unavailable = str(error)
+        for source in pulled_sources():
+            with _noting(self.found.damaged):
+                found.append(half_done(self.lakehouse, source, self.journal))
+                if database := databases.get(source.name):
+                    try:
+                        found.append(due(self.lakehouse, database, self.journal, self.zone.today()))
+                    except SourceUnavailableError as error:
+                        self.found.unavailable[source.name] = str(error)
         return [pull for pull in found if pull]
 
     def tables(self) -> set[date]:

@@ -84,7 +84,7 @@ class Runner:
             self.lakehouse.zone,
             self.graph,
             behind,
-            self.lakehouse.customers,
+            self.lakehouse.databases,
             start=self.start,
             end=self.end,
             damaged=damaged,

@@ -48,7 +48,7 @@ def schedules(
         except AccountUnavailableError as error:
             # The lakehouse is loaded; the hand-off fails, and with it the run, which the alerts tell.
             context.log.warning(str(error))
-        found = pending(lakehouse.tables, lakehouse.zone, graph, behind, lakehouse.customers)
+        found = pending(lakehouse.tables, lakehouse.zone, graph, behind, lakehouse.databases)
         yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
         if yesterday >= lakehouse.zone.partitions_start and yesterday not in found.red:
             found = replace(found, dates=sorted({*found.dates, yesterday}))

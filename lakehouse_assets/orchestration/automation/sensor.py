@@ -145,7 +145,7 @@ def landing_sensor(graph: Mapping[str, TableNode], pause: float, jobs: Mapping[s
         if memory.lost:
             context.log.warning(memory.lost)
         behind = {} if runs else memory.behind(lakehouse, handoff, pause)
-        found = pending(lakehouse.tables, lakehouse.zone, graph, behind, lakehouse.customers)
+        found = pending(lakehouse.tables, lakehouse.zone, graph, behind, lakehouse.databases)
         rest, given_up = set_aside(found, history, lakehouse.zone)
         ready, hopeless, waiting = _next(open_work(rest, runs), history, pause)
         memory.give_up([*given_up, *hopeless])
@@ -185,8 +185,7 @@ def _remarks(found: Pending, memory: Memory) -> list[str]:
         said.append(f"{memory.unreachable} The lakehouse is loaded meanwhile, and handed off once it can be.")
     if rejected := len(found.refused) + len(found.unreadable):
         said.append(f"{rejected} drops that are refused or cannot be read wait for their correction.")
-    if found.unavailable:
-        said.append(found.unavailable)
+    said += found.unavailable.values()
     if found.refused_names:
         said.append(f"{len(found.refused_names)} files are not taken in; `lakehouse status` says why.")
     return said

@@ -97,7 +97,7 @@ def status_now(
         short = {table: f"{finding.sentence()}." for table, finding in handoff.short(state).items()}
         replaced = opened.replaced(served().values()) if state else {}
         behind = {**handoff.behind(opened, state), **replaced}
-        found = pending(house, lakehouse.zone, graph, behind, lakehouse.customers, damaged=short)
+        found = pending(house, lakehouse.zone, graph, behind, lakehouse.databases, damaged=short)
         stage = opened.status() if state else HandoffStatus((), (), 0, 0, 0)
     drift = sorted(_drift(house, found), key=lambda d: (d[0].batch_date, d[0].path))
     tables = list(_tables(house.store, [name for name in graph if name not in found.damaged], state or State()))

@@ -13,10 +13,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from lakehouse_assets.core.declarations.registry import SOURCES, pulled_sources
 from lakehouse_assets.core.delta.holds import Holds
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.delta.store import DeltaStore
-from lakehouse_assets.core.sources.database import CustomersDatabase
+from lakehouse_assets.core.sources.database import SourceDatabase
 from lakehouse_assets.core.sources.landing import LandingZone
 from lakehouse_assets.disks import full_disk_told
 from lakehouse_assets.orchestration.partitions import first_day
@@ -24,7 +25,7 @@ from lakehouse_assets.orchestration.resources.spark import SparkEngine
 from lakehouse_assets.orchestration.resources.spark_endpoint import refuse_url
 from lakehouse_assets.paths import plain
 from lakehouse_assets.private import open_home
-from lakehouse_assets.settings import Settings
+from lakehouse_assets.settings import DatabaseSettings, Settings, refuse_strange_databases
 
 
 class LakehouseResource(dg.ConfigurableResource):
@@ -44,9 +45,6 @@ class LakehouseResource(dg.ConfigurableResource):
     follow_links: bool = False
     checksum: bool = False
     quarantine_days: int = 0
-    customers_table: str = "customers"
-    customers_overlap_seconds: float = 3600.0
-    customers_may_lose: float = 0.5
     readers: dict[str, list[str]] = Field(default_factory=dict)
     """Table → the tables that are computed from it."""
     _tables: Any = PrivateAttr(default=None)
@@ -60,6 +58,7 @@ class LakehouseResource(dg.ConfigurableResource):
     @classmethod
     def of(cls, settings: Settings, readers: Mapping[str, Sequence[str]] | None = None) -> "LakehouseResource":
         refuse_url(settings.engine)
+        _databases()  # a setting that is wrong is told now, and not in the middle of a run
         return cls(
             engine=settings.engine,
             spark_jars=str(settings.spark_jars or ""),
@@ -75,9 +74,6 @@ class LakehouseResource(dg.ConfigurableResource):
             follow_links=settings.follow_links,
             checksum=settings.checksum,
             quarantine_days=settings.quarantine_days,
-            customers_table=settings.customers_db_table,
-            customers_overlap_seconds=settings.customers_db_overlap_seconds,
-            customers_may_lose=settings.customers_db_may_lose,
             readers={table: list(of) for table, of in (readers or {}).items()},
         )
 
@@ -131,15 +127,11 @@ class LakehouseResource(dg.ConfigurableResource):
         )
 
     @property
-    def customers(self) -> CustomersDatabase | None:
-        """The database from which customers are pulled, where there is one. Its address is a secret, and read here
-        alone.
+    def databases(self) -> dict[str, SourceDatabase]:
+        """Source → the database from which it is pulled, of those that have one. Its address is a secret, and read
+        here alone.
         """
-        url = Settings.model_validate({}).customers_db
-        if url is None or not url.get_secret_value():
-            return None
-        overlap = timedelta(seconds=self.customers_overlap_seconds)
-        return CustomersDatabase(url.get_secret_value(), self.customers_table, overlap, self.customers_may_lose)
+        return _databases()
 
     @property
     def zone(self) -> LandingZone:
@@ -152,3 +144,16 @@ class LakehouseResource(dg.ConfigurableResource):
             self.follow_links,
             self.checksum,
         )
+
+
+def _databases() -> dict[str, SourceDatabase]:
+    """Raises `LakehouseError` for a setting that is none, or no value of its kind."""
+    sources = pulled_sources()
+    refuse_strange_databases(SOURCES, [source.name for source in sources])
+    found = {}
+    for source in sources:
+        said = DatabaseSettings.of(source.name)
+        if said.db and (url := said.db.get_secret_value()):
+            overlap = timedelta(seconds=said.db_overlap_seconds)
+            found[source.name] = SourceDatabase(source, url, said.db_table or source.name, overlap, said.db_may_lose)
+    return found

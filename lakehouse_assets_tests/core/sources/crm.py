@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+
+from lakehouse_assets_tests import mariadb_server
+
 COLUMNS = (
     "name text, email text, city text, country text, segment text, updated_at {time}, deleted boolean DEFAULT false"
 )
@@ -20,8 +24,8 @@ class Crm:
 
     def __init__(self, url: str, key: str = "bigint PRIMARY KEY"):
         self.url = url
-        self.postgres = url.startswith("postgresql")
-        time = "timestamptz" if self.postgres else "text"
+        self.kind = make_url(url).get_backend_name()
+        time = {"postgresql": "timestamptz", "mariadb": "datetime(6)"}.get(self.kind, "text")
         self.do(
             "DROP TABLE IF EXISTS customers", f"CREATE TABLE customers (customer_id {key}, {COLUMNS.format(time=time)})"
         )
@@ -29,10 +33,12 @@ class Crm:
     @contextmanager
     def transaction(self) -> Iterator[Any]:
         """A cursor; what it does is committed at the end."""
-        if self.postgres:
+        if self.kind == "postgresql":
             import psycopg2
 
             connection: Any = psycopg2.connect(self.url)
+        elif self.kind == "mariadb":
+            connection = mariadb_server.connect(self.url)
         else:
             connection = sqlite3.connect(self.url.removeprefix("sqlite:///"))
             connection.execute("PRAGMA journal_mode = WAL")
@@ -49,6 +55,8 @@ class Crm:
 
     def put(self, number: Any, updated_at: str, name: str = "Ada", deleted: bool = False) -> None:
         """Insert a customer, or change the one with that number."""
+        if self.kind == "mariadb":
+            updated_at = updated_at.removesuffix("+00:00")
         self.do(
             f"DELETE FROM customers WHERE customer_id = {number}",
             f"INSERT INTO customers VALUES ({number}, '{name}', '{name}@example.org', 'Graz', 'Austria', 'base',"

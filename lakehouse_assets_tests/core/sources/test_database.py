@@ -1,4 +1,4 @@
-"""A customers' database that is not as it should be: what it costs is its own rows, and no message tells a secret."""
+"""A source's database that is not as it should be: what it costs is its own rows, and no message tells a secret."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -6,15 +6,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL, Engine
 
-from lakehouse_assets.core.sources.database import CustomersDatabase, refuse_emptied
+from lakehouse_assets.core.declarations.registry import SOURCES
+from lakehouse_assets.core.sources.database import SourceDatabase
+from lakehouse_assets.core.sources.dialects import Unfit
 from lakehouse_assets.errors import SourceUnavailableError
 
 CANARY = "hush-4711"
 
 
-def database(url: str, **more: float) -> CustomersDatabase:
-    return CustomersDatabase(url, "customers", timedelta(hours=1), **more)
+def database(url: str, **more: float) -> SourceDatabase:
+    return SourceDatabase(SOURCES["customers"], url, "customers", timedelta(hours=1), **more)
 
 
 def refusal(url: str) -> str:
@@ -51,6 +54,10 @@ def test_no_form_of_an_address_shows_a_part_of_the_password(sign: str, host: str
         f"postgresql:{CANARY}@host",
         f"://{CANARY}",
         f"oracle://crm:{CANARY}@host/crm",
+        f"mysql://crm:{CANARY}@127.0.0.1:1/crm",
+        f"mariadb+pymysql://127.0.0.1:1/crm?password={CANARY}",
+        f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BUID%3Dcrm%3BPWD%3D{CANARY}",
+        f"sqlite+pysqlite:///nowhere?token={CANARY}",
         f"postgresql+nodriver://crm:{CANARY}@host/crm",
         f"sqlite://{CANARY}@host/x",
     ],
@@ -58,6 +65,28 @@ def test_no_form_of_an_address_shows_a_part_of_the_password(sign: str, host: str
 def test_no_address_of_another_form_shows_its_secret(url: str) -> None:
     """Whatever is set there may be, or hold, a password."""
     assert CANARY not in refusal(url)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "?token=l0ng-one",
+        "?api-key=1&x=l0ng-one&x=2",
+        "?odbc_connect=DRIVER%3Dx%3BUID%3Dcrm%3BPWD%3Dl0ng-one",
+        "?pass=77a",
+    ],
+)
+def test_what_a_driver_repeats_of_its_address_is_not_shown(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind of database has other options that hold secrets, and nobody knows what its driver says."""
+
+    def cannot(url: URL) -> Engine:
+        said = [value for values in url.query.values() for value in ([values] if isinstance(values, str) else values)]
+        raise Unfit(f"cannot open {url.render_as_string(hide_password=False)}: {said} {said[0].rpartition('=')[2]}")
+
+    monkeypatch.setattr("lakehouse_assets.core.sources.database.open_engine", cannot)
+    said = refusal(f"other://crm:{CANARY}@host/crm{options}")
+    assert "cannot open" in said
+    assert not [secret for secret in (CANARY, "l0ng-one", "77a") if secret in said], said
 
 
 @pytest.fixture
@@ -128,10 +157,10 @@ def test_an_attribute_under_another_name_is_an_error(crm: sqlite3.Connection) ->
 def test_a_table_that_was_emptied_ends_nobody(before: int, lost: int, share: float, refused: bool) -> None:
     """A table that is truncated and loaded anew ended every customer in between."""
     if not refused:
-        refuse_emptied(database("sqlite:///x", may_lose=share), before, lost)
+        database("sqlite:///x", may_lose=share).refuse_emptied(before, lost)
         return
     with pytest.raises(SourceUnavailableError, match=f"has lost {lost} of its {before} rows"):
-        refuse_emptied(database("sqlite:///x", may_lose=share), before, lost)
+        database("sqlite:///x", may_lose=share).refuse_emptied(before, lost)
 
 
 def test_times_that_no_timestamp_holds_come_as_they_are_written(postgres: str) -> None:
