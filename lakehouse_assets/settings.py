@@ -128,7 +128,7 @@ class Settings(_Settings):
         36,
         ge=1,
         le=1_000_000,
-        description="a served table that was not materialised for so long is shown and told as late",
+        description="a served table that was not materialised for so long is shown and reported as late",
     )
     alert_webhook: SecretStr | None = Field(
         None, description="where alerts are posted as JSON; without it they go to the log of the sensor `watch`"

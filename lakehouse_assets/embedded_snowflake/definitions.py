@@ -87,7 +87,7 @@ def _extent(type_: str, length: int) -> tuple[str, int, int]:
 
 
 def create_database(expression: Expr, create: Callable[[str, bool, bool], bool]) -> str | None:
-    """CREATE DATABASE, which is a file of the catalogue: what the client is told, None if it is another statement."""
+    """CREATE DATABASE, which is a file of the catalogue: what the client gets, None if it is another statement."""
     if not (isinstance(expression, exp.Create) and str(expression.args.get("kind")).upper() == "DATABASE"):
         return None
     database = fold(expression.find(exp.Identifier))

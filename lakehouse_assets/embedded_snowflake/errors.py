@@ -52,7 +52,7 @@ def conflict(error: Exception) -> bool:
 
 
 def programming_error(error: Exception) -> ProgrammingError:
-    """What the client is told of an error, whichever library raised it."""
+    """What the client gets of an error, whichever library raised it."""
     if isinstance(error, ProgrammingError):
         return error
     if isinstance(error, snowflake.connector.errors.Error):

@@ -65,7 +65,7 @@ DIRT_KINDS: Final = tuple(
         }
     )
 )
-"""Every kind that a sample holds unless told otherwise; each is the name of a rule."""
+"""Every kind that a sample holds unless the call names others; each is the name of a rule."""
 REFUSED_DROP: Final = "refused_drop"
 """A kind that has to be asked for: a drop of which 30 % of the rows are bad, so that it is refused as a whole."""
 

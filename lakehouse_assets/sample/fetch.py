@@ -139,7 +139,7 @@ class _IsoDates:
         self._said = said
 
     def __call__(self, text: str) -> str:
-        """The date as `YYYY-MM-DD HH:MM:SS`; raises `LakehouseError` where it cannot be told."""
+        """The date as `YYYY-MM-DD HH:MM:SS`; raises `LakehouseError` where there is none."""
         try:
             if not (found := _SLASHED.fullmatch(text)):
                 return datetime.fromisoformat(text).isoformat(" ", "seconds")
@@ -203,7 +203,7 @@ def _sheets(workbook: zipfile.ZipFile) -> Iterator[Table]:
 
 
 def _sheet_rows(part: IO[bytes], shared: list[str]) -> Table:
-    """The rows of a worksheet, all as wide as the first; a date is a number of days there, told by the name of its
+    """The rows of a worksheet, all as wide as the first; a date is a number of days there, known by the name of its
     column.
     """
     header: list[str] = []

@@ -74,7 +74,7 @@ def _drafts(
         day = start + timedelta(days=index)
         orders = shop.drops(day, index, lines_per_day)
         if orders and index % _RESENT_EVERY == _RESENT_EVERY - 1 - _RESENT_AFTER:
-            orders[0].takes_dirt = False  # a re-delivery of bad rows would be told twice
+            orders[0].takes_dirt = False  # a re-delivery of bad rows would be counted twice
             to_resend[index + _RESENT_AFTER] = orders[0]
         for draft in (*orders, crm.drop(day, index), *rates.drops(day, index), warehouse.drop(day, index)):
             dirt.soil(draft)

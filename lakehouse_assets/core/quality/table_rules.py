@@ -94,8 +94,7 @@ def _refuse_gate(where: str, rule: TableRule, contract: Contract, contracts: Map
         )
     if contract.column(rule.by[0]).type.kind != "date":
         raise LakehouseError(
-            f"{where}: {rule.by[0]} is no date, by which the touched rows are told from the others; begin `by` with"
-            " one."
+            f"{where}: {rule.by[0]} is no date, which tells the touched rows from the others; begin `by` with one."
         )
 
 

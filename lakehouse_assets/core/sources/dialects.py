@@ -94,7 +94,7 @@ class Dialect:
         raise NotImplementedError
 
     def digest(self, columns: Sequence[str], condition: str = "") -> str:
-        """A text by which two bags of rows are told apart."""
+        """A text that differs for two different bags of rows."""
         raise NotImplementedError
 
     def bytes(self, text: str) -> str:

@@ -65,7 +65,7 @@ def entries(lakehouse: Lakehouse, version: int | None = None) -> list[Entry]:
 
 
 def entries_after(lakehouse: Lakehouse, version: int, journal: Sequence[Entry]) -> list[Entry]:
-    """Those entries of the journal that it did not have at a version; all of them where that can no longer be told."""
+    """Those entries of the journal that it did not have at a version; all of them where that is no longer known."""
     head = lakehouse.store.head(JOURNAL)
     if version < 0 or head is None:
         return list(journal)

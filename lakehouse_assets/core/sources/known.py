@@ -94,7 +94,7 @@ def read_known(
 
 
 def _fresh(lakehouse: Lakehouse, silver: Head, journal: list[Entry]) -> list[Entry]:
-    """The entries that the silver table has not consumed; none where that can no longer be told."""
+    """The entries that the silver table has not consumed; none where that is no longer known."""
     found = entries_after(lakehouse, silver.consumed.upstreams[JOURNAL], journal) if silver.consumed else []
     return found if len(found) < len(journal) else []
 

@@ -62,7 +62,7 @@ def judged(table: str) -> Source:
 def preview(lakehouse: Lakehouse, source: Source) -> tuple[int, int]:
     """How many rows would enter and leave quarantine, were everything judged again; nothing is published.
 
-    Rows are told by drop and number, so a row that stays rejected under a changed contract counts as neither.
+    Rows are identified by drop and number, so a row that stays rejected under a changed contract counts as neither.
     """
     cleansed = cleanse(lakehouse, source, fingerprint="", force=True)
     assert cleansed is not None

@@ -58,7 +58,7 @@ def rescued_json(unexpected: dict[str, Any]) -> str | None:
 
 
 def unused_key(name: str, position: int, used: Container[str]) -> str:
-    """The key of an unexpected column in `_rescued`: its name, told apart by its position where it has none or another
+    """The key of an unexpected column in `_rescued`: its name, made unique by its position where it has none or another
     column took it.
     """
     key = name or f"column_{position + 1}"

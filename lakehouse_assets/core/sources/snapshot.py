@@ -57,7 +57,7 @@ def pulled_by(source: Source) -> Pulled:
 def columns_of(source: Source, found: Sequence[str]) -> dict[str, str]:
     """Column of the source → how the table writes it, for those that it has. found: the columns of the table.
 
-    Raises `Unfit` where that cannot be told, or where a column seems to have been renamed.
+    Raises `Unfit` where that is not known, or where a column seems to have been renamed.
     """
     by = pulled_by(source)
     lower: dict[str, list[str]] = {}

@@ -1,7 +1,7 @@
 """A table in a database of any kind that SQLAlchemy reaches, read whole by one statement, which is the snapshot.
 
-Belongs here: what the database would be asked elsewhere (`snapshot.py`), told from the values that its driver gives.
-Does not belong here: SQL of one kind of database (`dialects.py`).
+Belongs here: what the database would be asked elsewhere (`snapshot.py`), computed from the values that its driver
+gives. Does not belong here: SQL of one kind of database (`dialects.py`).
 
 Nothing is taken for granted of the database: it need not know a hash, hold a snapshot over several statements, or agree
 on how a time is written. The price is that every look reads the table, and that the clock is our own.
@@ -112,7 +112,7 @@ def _as_time(value: Any) -> Any:
 
 
 def _digest(rows: Sequence[Sequence[Text]]) -> str:
-    """A text by which two bags of rows are told apart."""
+    """A text that differs for two different bags of rows."""
     return str(
         sum(int.from_bytes(hashlib.blake2b(repr(row).encode(errors="replace"), digest_size=8).digest()) for row in rows)
     )

@@ -4,8 +4,8 @@ they are over.
 Belongs here: what counts as trouble, each read from where it shows: tables for drops, Dagster's records for runs,
 checks and freshness. Does not belong here: how a message is delivered (`sinks.py`), curing anything.
 
-The cursor holds the troubles that have been told, so that each is told once. It is written after the sink has taken the
-news: news is told twice rather than not at all.
+The cursor holds the troubles that have been reported, so that each is reported once. It is written after the sink has
+taken the news: trouble is reported twice rather than not at all.
 """
 
 import json
@@ -198,7 +198,9 @@ def not_fresh(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> list
 
 
 def look(
-    sources: Mapping[str, Callable[[], Sequence[Alert]]], told: Mapping[str, Alert], complain: Callable[[str], object]
+    sources: Mapping[str, Callable[[], Sequence[Alert]]],
+    reported: Mapping[str, Alert],
+    complain: Callable[[str], object],
 ) -> dict[str, Alert]:
     """All troubles by key. A source that cannot be looked at is a trouble itself, and what it said last stands: nobody
     knows that it is over.
@@ -212,7 +214,7 @@ def look(
             found |= {alert.key: alert for alert in ask()}
         except Exception as error:
             kinds = tuple(f"{kind}:" for kind in name.split(","))
-            found |= {key: alert for key, alert in told.items() if key.startswith(kinds)}
+            found |= {key: alert for key, alert in reported.items() if key.startswith(kinds)}
             complain(traceback.format_exc())
             said = (
                 str(error)
@@ -222,23 +224,23 @@ def look(
             found[f"cannot_look:{name}"] = Alert(
                 f"cannot_look:{name}", "cannot_look", f"The watch cannot tell {name}: {said}", time.time()
             )
-    return {key: told.get(key, alert) for key, alert in found.items()}
+    return {key: reported.get(key, alert) for key, alert in found.items()}
 
 
-def told_before(cursor: str | None, complain: Callable[[str], object]) -> dict[str, Alert]:
+def reported_before(cursor: str | None, complain: Callable[[str], object]) -> dict[str, Alert]:
     """The troubles in a cursor of the watch; none, with a complaint, where it holds something else."""
     held, lost = cursor_object(cursor)
     try:
-        told = {key: Alert(**said) for key, said in held.items()}
+        reported = {key: Alert(**said) for key, said in held.items()}
         usable = all(
             isinstance(a.key, str) and isinstance(a.summary, str) and isinstance(a.since, (int, float))
-            for a in told.values()
+            for a in reported.values()
         )
     except TypeError:
-        told, usable = {}, False
+        reported, usable = {}, False
     if lost or not usable:
         complain(lost or "The cursor holds something else than alerts; it is started over.")
-    return told if usable else {}
+    return reported if usable else {}
 
 
 def area_alerts(lakehouse: LakehouseResource, areas: Sequence[Area]) -> list[Alert]:
@@ -306,10 +308,10 @@ def watch_sensor(
     ) -> dg.SensorResult:
         instance = context.instance
         sweep_dead_runs(instance)
-        told = told_before(context.cursor, context.log.warning)
-        troubles = look(_places(instance, lakehouse, fresh, checks, areas), told, context.log.error)
-        began = [alert for key, alert in troubles.items() if key not in told]
-        over = [alert for key, alert in told.items() if key not in troubles]
+        reported = reported_before(context.cursor, context.log.warning)
+        troubles = look(_places(instance, lakehouse, fresh, checks, areas), reported, context.log.error)
+        began = [alert for key, alert in troubles.items() if key not in reported]
+        over = [alert for key, alert in reported.items() if key not in troubles]
         if began or over:
             alert_sink.tell(context.log, began, over)
         said = "; ".join(sorted(troubles)[:20]) or "nothing"

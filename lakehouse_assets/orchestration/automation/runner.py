@@ -28,7 +28,7 @@ ROUNDS = 3
 """A refused drop stops its run after silver; what lies downstream of the other drops follows in a run of its own."""
 
 _TOLD = 5
-"""How many things that are still pending are told by name."""
+"""How many things that are still pending are named in a message."""
 
 
 class Runner:
@@ -211,7 +211,7 @@ class Runner:
         if result.error and not result.failed_steps:
             raise LakehouseError(f"Run {result.run_id} failed: {_said(result.error)}; -v shows where.")
         for step in result.failed_steps:
-            # A gate that blocks is told by `found.refused` and by its check; a damaged table has stopped itself and
+            # A gate that blocks is reported by `found.refused` and by its check; a damaged table has stopped itself and
             # what lies downstream of it, and the other tables of the run are done; anything else is an error of the
             # run.
             if DamagedTableError.__name__ in step.message:

@@ -23,7 +23,7 @@ from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.settings import PROJECT, Settings
 
 _SHOWN = 20
-"""So many troubles are told one by one in the text of a message."""
+"""So many alerts are listed one by one in the text of a message."""
 
 
 Kind = Literal[
@@ -82,8 +82,8 @@ class AlertSink(dg.ConfigurableResource, ABC):
 
     @abstractmethod
     def tell(self, log: Any, began: Sequence[Alert], over: Sequence[Alert]) -> None:
-        """Deliver the news, or raise: what could not be delivered is told again at the next tick. log: a logger of the
-        tick.
+        """Deliver the news, or raise: what could not be delivered is reported again at the next tick. log: a logger of
+        the tick.
         """
 
 

@@ -65,8 +65,8 @@ class Repaired(Step):
 def verify_tables(
     handoff: HandoffResource, tables: Mapping[str, Collection[str] | None], *, repair: bool
 ) -> Iterator[Step]:
-    """Compare tables, one after the other; each step is told before the next is taken. Of the other tables only what
-    somebody else has done to them is looked at.
+    """Compare tables, one after the other; each step is reported before the next is taken. Of the other tables only
+    what somebody else has done to them is looked at.
 
     tables: Snowflake table in lower case → the slices to compare, None for all. repair: whether what differs is fixed.
     Raises `LakehouseError` where nothing has been handed off yet.

@@ -19,7 +19,7 @@ def how_to_connect(settings: Settings, show_secret: bool) -> str:
     of the answer.
 
     show_secret: write its password into the text, which is otherwise a placeholder. Of a real account no value is ever
-    told. Raises LakehouseError when the embedded account does not start.
+    reported. Raises LakehouseError when the embedded account does not start.
     """
     if settings.snowflake == "account":
         return _real_account()

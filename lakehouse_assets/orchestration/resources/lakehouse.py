@@ -58,7 +58,7 @@ class LakehouseResource(dg.ConfigurableResource):
     @classmethod
     def of(cls, settings: Settings, readers: Mapping[str, Sequence[str]] | None = None) -> "LakehouseResource":
         refuse_url(settings.engine)
-        _databases()  # a setting that is wrong is told now, and not in the middle of a run
+        _databases()  # a setting that is wrong is reported now, and not in the middle of a run
         return cls(
             engine=settings.engine,
             spark_jars=str(settings.spark_jars or ""),

@@ -18,7 +18,7 @@ from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.orchestration.assets import bronze
-from lakehouse_assets.orchestration.automation.alerts import told_before
+from lakehouse_assets.orchestration.automation.alerts import reported_before
 from lakehouse_assets.orchestration.automation.attempts import ATTEMPTS, PAUSES, History
 from lakehouse_assets.orchestration.automation.pending import Pending
 from lakehouse_assets.orchestration.automation.sensor import Memory
@@ -510,7 +510,7 @@ def test_a_cursor_of_any_shape_starts_over_with_a_reason(cursor: str):
     assert memory.lost.endswith("it is started over.")
     assert Memory(memory.text()).lost is None
     complaints: list[str] = []
-    assert told_before(cursor, complaints.append) == {}
+    assert reported_before(cursor, complaints.append) == {}
     assert complaints
 
 
