@@ -35,7 +35,7 @@ def pasted(text: str) -> str:
 
 
 def cell(value: Any, missing: str = "") -> Text:
-    """One value as a cell; `missing` stands for none."""
+    """One value as a cell; `missing` is shown for none."""
     return Text(missing if value is None else printable(str(value)))
 
 

@@ -77,7 +77,7 @@ def selected(settings: Settings, select: str | None) -> list[str] | None:
 
 
 def print_summary(console: Console, runner: Runner, before: dict[str, list[int]], seconds: float) -> None:
-    """What stands now, and in brackets what this command has changed of it."""
+    """What is true now, and in brackets what this command has changed of it."""
     from lakehouse_assets.orchestration.automation.status import COUNTS, by_source
     from lakehouse_assets.orchestration.resources.spark import start_seconds
 

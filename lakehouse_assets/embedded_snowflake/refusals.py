@@ -75,7 +75,7 @@ def _keywords() -> frozenset[str]:
 
 def check_container(kind: str, name: str) -> None:
     """Raise ProgrammingError for a name that a database or schema of the embedded account cannot have: it is the name
-    of a file, and stands in SQL.
+    of a file, and part of SQL.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]{0,254}", name):
         raise compilation_error(

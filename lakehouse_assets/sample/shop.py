@@ -246,7 +246,7 @@ def new_draft(rng: Random, day: date, index: int, part: int) -> Draft:
 
 
 def order_line(line: OrderLine, columns: tuple[str, ...], changed: dict[str, str] | None = None) -> Line:
-    """A line as it stands in a drop with these columns; `changed` replaces values, by the names of the dialect
+    """A line as it is written in a drop with these columns; `changed` replaces values, by the names of the dialect
     `PUBLISHED`.
     """
     dialect = PUBLISHED if "InvoiceNo" in columns else LATER

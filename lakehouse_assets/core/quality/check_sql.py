@@ -116,7 +116,7 @@ def _pattern(said: Any) -> str:
 
 
 def _str_matches(column: str, _: ColumnType, said: Mapping[str, Any]) -> str:
-    # pandera puts a ^ before the pattern as it stands, so that in `a|b` it binds to the first branch only.
+    # pandera puts a ^ before the pattern as it is, so that in `a|b` it binds to the first branch only.
     pattern = _pattern(said["pattern"])
     return f"NOT ({column} RLIKE {literal(pattern if pattern.startswith('^') else '^' + pattern)})"
 

@@ -58,8 +58,8 @@ class DropVerdict:
 
 
 AGED = "rows.aged"
-"""What stands for the rules that the rows of a drop broke once these have left quarantine by age: how many they were
-stays known, which rules does not.
+"""What is recorded in place of the rules that the rows of a drop broke once these have left quarantine by age: how many
+they were stays known, which rules does not.
 """
 
 

@@ -60,7 +60,7 @@ def portable(pattern: str) -> str:
 
 
 def _refuse_misplaced(character: str, rest: str, at_start: bool, depth: int) -> None:
-    """at_start: whether it stands where a branch begins; depth: how many groups are open after it."""
+    """at_start: whether it is where a branch begins; depth: how many groups are open after it."""
     if character == "(" and rest.startswith("?"):
         raise PatternError("the group (?")
     if character in ")|" and (at_start or depth < 0):

@@ -22,7 +22,7 @@ VIOLATIONS, WARNINGS = "_violations", "_warnings"
 """The columns that `violations` adds: sorted names of the broken rules, empty where none is broken."""
 
 SEPARATOR = "\n"
-"""What stands between the names of rules that are joined to one text."""
+"""What separates the names of rules that are joined to one text."""
 
 _EMPTY = "CAST(array() AS ARRAY<STRING>)"
 

@@ -171,7 +171,7 @@ def readable(line: bytes) -> str:
 
 
 def truncated_line(remainder: bytes) -> BadLine:
-    """The row that stands for the lost end of a drop whose gzip stream breaks off."""
+    """The row in place of the lost end of a drop whose gzip stream breaks off."""
     return BadLine(
         "row.truncated",
         "The gzip stream breaks off here, all that followed is lost; send the drop again.",

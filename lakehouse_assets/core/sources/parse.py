@@ -1,7 +1,7 @@
 """Parsing a drop: `parse_drop`, the one function that the engine maps over files. Pure: bytes in, Arrow out; no I/O, no
 Spark, no Dagster, no type conversion.
 
-What is other about the columns of a drop stands in `_drift` of its first row (`drift.py`). The rules it reports in
+What is other about the columns of a drop is in `_drift` of its first row (`drift.py`). The rules it reports in
 `_malformed`, with a sentence for the person who must fix the data in `_detail` and the text in `_raw`:
 
 | rule | what is wrong |

@@ -6,7 +6,7 @@ asked (`database.py`), the commit (`ingest.py`).
 
 A pull is a drop that no file can be: its path begins with `<source>/_database/`, and the landing zone passes such
 folders over. Everything else about it is as with a file: rows in bronze, then an entry in the journal, verdicts,
-account, `lakehouse withdraw`. What is remembered (`Consumed.watermark`) stands in the very commit that adds the rows,
+account, `lakehouse withdraw`. What is remembered (`Consumed.watermark`) is in the very commit that adds the rows,
 so neither can be without the other.
 
 - **A pull is due** when the database differs from what it was at the last one: in its keys and their times, all of
@@ -18,7 +18,7 @@ so neither can be without the other.
   then reaches back to the oldest of them.
 - **A row that is gone** lands as a record that is marked as deleted, where the source has a column for that.
 - **The latest pulled record of a key wins:** where the time of a row does not say so by itself (it was set
-  back, it stands still, the row had been gone), the record lands with the next microsecond, and its own time is kept in
+  back, it did not move, the row had been gone), the record lands with the next microsecond, and its own time is kept in
   `_rescued`.
 - **A refused pull** is corrected under its own path, as files are, by the next one, which takes its rows again.
 """

@@ -4,7 +4,7 @@ Belongs here: the questions, and which column of the table is which of the sourc
 say differently (`dialects.py`), how the answers are put together (`pull.py`).
 
 Every value comes as a text, as if the source had sent the row as JSON, and times of change in UTC with microseconds, so
-that the texts sort as the times do. A time that is none comes as it stands.
+that the texts sort as the times do. A time that is none comes as it is.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def decoded(value: bytes | str) -> tuple[str, bool]:
 
 
 def as_table(names: Sequence[str], rows: Sequence[Sequence[Text]]) -> pa.Table:
-    """Rows of texts; what is wrong with a row stands in `_malformed`."""
+    """Rows of texts; what is wrong with a row is in `_malformed`."""
     columns = [[text and text[0] for text in column] for column in zip(*rows, strict=True)] or [[] for _ in names]
     malformed = ["row.encoding" if any(text and not text[1] for text in row) else None for row in rows]
     schema = pa.schema([pa.field(name, pa.string()) for name in (*names, "_malformed")])

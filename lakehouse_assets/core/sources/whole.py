@@ -98,7 +98,7 @@ def text(value: Any) -> Text:
 
 
 def _as_time(value: Any) -> Any:
-    """A time of change, as this application writes it; what is none as it stands."""
+    """A time of change, as this application writes it; what is none, as it is."""
     if isinstance(value, bytes | bytearray | memoryview):
         value, _ = decoded(bytes(value))
     try:

@@ -202,7 +202,7 @@ def look(
     reported: Mapping[str, Alert],
     complain: Callable[[str], object],
 ) -> dict[str, Alert]:
-    """All troubles by key. A source that cannot be looked at is a trouble itself, and what it said last stands: nobody
+    """All troubles by key. A source that cannot be looked at is a trouble itself, and what it said last is kept: nobody
     knows that it is over.
 
     sources: name, with which the keys of its alerts begin (several, joined by commas) → what is wrong there. complain:

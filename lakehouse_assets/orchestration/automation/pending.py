@@ -43,7 +43,7 @@ class TableNode:
 
 @dataclass
 class Pending:
-    """What is to be done. Empty means: nothing to do. A pull stands among the drops: it is one, without a file."""
+    """What is to be done. Empty means: nothing to do. A pull is among the drops: it is one, without a file."""
 
     drops: list[Drop] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
@@ -168,7 +168,7 @@ class _Survey:
         found.red -= new
         dates = (dates | self._unshown()) - found.red
         if (found.behind or found.handoffs) and not dates | new:
-            # Nothing landed: the newest batch stands for the run that catches up.
+            # Nothing landed: the newest batch is the one that the catching-up run is over.
             dates = {newest_open(max(e.batch_date for e in self.journal), found.red, self.zone)}
         return dates
 
@@ -214,7 +214,7 @@ class _Survey:
 
 
 def _head(lakehouse: Lakehouse, name: str, damaged: dict[str, str]) -> Head | None:
-    """Where a table stands; one that is damaged is noted."""
+    """Up to where a table is; one that is damaged is noted."""
     with _noting(damaged):
         lakehouse.refuse_short(name)
         return lakehouse.store.head(name)

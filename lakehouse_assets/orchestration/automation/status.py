@@ -33,7 +33,7 @@ _COUNTED = ("live", "refused", "unreadable")
 
 @dataclass(frozen=True)
 class Status:
-    """batches: the accounts of each batch date and source, in order. tables: where each Delta table stands, and what
+    """batches: the accounts of each batch date and source, in order. tables: each Delta table with its version and what
     Snowflake has acknowledged of it, in topological order. drift: drops with other columns than their source, and what
     is other. stage: hand-offs under way, and what lies on the stage. areas: what is pending in areas that say so
     themselves → why. replaced: served tables whose name something has that is no table → what, and the remedy.
@@ -147,7 +147,7 @@ def _drift(lakehouse: Lakehouse, found: Pending) -> Iterator[tuple[DropVerdict, 
 
 
 def _tables(store: DeltaStore, names: list[str], state: State) -> Iterator[dict[str, Any]]:
-    """Where each table stands that is there."""
+    """The version of each table that exists, and when it was written."""
     for name in names:
         if head := store.head(name):
             known = state.tables.get(short_name(name).upper()) if name.startswith("gold.") else None

@@ -3,7 +3,7 @@
 What belongs here: how events reach their tables in batches, and the SQLite files. What does not: what the events are,
 which tables they fill and how they are read. All that is inherited: the files are those of Dagster's own
 `SqliteEventLogStorage`, and either class carries on where the other left off. PostgreSQL, whose driver is an extra,
-stands in `event_log_postgres.py`.
+is in `event_log_postgres.py`.
 
 Two things cost the stock class its time in a run over hundreds of partitions. It builds a SQLAlchemy engine for every
 event, so that every statement is compiled anew; here one engine a database is kept. And it writes every event in

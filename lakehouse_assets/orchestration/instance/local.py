@@ -1,7 +1,7 @@
 """The one Dagster instance of this machine, and the `.env` by which Dagster's own commands find it.
 
 What belongs here: writing these two files, and which instance a command is on. What does not: what the instance is made
-of, which stands in `dagster.local.yaml`, and reading settings, which `settings.py` does.
+of, which is in `dagster.local.yaml`, and reading settings, which `settings.py` does.
 
 As a command, for `make`: `python -m lakehouse_assets.orchestration.instance.local`, which takes LAKEHOUSE_HOME from the
 environment or from `.env`, as every other command does.
@@ -106,7 +106,7 @@ def refuse_broken_storage(instance: Path) -> None:
                 continue  # somebody else holds it, or it lies where nobody may look
             raise LakehouseError(
                 f"{file}, a database of Dagster's history, is broken ({error}); move {instance} away and run again:"
-                " what is loaded stands in the tables, and only the history of runs is lost."
+                " what is loaded is in the tables, and only the history of runs is lost."
             ) from error
 
 

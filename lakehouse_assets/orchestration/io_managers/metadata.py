@@ -1,4 +1,4 @@
-"""On which partition of a range something is said, so that every number is true of where it stands.
+"""On which partition of a range something is said, so that every number is true of where it is shown.
 
 Does not belong here: what there is to say.
 """
