@@ -123,10 +123,11 @@ def rebuild(
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(nodes)}.")
     lakehouse, handoff = context.resources(settings)
     store = lakehouse.tables.store
+    from lakehouse_assets.core.names import is_bronze
     from lakehouse_assets.orchestration.automation.recovery import make_way, recover
     from lakehouse_assets.orchestration.keys import asset_key
 
-    if table.startswith("bronze."):
+    if is_bronze(table):
         _print_recovered(recover(lakehouse, table))
         return
     if lacking := [name for name in nodes[table].upstreams if not store.exists(name)]:

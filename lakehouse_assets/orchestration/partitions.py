@@ -14,6 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.delta.staging import JOURNAL
+from lakehouse_assets.core.names import layer_of, short_name
 from lakehouse_assets.core.sources.landing import LandingZone, date_in
 from lakehouse_assets.settings import Settings
 
@@ -49,7 +50,7 @@ def _dates(settings: Settings) -> Iterator[date]:
     zone = LandingZone(settings.landing, settings.timezone, EARLIEST, Path(), follow_links=settings.follow_links)
     for source in SOURCES:
         yield from filter(None, (date_in(file.name) for file in zone.files(source, {})))
-    journal = Path(settings.tables_root, *JOURNAL.split("."))
+    journal = Path(settings.tables_root, layer_of(JOURNAL), short_name(JOURNAL))
     if "://" not in settings.tables_root and journal.is_dir():
         # What is wrong with it is said where it is used.
         with suppress(DeltaError, OSError):

@@ -13,6 +13,7 @@ from datetime import date
 
 import dagster as dg
 
+from lakehouse_assets.core.names import layer_of
 from lakehouse_assets.orchestration.instance.runs import what_failed
 from lakehouse_assets.orchestration.instance.sweep import sweep_dead_runs
 from lakehouse_assets.orchestration.internals.runs import (
@@ -20,6 +21,7 @@ from lakehouse_assets.orchestration.internals.runs import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
+from lakehouse_assets.orchestration.keys import table_of_step
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -69,6 +71,9 @@ def only_refused(instance: dg.DagsterInstance, run_id: str) -> bool:
     the rest is for a person.
     """
     failures = step_failures(instance, run_id)
-    return bool(failures) and all(
-        step.startswith("silver__") and "AssetCheckFailedError" in said for step, said in failures.items()
-    )
+    return bool(failures) and all(is_refusal(step, said) for step, said in failures.items())
+
+
+def is_refusal(step: str, message: str) -> bool:
+    """Whether a step failed because of refused drops alone: the gate of a silver table blocked."""
+    return layer_of(table_of_step(step)) == "silver" and "AssetCheckFailedError" in message

@@ -17,6 +17,7 @@ from lakehouse_assets.core.handoff.state import State
 from lakehouse_assets.core.sources.ingest import entries
 from lakehouse_assets.core.sources.progress import Batches, Reason
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.orchestration.automation.inflight import is_refusal
 from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
 from lakehouse_assets.orchestration.instance.runs import RunResult, StepProgress, execute_range
@@ -216,7 +217,7 @@ class Runner:
             # run.
             if DamagedTableError.__name__ in step.message:
                 self.damaged[step.step_key] = step.message.partition(": ")[2]
-            elif not (step.step_key.startswith("silver__") and "AssetCheckFailedError" in step.message):
+            elif not is_refusal(step.step_key, step.message):
                 said = _said(step.message)
                 raise LakehouseError(f"Step {step.step_key} of run {result.run_id} failed: {said}; -v shows where.")
 

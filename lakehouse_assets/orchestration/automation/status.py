@@ -16,7 +16,7 @@ from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import HandoffStatus, State
-from lakehouse_assets.core.names import short_name
+from lakehouse_assets.core.names import layer_of, short_name
 from lakehouse_assets.core.quality.drops import DropVerdict
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.verdicts import drifted_now
@@ -150,7 +150,7 @@ def _tables(store: DeltaStore, names: list[str], state: State) -> Iterator[dict[
     """The version of each table that exists, and when it was written."""
     for name in names:
         if head := store.head(name):
-            known = state.tables.get(short_name(name).upper()) if name.startswith("gold.") else None
+            known = state.tables.get(short_name(name).upper()) if layer_of(name) == "gold" else None
             yield {
                 "name": name,
                 "delta_version": head.version,
