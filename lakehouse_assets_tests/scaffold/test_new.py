@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,13 @@ AREA = Area(
 def test_help_is_had_where_a_setting_is_wrong(project: Project) -> None:
     """Else whoever has mistyped a setting cannot even ask what there is."""
     assert "quarantine" in project.lakehouse("--help", LAKEHOUSE_SNOWFLAKE="real", LAKEHOUSE_AREAS="my_house")
+
+
+def test_the_folders_that_dg_is_named_are_there(project: Project) -> None:
+    """Else `dg check defs` ends with a traceback about a folder that nobody needs."""
+    named = tomllib.loads((project.folder / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    for module in (named["root_module"], named["defs_module"]):
+        assert (project.folder / module / "__init__.py").is_file()
 
 
 def test_an_area_is_a_folder_and_a_line(project: Project) -> None:
