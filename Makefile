@@ -1,4 +1,5 @@
-# Two commands on a fresh machine: `make run` and `make test`. Needs Python 3.11 to 3.13 and make; everything else is installed into .venv.
+# Two commands on a fresh machine: `make run` and `make test`. Needs Python 3.11 to 3.13 and make; everything else is
+# installed into .venv.
 PYTHON ?= python3
 PORT ?= 3000
 VENV := .venv
@@ -25,7 +26,8 @@ else
 endif
 	touch $@
 
-# Names the Dagster instance of this home for Dagster's own commands; each time, for LAKEHOUSE_HOME, in the environment or in .env, may have changed.
+# Names the Dagster instance of this home for Dagster's own commands; each time, for LAKEHOUSE_HOME, in the
+# environment or in .env, may have changed.
 .env: $(VENV)/.installed FORCE
 	@$(BIN)/python -m lakehouse_assets.orchestration.instance.local --env-file .env
 
@@ -71,7 +73,8 @@ ui: setup  ## Dagster on 127.0.0.1 (PORT=3000)
 	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -w workspace.yaml -p $(PORT)
 
 # What tests need beside Python: Java for Apache Spark, PostgreSQL for the team's instance, it and MariaDB for
-# databases that sources are pulled from, Chromium for the UI. Installed by Debian and its kin, for root; elsewhere the tests that lack it are skipped, with that reason.
+# databases that sources are pulled from, Chromium for the UI. Installed by Debian and its kin, for root; elsewhere
+# the tests that lack it are skipped, with that reason.
 java:
 	@command -v java >/dev/null || $(call install,openjdk-17-jre-headless)
 
@@ -93,7 +96,8 @@ status: setup  ## What is loaded and what is pending
 
 # A new set of versions within the bounds of pyproject.toml.
 lock:  ## New versions within the bounds of pyproject.toml (needs uv)
-	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev --extra postgres --extra mysql --extra alerts --no-header --no-annotate pyproject.toml -o constraints.txt
+	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev \
+	    --extra postgres --extra mysql --extra alerts --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .env build *.egg-info .pytest_cache .ruff_cache
