@@ -10,13 +10,14 @@ import os
 import re
 from collections.abc import Collection
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse_assets.errors import LakehouseError
@@ -25,9 +26,8 @@ from lakehouse_assets.paths import plain, plain_uri
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout; of an installed package, the folder of packages, where none of a checkout's files lie."""
 _SAMPLE = Path("data", "landing")
-STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "dbfs", "hdfs", "viewfs", "file")
-"""Schemes of the URIs below which tables and staged files can lie; each engine has drivers for some of them."""
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/.*)")
+STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "wasb", "wasbs", "lakefs", "dbfs", "hdfs", "file")
+"""Schemes of the URIs below which the embedded engine, or what comes with it, can have tables and staged files."""
 
 
 def _is_web(address: str) -> bool:
@@ -39,7 +39,6 @@ def _is_web(address: str) -> bool:
 
 
 _ENV_FILE = ".env"
-_OF_DATABASE = re.compile(r"LAKEHOUSE_(.+?)_DB((?:_.*)?)")
 
 
 class _Settings(BaseSettings):
@@ -82,9 +81,10 @@ class Settings(_Settings):
     areas: str | None = Field(
         None, description="the packages of the areas, divided by blanks; default: the example's domains"
     )
+    # before the places, which are judged by it
+    engine: str = Field("embedded", description="embedded, local, or a Spark Connect URL sc://…")
     tables: str | None = Field(None, description="root of the Delta tables: a path or URI; default HOME/tables")
     staging: str | None = Field(None, description="where slices are staged: a path or URI; default HOME/staging")
-    engine: str = Field("embedded", description="embedded, local, or a Spark Connect URL sc://…")
     spark_jars: Path | None = Field(
         None, description="local engine: a folder with the Delta jars; default: Maven, cached by Ivy"
     )
@@ -186,22 +186,25 @@ class Settings(_Settings):
 
     @field_validator("tables", "staging", mode="after")
     @classmethod
-    def _place(cls, value: str | None) -> str | None:
+    def _place(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:
             return None
         if not value.strip():
             raise ValueError("it is empty; name a folder or a URI, or leave the setting out")
-        found = _SCHEME.fullmatch(value)
-        scheme, rest = found.groups() if found else ("", value)
-        if scheme and (scheme.lower() not in STORES or not rest.startswith("//") or not rest.strip("/")):
-            raise ValueError(
-                f"no engine writes there; write a folder, or a URI such as {', '.join(STORES)}://name/path"
-            )
-        if not scheme:
+        scheme, _, rest = value.partition(":")
+        if rest.startswith("//") or scheme in STORES:
+            # Apache Spark writes wherever it has a driver.
+            known = scheme in STORES or info.data.get("engine") != "embedded"
+            if not known or not rest.startswith("//") or not rest.strip("/"):
+                raise ValueError("the engine writes to no such place; name a folder, or a URI such as s3://bucket/path")
+            return value
+        try:
             folder = Path(value).expanduser().absolute()
             there = next(p for p in (folder, *folder.parents) if p.exists())
-            if not there.is_dir():
-                raise ValueError(f"{there} is no folder; name one, or a URI")
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"it can be no folder ({error}); name another") from None
+        if not there.is_dir():
+            raise ValueError(f"{there} is no folder; name one, or a URI")
         return value
 
     @field_validator("spark_memory", mode="after")
@@ -277,24 +280,26 @@ def refuse_strange_databases(sources: Collection[str], pulled: Collection[str]) 
     """Raise `LakehouseError` where a setting of a database belongs to no source that can be pulled, or is none: else it
     would be passed over, and so would the database. pulled: those of the sources that can be.
     """
-    endings = [name.upper().removeprefix("DB") for name in DatabaseSettings.model_fields]
-    for variable in sorted({name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE))}):
+    known = {f"LAKEHOUSE_{name.upper()}_{setting}" for name in pulled for setting in _DATABASE_NAMES}
+    others = {f"LAKEHOUSE_{name.upper()}" for name in Settings.model_fields}
+    for variable in sorted({name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE))} - known - others):
+        if not variable.startswith("LAKEHOUSE_"):
+            continue
+        if near := get_close_matches(variable, known, 1, 0.9):
+            raise LakehouseError(f"{variable} is no setting; did you mean {near[0]}? Correct it, or take it out.")
         if not (found := _OF_DATABASE.fullmatch(variable)):
             continue
-        source, ending = found[1].lower(), found[2]
-        known = ", ".join(f"LAKEHOUSE_{name.upper()}_DB" for name in pulled) or "none"
-        if source not in sources:
+        if found[1].lower() in sources:
             raise LakehouseError(
-                f"{variable} names the source {source}, which nobody declares; correct it, or take it out (databases"
-                f" can be set by {known})."
+                f"{variable} is set, but the source {found[1].lower()} does not say how it is pulled; add"
+                " pulled=Pulled(…) to its declaration, or take the setting out."
             )
-        if source not in pulled:
-            raise LakehouseError(
-                f"{variable} is set, but the source {source} does not say how it is pulled; add pulled=Pulled(…) to its"
-                " declaration, or take the setting out."
-            )
-        if ending not in endings:
-            raise LakehouseError(
-                f"{variable} is no setting; those of this database are"
-                f" {', '.join(f'LAKEHOUSE_{source.upper()}_DB{e}' for e in endings)}."
-            )
+        can = ", ".join(f"LAKEHOUSE_{name.upper()}_DB" for name in pulled) or "none"
+        raise LakehouseError(
+            f"{variable} names the source {found[1].lower()}, which nobody declares; correct it, or take it out"
+            f" (databases can be set by {can})."
+        )
+
+
+_DATABASE_NAMES = [name.upper() for name in DatabaseSettings.model_fields]
+_OF_DATABASE = re.compile(rf"LAKEHOUSE_(.+?)_({'|'.join(_DATABASE_NAMES)})")

@@ -11,7 +11,7 @@ from lakehouse_assets.cli import context
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.private import open_home
-from lakehouse_assets.settings import DatabaseSettings, Settings
+from lakehouse_assets.settings import DatabaseSettings, Settings, refuse_strange_databases
 
 CONFIGURATION = Path(__file__).parents[1] / "docs" / "configuration.md"
 
@@ -38,11 +38,18 @@ CONFIGURATION = Path(__file__).parents[1] / "docs" / "configuration.md"
         ),
         ("LAKEHOUSE_LANDING", " ", "LAKEHOUSE_LANDING is ' ': it is empty; name a folder"),
         ("LAKEHOUSE_TABLES", "", "LAKEHOUSE_TABLES is '': it is empty; name a folder or a URI"),
-        ("LAKEHOUSE_TABLES", "nonsense://x/y", "LAKEHOUSE_TABLES is 'nonsense://x/y': no engine writes there"),
-        ("LAKEHOUSE_TABLES", "s3:/bucket/x", "LAKEHOUSE_TABLES is 's3:/bucket/x': no engine writes there"),
-        ("LAKEHOUSE_TABLES", "s3://", "LAKEHOUSE_TABLES is 's3://': no engine writes there"),
+        (
+            "LAKEHOUSE_TABLES",
+            "nonsense://x/y",
+            "LAKEHOUSE_TABLES is 'nonsense://x/y': the engine writes to no such place",
+        ),
+        ("LAKEHOUSE_TABLES", "s3:/bucket/x", "LAKEHOUSE_TABLES is 's3:/bucket/x': the engine writes to no such place"),
+        ("LAKEHOUSE_TABLES", "s3:bucket/x", "LAKEHOUSE_TABLES is 's3:bucket/x': the engine writes to no such place"),
+        ("LAKEHOUSE_TABLES", "x" * 300, f"LAKEHOUSE_TABLES is '{'x' * 300}': it can be no folder ("),
+        ("LAKEHOUSE_TABLES", "~nobody_at_all/x", "LAKEHOUSE_TABLES is '~nobody_at_all/x': it can be no folder ("),
+        ("LAKEHOUSE_TABLES", "s3://", "LAKEHOUSE_TABLES is 's3://': the engine writes to no such place"),
         ("LAKEHOUSE_TABLES", "/dev/null/x", "LAKEHOUSE_TABLES is '/dev/null/x': /dev/null is no folder"),
-        ("LAKEHOUSE_STAGING", "https://x/y", "LAKEHOUSE_STAGING is 'https://x/y': no engine writes there"),
+        ("LAKEHOUSE_STAGING", "https://x/y", "LAKEHOUSE_STAGING is 'https://x/y': the engine writes to no such place"),
         ("LAKEHOUSE_SPARK_MEMORY", "lots", "LAKEHOUSE_SPARK_MEMORY is 'lots': it is no amount of memory"),
         ("LAKEHOUSE_CODE_URL", "javascript:alert(1)", "LAKEHOUSE_CODE_URL is 'javascript:alert(1)': it is no address"),
         ("LAKEHOUSE_ALERT_WEBHOOK", "hooks.example.com/x", "LAKEHOUSE_ALERT_WEBHOOK: it is no address to which"),
@@ -71,17 +78,24 @@ def test_a_wrong_value_is_told_by_the_name_of_its_variable(
         ("LAKEHOUSE_CUSTOMERS_DB_OVERLAP_SECONDS", "inf", "LAKEHOUSE_CUSTOMERS_DB_OVERLAP_SECONDS is 'inf': "),
         ("LAKEHOUSE_CUSTOMERS_DB_MAY_LOSE", "2", "LAKEHOUSE_CUSTOMERS_DB_MAY_LOSE is '2': "),
         (
-            "LAKEHOUSE_CUSTOMER_DB",
+            "LAKEHOUSE_SUPPLIERS_DB",
             "postgresql://crm:hush@host/crm",
-            "LAKEHOUSE_CUSTOMER_DB names the source customer, which nobody declares; correct it, or take it out"
+            "LAKEHOUSE_SUPPLIERS_DB names the source suppliers, which nobody declares; correct it, or take it out"
             " (databases can be set by LAKEHOUSE_CUSTOMERS_DB).",
         ),
+        (
+            "LAKEHOUSE_CUSTOMER_DB",
+            "postgresql://crm:hush@host/crm",
+            "LAKEHOUSE_CUSTOMER_DB is no setting; did you mean LAKEHOUSE_CUSTOMERS_DB? Correct it, or take it out.",
+        ),
+        ("LAKEHOUSE_CUSTOMERSDB", "sqlite:///x", "did you mean LAKEHOUSE_CUSTOMERS_DB?"),
+        ("LAKEHOUSE_CUSTOMERS_DBTABLE", "crm", "did you mean LAKEHOUSE_CUSTOMERS_DB_TABLE?"),
         (
             "LAKEHOUSE_ORDERS_DB_TABLE",
             "orders",
             "the source orders does not say how it is pulled; add pulled=Pulled(…)",
         ),
-        ("LAKEHOUSE_CUSTOMERS_DB_TABEL", "crm", "LAKEHOUSE_CUSTOMERS_DB_TABEL is no setting; those of this database"),
+        ("LAKEHOUSE_CUSTOMERS_DB_TABEL", "crm", "did you mean LAKEHOUSE_CUSTOMERS_DB_TABLE?"),
     ],
 )
 @pytest.mark.parametrize("where", ["environment", ".env"])
@@ -99,6 +113,21 @@ def test_a_setting_of_a_database_that_nothing_would_read_is_told(
         LakehouseResource.of(settings)
     assert told in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["LAKEHOUSE_DAGSTER_DB_SERVICE_HOST", "LAKEHOUSE_DB", "LAKEHOUSE_HOME"])
+def test_what_others_call_alike_is_left_alone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what a cluster puts into the environment stops every command."""
+    monkeypatch.setenv(name, str(tmp_path))
+    LakehouseResource.of(Settings(home=tmp_path))
+
+
+def test_a_source_whose_name_ends_as_a_setting_does_can_be_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would be taken for another source, of a shorter name."""
+    monkeypatch.setenv("LAKEHOUSE_CRM_DB_DB", "sqlite:///crm.sqlite")
+    refuse_strange_databases(["crm_db", "orders"], ["crm_db"])
+    with pytest.raises(LakehouseError, match="names the source crm_db, which nobody declares"):
+        refuse_strange_databases(["orders"], [])
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

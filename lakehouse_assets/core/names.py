@@ -7,6 +7,9 @@ from __future__ import annotations
 
 LAYERS = ("bronze", "silver", "gold")
 
+PULLS = "_database"
+"""The folder of a source in which its pulls from a database are, which are drops without a file."""
+
 
 def layer_of(table: str) -> str:
     """The layer of a table."""

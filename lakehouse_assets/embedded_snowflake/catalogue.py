@@ -4,6 +4,7 @@ What belongs here: which files make up the account, attaching and dropping datab
 statements (`statement.py`).
 """
 
+import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -15,6 +16,7 @@ import fakesnow.transforms.stage
 from fakesnow import info_schema, macros
 from fakesnow.instance import GLOBAL_DATABASE_NAME, FakeSnow
 from fakesnow.transforms import show
+from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.embedded_snowflake import refusals, rewrites
 from lakehouse_assets.embedded_snowflake.errors import compilation_error, does_not_exist
@@ -24,6 +26,8 @@ from lakehouse_assets.embedded_snowflake.stages import views
 from lakehouse_assets.embedded_snowflake.stages.paths import clear_stages
 
 RESULTS_KEPT = 16
+
+logger = logging.getLogger(__name__)
 
 # fakesnow makes a folder for stages when it is imported, and leaves it behind; the stages of this account have their
 # own place.
@@ -108,8 +112,14 @@ class Catalogue(FakeSnow):
         # a division by zero is an error, as in Snowflake
         self.duck_conn.execute("SET GLOBAL ieee_floating_point_ops = false")
         for file in sorted(self.databases.glob("*.db")):
-            if file.stem != GLOBAL_DATABASE_NAME:
-                self.attach(self.duck_conn, file.stem)
+            if file.stem == GLOBAL_DATABASE_NAME:
+                continue
+            try:
+                refusals.check_container("database", file.stem)
+            except ProgrammingError:  # of an earlier version; nothing can be in it, for it was never attached again
+                logger.warning("%s is passed over: no database can have that name", file)
+                continue
+            self.attach(self.duck_conn, file.stem)
         self._shut(directory)
 
     def _shut(self, directory: Path) -> None:

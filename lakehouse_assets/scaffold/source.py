@@ -115,7 +115,8 @@ _ORDER_BY_STAMP: Final = """\
     order=("{stamp} DESC", "batch_date DESC", "path DESC", "content_hash DESC", "row_number DESC"),
     wins="The latest change wins.","""
 _PULLED: Final = """\
-    # DECIDE: is there a column that marks a row as deleted? Name it here, as deleted="…".
+    # DECIDE: which column marks a row as deleted? Name it as deleted="…", let all columns but key and time be nullable,
+    # and leave the rows that it marks out of the served table.
     pulled=Pulled(key="{key}", stamp="{stamp}"),
 """
 

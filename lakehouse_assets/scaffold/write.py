@@ -39,8 +39,12 @@ def template(name: str) -> Template:
     return Template(resources.files("lakehouse_assets.scaffold").joinpath("templates", f"{name}.tmpl").read_text())
 
 
-USED: Final = frozenset({"convert", "copied", "typed", "table", "row_hash", "area", "pa", "pe"})
-"""Names that the written modules use themselves."""
+USED: Final = frozenset({
+    "convert", "copied", "typed", "table", "row_hash", "area", "pa", "pe",
+    "source", "landed", "pulled", "contract", "inputs", "recomputed", "csv", "json_lines", "parquet", "provenance",
+    "text", "whole", "day", "moment", "flag", "money", "annotated", "shop_clock", "data_frame",
+})  # fmt: skip
+"""Names that the written modules use themselves, also as names of classes."""
 
 
 def refuse_name(name: str, what: str, taken: Iterable[str]) -> None:

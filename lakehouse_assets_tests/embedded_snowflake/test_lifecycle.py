@@ -120,6 +120,15 @@ def test_no_name_of_a_database_keeps_the_account_from_starting_again(home: Path)
     assert not there & taken
 
 
+def test_a_database_of_an_earlier_version_that_cannot_be_is_passed_over(home: Path) -> None:
+    """Without it the account of a home in which one was made does not start until all is handed off again."""
+    session(home)("CREATE TABLE T (a INT)")
+    stop(home)
+    duckdb.connect(home / "account" / "databases" / "LEFT.db").close()
+    assert session(home)("SELECT COUNT(*) FROM T") == [(0,)]
+    assert "LEFT.db is passed over" in (home / "account" / "server.log").read_text()
+
+
 def test_stop_says_whether_it_ran_and_leaves_nothing_running(home: Path) -> None:
     """Without it `lakehouse down` leaves a process behind, or fails when there is nothing to stop."""
     assert not stop(home)

@@ -113,6 +113,12 @@ def test_any_number_of_sources_is_pulled_each_by_itself(
     assert watermarks(world) == {"customers": "2026-09-01", "suppliers": "2026-08-02", "depots": "2026-08-02"}
     (tmp_path / "away").rename(tmp_path / "crm.sqlite")
     assert world.run().runs == 0
+    assert unavailable_sources(world.resources["lakehouse"]) == []
+    crm.do("CREATE VIEW doubled AS SELECT * FROM customers UNION ALL SELECT * FROM customers")
+    with monkeypatch.context() as other:
+        other.setenv("LAKEHOUSE_CUSTOMERS_DB_TABLE", "doubled")
+        (alert,) = unavailable_sources(world.resources["lakehouse"])
+    assert "1 of its 2 rows have no customer_id" in alert.summary
 
     assert {path.rpartition("_")[0] for path in world.delta("bronze.landings")["path"].to_pylist()} >= {
         "suppliers/_database/00000002",

@@ -32,14 +32,11 @@ class TargetNames:
 
     def __post_init__(self) -> None:
         for field, name in vars(self).items():
+            setting = f"LAKEHOUSE_{field.upper()}{'' if field == 'database' else '_SCHEMA'}"
             if not _UNQUOTED.fullmatch(name):
-                raise LakehouseError(
-                    f"The Snowflake {field} name {name!r} needs quotes; use letters, digits and underscores."
-                )
+                raise LakehouseError(f"{setting} is {name!r}, which needs quotes; use letters, digits and underscores.")
             if name.lower() in RESERVED:
-                raise LakehouseError(
-                    f"The Snowflake {field} name {name!r} is a word that SQL reserves; choose another name."
-                )
+                raise LakehouseError(f"{setting} is {name!r}, a word that SQL reserves; choose another name.")
             object.__setattr__(self, field, name.upper())
         if len({self.analytics, self.ops, self.staging}) < 3:
             raise LakehouseError(

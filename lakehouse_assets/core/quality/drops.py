@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.contracts.describe import allowance_text
 from lakehouse_assets.core.contracts.parts import Blocking
+from lakehouse_assets.core.names import PULLS
 from lakehouse_assets.core.quality.rules import VIOLATIONS, WARNINGS, joined, names_in, severity_of
 from lakehouse_assets.core.quality.samples import SAMPLED_GROUPS, Sample, sample_rows
 from lakehouse_assets.core.spark_sql import in_list
@@ -116,9 +117,14 @@ def _tallies(df: DataFrame) -> dict[tuple[str, str, date], _Tally]:
 def remedy(verdict: DropVerdict) -> str:
     """What to do about a drop that is refused or cannot be read, as a sentence."""
     path = pasted(verdict.path)
+    correct = (
+        "Correct the rows in the database, so that the next pull takes this one's place"
+        if verdict.path.split("/")[1:2] == [PULLS]
+        else "Send a correction under the same path"
+    )
     return (
-        f"Send a correction under the same path, take the drop back (`lakehouse withdraw {path}`), "
-        f"or leave it out for good (`lakehouse acknowledge {path}`)."
+        f"{correct}, take the drop back (`lakehouse withdraw {path}`), or leave it out for good (`lakehouse acknowledge"
+        f" {path}`)."
     )
 
 

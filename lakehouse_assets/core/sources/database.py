@@ -61,7 +61,11 @@ class SourceDatabase:
         url = _address(self.url, self.setting)
         dialect = DIALECTS.get(url.get_backend_name())
         try:
-            with (dialect.engine(url) if dialect else open_engine(url)).connect() as connection:
+            connected = (dialect.engine(url) if dialect else open_engine(url)).connect()
+        except Exception as error:  # a driver raises what it likes, as for an option that it does not know
+            raise self._unavailable(error, url) from None
+        try:
+            with connected as connection:
                 if dialect is None:
                     yield WholeSnapshot(connection, self.source, self.table)
                     return
@@ -69,12 +73,15 @@ class SourceDatabase:
                     connection.execute(text(statement))
                 yield AskedSnapshot(connection, dialect, self.source, self.table)
         except (SQLAlchemyError, ValueError, ArithmeticError, RuntimeError, OSError, Unfit) as error:
-            # Not chained: what a driver says may hold what it was given.
-            raise SourceUnavailableError(
-                f"The source {self.source.name} cannot be read from the table {self.table} of {_shown(url)}"
-                f" ({_without_secrets(_said(error), url)}); fix that, or see {self.setting}: everything else is loaded"
-                " meanwhile."
-            ) from None
+            raise self._unavailable(error, url) from None
+
+    def _unavailable(self, error: Exception, url: URL) -> SourceUnavailableError:
+        """What is said of an error. It is not chained: what a driver says may hold what it was given."""
+        return SourceUnavailableError(
+            f"The source {self.source.name} cannot be read from the table {self.table} of {_shown(url)}"
+            f" ({_without_secrets(_said(error), url)}); fix that, or see {self.setting}: everything else is loaded"
+            " meanwhile."
+        )
 
     def refuse_emptied(self, before: int, lost: int) -> None:
         """Raise `SourceUnavailableError` where the table has lost so many rows that to end them may be wrong. before:
@@ -112,7 +119,9 @@ def _said(error: Exception) -> str:
     """What is wrong, in a line. A driver that cannot make sense of a value raises errors of Python's own, which may
     quote the value.
     """
-    if not isinstance(error, SQLAlchemyError | Unfit):
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if not isinstance(error, SQLAlchemyError | Unfit | TypeError | ImportError):
         return type(error).__name__
     cause = getattr(error, "orig", None) or error
     number, *rest = cause.args or ("",)

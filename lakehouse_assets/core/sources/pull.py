@@ -38,6 +38,7 @@ import pyarrow as pa
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import Lakehouse
+from lakehouse_assets.core.names import PULLS
 from lakehouse_assets.core.sources.database import SourceDatabase
 from lakehouse_assets.core.sources.dialects import INSTANT, instant
 from lakehouse_assets.core.sources.journal import REFUSED, Content, Entry, by_path, last_landed
@@ -66,7 +67,7 @@ class Pull:
 
 def folder(source: Source) -> str:
     """Where pulls stand among the drops. The numbers of pulls run on, so that their paths sort as they were made."""
-    return f"{source.name}/_database/"
+    return f"{source.name}/{PULLS}/"
 
 
 def _own_key(source: Source) -> str:
@@ -87,13 +88,16 @@ def due(lakehouse: Lakehouse, database: SourceDatabase, journal: Sequence[Entry]
     """
     source = database.source
     last = remembered(lakehouse.store.head(source.bronze))
+    refused = _refused(lakehouse, source)
     with database.snapshot() as snapshot:
         now = snapshot.summary(last.get("since"))
-    if all(now[name] == last.get(name, _NEVER[name]) for name in _NEVER):
-        return None
-    if pulled_by(source).deleted:
-        database.refuse_emptied(last.get("rows", 0), last.get("rows", 0) - now["rows"])
-    path, day = _place(source, last, [e.path for e in journal], _refused(lakehouse, source), today)
+        if all(now[name] == last.get(name, _NEVER[name]) for name in _NEVER):
+            return None
+        if pulled_by(source).deleted and now["keys"] != last.get("keys", _NEVER["keys"]):
+            held = _keys_held(lakehouse, source, refused | _overtaken(source, journal))
+            key = pulled_by(source).key
+            database.refuse_emptied(len(held), len(held - set(snapshot.keys()[key].to_pylist())))
+    path, day = _place(source, last, [e.path for e in journal], refused, today)
     return Drop(source.name, path, hashlib.sha256(json.dumps(now).encode()).hexdigest(), day, 0.0)
 
 
@@ -204,6 +208,25 @@ def _pulled(lakehouse: Lakehouse, source: Source, version: int | None = None):  
     return frame.where(f"path >= {literal(ours)} AND path < {literal(after)}")
 
 
+def _keys_held(lakehouse: Lakehouse, source: Source, dead: set[Content]) -> set[str]:
+    """The keys whose record pulled last, but for those of `dead` contents, is not one of a row that is gone. Starts no
+    engine of ours.
+    """
+    if not lakehouse.store.exists(source.bronze):
+        return set()
+    key = pulled_by(source).key
+    rows = lakehouse.store.read(source.bronze, columns=["path", "content_hash", key, "_rescued"])
+    ours = _frame(rows).filter(
+        pl.col("path").str.starts_with(folder(source)) & ~pl.col("content_hash").is_in([h for _, h in dead])
+    )
+    latest = ours.sort("path").group_by(key).last()
+    return set(latest.filter(~_says_gone(pl.col("_rescued")))[key])
+
+
+def _says_gone(rescued: pl.Expr) -> pl.Expr:
+    return rescued.str.json_path_match(f"$.{_GONE_KEY}").eq_missing(pl.lit(_GONE))
+
+
 def _known(lakehouse: Lakehouse, source: Source, head: Head, dead: set[Content]) -> pl.DataFrame:
     """Of every key the record pulled last, but for those of `dead` contents: its values, `path`, `_own`, `_gone`, and
     `_last`, the greatest time that a record of the key ever had.
@@ -228,8 +251,7 @@ def _known(lakehouse: Lakehouse, source: Source, head: Head, dead: set[Content])
     )  # type: ignore[arg-type]
     said = pl.col("_rescued")
     own = said.str.json_path_match(f"$.{_own_key(source)}").fill_null(pl.col(by.stamp))
-    gone = said.str.json_path_match(f"$.{_GONE_KEY}").eq_missing(pl.lit(_GONE))
-    return found.with_columns(own.alias(_OWN), gone.alias("_gone")).select(*schema)
+    return found.with_columns(own.alias(_OWN), _says_gone(said).alias("_gone")).select(*schema)
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -74,7 +74,7 @@ def columns_of(source: Source, found: Sequence[str]) -> dict[str, str]:
         raise Unfit(f"it has no column {' and no column '.join(missing)}")
     if twice := [c for c in names if len(names[c]) > 1]:
         raise Unfit(f"it has several columns for {twice[0]}: {', '.join(names[twice[0]])}")
-    lacking = [c.name for c in source.columns if c.name not in names and not c.optional and c.name != by.deleted]
+    lacking = [c.name for c in source.columns if c.name not in names and c.name != by.deleted]
     others = [name for name in found if [name] not in names.values()]
     if lacking and others:
         # Nulls in place of a column that was renamed would take the value from every row.

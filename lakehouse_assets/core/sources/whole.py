@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 import pyarrow as pa
@@ -94,6 +95,8 @@ def text(value: Any) -> Text:
         return str(value).lower(), True
     if isinstance(value, Decimal):
         return f"{value:f}", True
+    if isinstance(value, float) and isfinite(value):
+        return f"{Decimal(repr(value)):f}", True
     return str(value), True
 
 

@@ -23,6 +23,7 @@ from lakehouse_assets.core.delta.check import check
 from lakehouse_assets.core.quality.drops import remedy
 from lakehouse_assets.core.sources.ingest import entries, new_drops
 from lakehouse_assets.core.sources.journal import REFUSED, UNREADABLE
+from lakehouse_assets.core.sources.pull import due
 from lakehouse_assets.core.sources.verdicts import rejected_now
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError
 from lakehouse_assets.orchestration.area import Area
@@ -148,12 +149,12 @@ def damaged_tables(lakehouse: LakehouseResource) -> list[Alert]:
 
 
 def unavailable_sources(lakehouse: LakehouseResource) -> list[Alert]:
-    """The databases of sources that cannot be read."""
+    """The databases from which sources cannot be pulled: out of reach, without a key a row, or as if emptied."""
     found = []
+    house, journal, today = lakehouse.tables, entries(lakehouse.tables), lakehouse.zone.today()
     for source, database in lakehouse.databases.items():
         try:
-            with database.snapshot():
-                pass
+            due(house, database, journal, today)
         except SourceUnavailableError as error:
             found.append(Alert(f"source_unavailable:{source}", "source_unavailable", str(error), time.time()))
     return found

@@ -63,9 +63,9 @@ def test_keywords_that_are_not_reserved_are_columns_as_others_are(lakehouse_of: 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ({"database": "NULL"}, "database name 'NULL' is a word that SQL reserves"),
-        ({"ops": "select"}, "ops name 'select' is a word that SQL reserves"),
-        ({"ops": "a b"}, "ops name 'a b' needs quotes"),
+        ({"database": "NULL"}, "LAKEHOUSE_DATABASE is 'NULL', a word that SQL reserves"),
+        ({"ops": "select"}, "LAKEHOUSE_OPS_SCHEMA is 'select', a word that SQL reserves"),
+        ({"ops": "a b"}, "LAKEHOUSE_OPS_SCHEMA is 'a b', which needs quotes"),
         ({"analytics": "ops"}, "schemas are one (OPS, OPS, STAGING)"),
         ({"staging": "Analytics"}, "schemas are one (ANALYTICS, OPS, ANALYTICS)"),
     ],

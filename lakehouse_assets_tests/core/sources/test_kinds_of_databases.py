@@ -5,7 +5,7 @@ own words or read whole.
 import random
 import sqlite3
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,36 @@ def rows(url: str, table: str = "customers", since: str | None = None) -> dict[s
     with asked(url, table).snapshot() as snapshot:
         snapshot.summary(snapshot.clock()[1])
         return {r["customer_id"]: r for r in snapshot.rows(since).to_pylist()}
+
+
+@pytest.mark.parametrize("read", ["asked", "whole"])
+def test_values_of_postgresql_come_as_json_has_them(postgres: str, read: str, whole: Any) -> None:
+    """Otherwise a second time of a row, or a small number, is none that a contract takes, and every row is refused."""
+    if read == "whole":
+        whole()
+    do(
+        postgres,
+        "CREATE TABLE customers (customer_id bigint PRIMARY KEY, name text, email timestamptz, city double precision,"
+        " country real, segment numeric(12, 3), updated_at timestamptz, deleted boolean)",
+        "INSERT INTO customers VALUES (1, 'Zoë', '2026-09-01 14:00:00.53+02', 0.00001, 2.5, 1.500, '2026-09-01"
+        " 12:00:00+00', true), (2, NULL, NULL, NULL, NULL, NULL, '2026-09-01 12:00:00+00', false)",
+    )
+    found = rows(postgres)
+    email = datetime.fromisoformat(str(found["1"].pop("email")))  # read whole, it is in the zone of the server
+    assert email == datetime(2026, 9, 1, 12, 0, 0, 530_000, UTC)
+    assert list(found["1"].values()) == ["1", "Zoë", "0.00001", "2.5", "1.500", NOON, "true", None]
+    assert list(found["2"].values()) == ["2", None, None, None, None, None, NOON, "false", None]
+
+
+@pytest.mark.parametrize("option", ["ssl-mode=REQUIRED", "sslmode=require", "read_timeout=soon"])
+def test_an_option_that_a_driver_does_not_know_is_said_of_that_source_alone(option: str) -> None:
+    """Otherwise it stops the load of every other source, in words that name no setting."""
+    with (
+        pytest.raises(SourceUnavailableError, match="LAKEHOUSE_CUSTOMERS_DB") as caught,
+        asked(f"mariadb://crm:hush@127.0.0.1:1/crm?{option}").snapshot(),
+    ):
+        pass
+    assert "hush" not in str(caught.value)
 
 
 @pytest.fixture(params=["mariadb", "whole"])

@@ -199,6 +199,18 @@ def test_a_time_in_the_future_does_not_carry_the_watermark_away(house: House, cr
     house.assert_settled()
 
 
+def test_keys_that_all_changed_are_refused_before_a_run_is_made_for_them(house: House, crm: Crm):
+    """Otherwise the run takes nothing and says nothing, and another one follows at every tick."""
+    for number in range(1, 21):
+        crm.put(number, NOON)
+    house.load()
+    crm.do("UPDATE customers SET customer_id = customer_id + 1000")
+    with pytest.raises(SourceUnavailableError, match="has lost 20 of its 20 rows since the last pull"):
+        house.due()
+    crm.do("UPDATE customers SET customer_id = customer_id - 1000")
+    house.assert_settled()
+
+
 def test_a_row_that_is_gone_ends_its_customer_and_one_that_is_back_brings_it_back(house: House, crm: Crm):
     """Otherwise who asked to be forgotten stays, or who came back with an old row stays away."""
     crm.put(1, NOON)
