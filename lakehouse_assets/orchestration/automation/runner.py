@@ -117,7 +117,8 @@ class Runner:
                 return  # what is left undone is so because of that
             if self.found == before:
                 break
-        self.unfinished = self._unfinished()
+        if not set(self.found.dates) <= self.found.red:  # else it waits for corrections, which are asked for by name
+            self.unfinished = self._unfinished()
 
     def _unfinished(self) -> str:
         drops = [f"the drop {d.path} has not been taken in" for d in self.found.drops]
