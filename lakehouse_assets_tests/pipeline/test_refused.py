@@ -138,7 +138,10 @@ def test_a_first_load_whose_only_day_is_refused_leaves_nothing_pending(make_worl
 def test_where_every_day_waits_for_a_correction_nothing_else_is_asked_for(make_world: NewWorld) -> None:
     """Else the only message that counts stands beside one that says to run the command again, which changes nothing."""
     world = make_world()
-    today = world.resources["lakehouse"].zone.today().isoformat()
+    start = world.resources["lakehouse"].zone.today()
+    world.settings = world.settings.model_copy(update={"partitions_start": start})  # as of a home that begins today
+    world.load()
+    today = start.isoformat()
     world.drop(path_of(today), order_csv([line(500000 + i, today, "six") for i in range(20)]))
     runner = world.run()
     assert [v.path for v in runner.found.refused] == [path_of(today)]
