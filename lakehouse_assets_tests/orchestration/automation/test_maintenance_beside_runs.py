@@ -59,7 +59,7 @@ def load(world: World, number: int) -> None:
     world.run(force=["silver.order_lines"] if number % 4 == 3 else [])
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=[pytest.mark.heavy, pytest.mark.timeout(7200)])])
+@pytest.mark.parametrize("rounds", [1, pytest.param(50, marks=[pytest.mark.heavy, pytest.mark.timeout(7200)])])
 def test_no_run_fails_beside_maintenance(world: World, rounds: int):
     """Otherwise a load at night fails with a file that is not there."""
     load(world, 0)
