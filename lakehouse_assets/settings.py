@@ -285,7 +285,7 @@ def refuse_strange_databases(sources: Collection[str], pulled: Collection[str]) 
     for variable in sorted({name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE))} - known - others):
         if not variable.startswith("LAKEHOUSE_"):
             continue
-        if near := get_close_matches(variable, known, 1, 0.9):
+        if "DB" in variable and (near := get_close_matches(variable, known, 1, 0.9)):
             raise LakehouseError(f"{variable} is no setting; did you mean {near[0]}? Correct it, or take it out.")
         if not (found := _OF_DATABASE.fullmatch(variable)):
             continue

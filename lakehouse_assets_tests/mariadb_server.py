@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 USER, PASSWORD = "lakehouse", "not-a-secret"
 _numbers = count(1)
@@ -81,7 +82,7 @@ def database(url: str) -> Iterator[str]:
         cursor.execute(f"DROP DATABASE {name}")
 
 
-def connect(url: str):  # type: ignore[no-untyped-def]
+def connect(url: str) -> Any:
     """A connection of the driver to a database of this server."""
     import pymysql
     from sqlalchemy import make_url

@@ -115,7 +115,7 @@ def test_a_setting_of_a_database_that_nothing_would_read_is_told(
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["LAKEHOUSE_DAGSTER_DB_SERVICE_HOST", "LAKEHOUSE_DB", "LAKEHOUSE_HOME"])
+@pytest.mark.parametrize("name", ["LAKEHOUSE_DAGSTER_DB_SERVICE_HOST", "LAKEHOUSE_CUSTOMER_ID", "LAKEHOUSE_DB"])
 def test_what_others_call_alike_is_left_alone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else what a cluster puts into the environment stops every command."""
     monkeypatch.setenv(name, str(tmp_path))

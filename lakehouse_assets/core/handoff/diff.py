@@ -46,7 +46,7 @@ def continues(store: DeltaStore, contract: Contract, known: TableState) -> bool:
 
 
 def difference(attempt: Attempt, fits: bool) -> Difference:
-    """The slices whose rows differ. Counts and hashes have the last word, so that a slice that changed and changed
+    """The slices whose rows differ. Counts and hashes decide, so that a slice that changed and changed
     back stays. fits: what `continues` says.
     """
     known, contract, force = attempt.known, attempt.contract, attempt.force

@@ -104,7 +104,7 @@ def _corrections(
 def _refused_before(known: Known) -> list[DropVerdict]:
     """The drops that were refused before this run, and that nobody had acknowledged then."""
     verdict_of = {content: verdict.verdict for content, verdict in known.recorded.items()}
-    # A content that came again, a withdrawal and an acknowledgement have a verdict long before they are entered.
+    # A new entry may be about a content that has a verdict already: it came again, was withdrawn or acknowledged.
     paths = [
         [e for e in of_path if e.content in verdict_of and e not in known.fresh] for of_path in known.paths.values()
     ]

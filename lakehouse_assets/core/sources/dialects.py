@@ -259,6 +259,11 @@ class _MySQL(Dialect):
         return f"CAST({text} AS BINARY)"
 
 
+def hash_of_row(values: Sequence[Any]) -> int:
+    """A hash of the values of a row, 64 bits."""
+    return int.from_bytes(hashlib.blake2b(repr(values).encode(errors="replace"), digest_size=8).digest())
+
+
 class _Digest:
     """The sum of the hashes of rows, an aggregate for SQLite, which has no hash."""
 
@@ -266,7 +271,7 @@ class _Digest:
         self._sum = 0
 
     def step(self, *values: Any) -> None:
-        self._sum += int.from_bytes(hashlib.blake2b(repr(values).encode(errors="replace"), digest_size=8).digest())
+        self._sum += hash_of_row(values)
 
     def finalize(self) -> str:
         return str(self._sum)

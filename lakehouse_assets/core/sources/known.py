@@ -27,7 +27,7 @@ class Known:
     """silver, quarantine, verdicts: the tables as they are. reading: what the run records that it has read. paths: the
     journal of the source by path; affected: those of which it says something that some of the tables lack. recorded:
     every verdict so far. shown: the batch dates that the run shows, as texts. fresh: the entries of the journal that
-    the silver table has not consumed; may be empty where no drop was refused, for nobody asks then.
+    the silver table has not consumed; left empty where no drop was refused, for they are not needed then.
     """
 
     source: Source

@@ -231,7 +231,7 @@ def _is_partial(name: str) -> bool:
     return name.startswith((".", "_")) or name.endswith(_PARTIAL)
 
 
-def _unreadable(path: str, error: OSError) -> str:
+def _unreadable(path: str, error: OSError) -> Unread:
     return Unread(f"{path} cannot be read ({error.strerror or type(error).__name__}); fix that, or remove it.")
 
 

@@ -30,7 +30,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -46,6 +46,9 @@ from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.core.sources.rows import rescued_json
 from lakehouse_assets.core.sources.snapshot import pulled_by
 from lakehouse_assets.core.spark_sql import in_list, literal, quoted
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 _OWN: Final = "_own"
 """The time that a row has in the database."""
@@ -200,7 +203,7 @@ def _refused(lakehouse: Lakehouse, source: Source) -> set[Content]:
     }
 
 
-def _pulled(lakehouse: Lakehouse, source: Source, version: int | None = None):  # type: ignore[no-untyped-def]
+def _pulled(lakehouse: Lakehouse, source: Source, version: int | None = None) -> DataFrame:
     """All rows that were ever pulled; the bounds of the path let files be passed over."""
     frame = lakehouse.store.frame(lakehouse.spark, source.bronze, version)
     ours = folder(source)

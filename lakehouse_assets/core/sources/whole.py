@@ -9,7 +9,6 @@ on how a time is written. The price is that every look reads the table, and that
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -21,7 +20,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, column, literal_column, select, table
 
 from lakehouse_assets.core.declarations.source import Source
-from lakehouse_assets.core.sources.dialects import INSTANT, instant
+from lakehouse_assets.core.sources.dialects import INSTANT, hash_of_row, instant
 from lakehouse_assets.core.sources.snapshot import Text, as_table, columns_of, decoded, pulled_by, refuse_keys
 
 
@@ -116,6 +115,4 @@ def _as_time(value: Any) -> Any:
 
 def _digest(rows: Sequence[Sequence[Text]]) -> str:
     """A text that differs for two different bags of rows."""
-    return str(
-        sum(int.from_bytes(hashlib.blake2b(repr(row).encode(errors="replace"), digest_size=8).digest()) for row in rows)
-    )
+    return str(sum(map(hash_of_row, rows)))

@@ -150,9 +150,12 @@ def damaged_tables(lakehouse: LakehouseResource) -> list[Alert]:
 
 def unavailable_sources(lakehouse: LakehouseResource) -> list[Alert]:
     """The databases from which sources cannot be pulled: out of reach, without a key a row, or as if emptied."""
+    databases = lakehouse.databases
+    if not databases:
+        return []  # and the journal, which may be what is damaged, need not be read
     found = []
     house, journal, today = lakehouse.tables, entries(lakehouse.tables), lakehouse.zone.today()
-    for source, database in lakehouse.databases.items():
+    for source, database in databases.items():
         try:
             due(house, database, journal, today)
         except SourceUnavailableError as error:

@@ -71,7 +71,7 @@ class Pending:
         return bool(self.drops or self.behind or self.handoffs)
 
     def rejections(self) -> list[str]:
-        """Why drops wait for somebody, and what to do about each, a sentence or two a drop."""
+        """Why drops wait for somebody, or cannot be read, and what to do about each, a sentence or two a drop."""
         judged = [f"{v.reason} {remedy(v)}" for v in (*self.refused, *self.unreadable)]
         return judged + [reason for reason in self.refused_names.values() if isinstance(reason, Unread)]
 
