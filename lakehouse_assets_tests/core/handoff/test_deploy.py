@@ -259,7 +259,7 @@ def test_a_table_that_no_contract_says_any_more_is_mentioned_and_never_dropped(l
 
 def test_a_name_that_needs_quotes_is_refused() -> None:
     """Names go into statements as they are."""
-    with pytest.raises(LakehouseError, match="database"):
+    with pytest.raises(LakehouseError, match="LAKEHOUSE_DATABASE is 'my db; DROP', which needs quotes"):
         TargetNames(database="my db; DROP")
 
 
