@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -24,12 +25,26 @@ EARLIEST = date(1995, 1, 1)
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
 
 
+class Days(dg.DailyPartitionsDefinition):
+    """Dagster's daily partitions, whose keys are counted as dates. Dagster asks for all of them in each stand-alone
+    check, and walks a cron schedule from the first day to today for that: ten years take 50 ms, twenty times a run.
+    """
+
+    def get_partition_keys(
+        self, current_time: datetime | None = None, dynamic_partitions_store: Any = None
+    ) -> Sequence[str]:
+        """All keys, oldest first, as the inherited method gives them."""
+        with dg.partition_loading_context(current_time, dynamic_partitions_store):
+            ends = self.get_first_partition_key(), self.get_last_partition_key()
+        first, last = (date.fromisoformat(key).toordinal() if key else 0 for key in ends)
+        return [date.fromordinal(n).isoformat() for n in range(first, last + 1)] if first and last else []
+
+
 def daily(settings: Settings) -> dg.DailyPartitionsDefinition:
     """One partition a batch date, from the first one to today: `end_offset=1` gives today a partition while it
     lasts.
     """
-    start = first_day(settings).isoformat()
-    return dg.DailyPartitionsDefinition(start_date=start, timezone=settings.timezone, end_offset=1)
+    return Days(start_date=first_day(settings).isoformat(), timezone=settings.timezone, end_offset=1)
 
 
 def first_day(settings: Settings) -> date:

@@ -27,6 +27,7 @@ from lakehouse_assets.core.delta.commits import APPLICATION, METADATA, Consumed,
 from lakehouse_assets.core.delta.evolution import properties
 from lakehouse_assets.core.delta.files import span_of
 from lakehouse_assets.core.delta.log_files import LOG
+from lakehouse_assets.core.delta.rs_append import written_files
 from lakehouse_assets.core.delta.rs_reader import DeltaRsReader
 from lakehouse_assets.core.delta.rs_rows import (
     dataset_of,
@@ -181,8 +182,15 @@ class DeltaRsStore(DeltaRsReader, DeltaStore):
 
     def _append(self, contract: Contract, slice_uri: str, base_version: int, said: str) -> None:
         with self._publishing(contract.name, base_version, said) as (table, properties):
-            rows = slice_rows(slice_uri, contract, with_operation=False)
-            write_deltalake(table, rows, mode="append", commit_properties=properties)
+            if "://" in self.root:
+                rows = slice_rows(slice_uri, contract, with_operation=False)
+                write_deltalake(table, rows, mode="append", commit_properties=properties)
+                return
+            bounded = table.metadata().configuration.get("delta.dataSkippingStatsColumns", "").split(",")
+            with written_files(Path(self.uri(contract.name)), contract, slice_uri, bounded) as files:
+                table.create_write_transaction(
+                    [*files], "append", table.schema(), list(contract.partition_by), commit_properties=properties
+                )
 
     def _merge(
         self, contract: Contract, slice_uri: str, base_version: int, said: str, partitions: Sequence[Any] | None

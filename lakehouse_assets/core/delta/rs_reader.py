@@ -38,6 +38,11 @@ class DeltaRsReader(DeltaReader):
         return {}
 
     @cached_property
+    def _seen(self) -> dict[str, tuple[tuple[int, ...], DeltaTable]]:
+        """Table → what tells its newest log entry from any other, and the table as it was opened then."""
+        return {}
+
+    @cached_property
     def _newest(self) -> dict[str, tuple[tuple[int, ...], Head | None]]:
         """Table → what tells its newest log entry from any other, and the head that goes with it."""
         return {}
@@ -47,8 +52,7 @@ class DeltaRsReader(DeltaReader):
         there is no table.
         """
         proof = self.proof(name)
-        if proof and (found := proof.log_findings()):
-            raise DamagedTableError(found)
+        self._refuse_broken_log(name)
         try:
             return DeltaTable(self.uri(name), version=version)
         except TableNotFoundError:
@@ -59,6 +63,30 @@ class DeltaRsReader(DeltaReader):
             # Something in the log of which nothing was recorded, as a checkpoint that somebody else wrote.
             said = " ".join(str(error).split())[:200]
             raise DamagedTableError([Finding(name, LOG, f"cannot be read: {said}", "all rows")]) from error
+
+    def _look(self, name: str, version: int | None = None) -> DeltaTable:
+        """The same, to read and never to write with: opened once for as long as the log has no newer entry. A run looks
+        at its tables some hundred times.
+        """
+        proof = self.proof(name)
+        mark = proof.mark() if proof else None
+        if mark is None:
+            return self._open(name, version)
+        seen = self._seen.get(name)
+        if seen is None or seen[0] != mark:
+            if version not in (None, mark[0]):
+                return self._open(name, version)
+            # The mark is from before: what is committed meanwhile makes another one.
+            seen = self._seen[name] = (mark, self._open(name))
+        if version not in (None, seen[1].version()):
+            return self._open(name, version)
+        self._refuse_broken_log(name)
+        return seen[1]
+
+    def _refuse_broken_log(self, name: str) -> None:
+        proof = self.proof(name)
+        if proof and (found := proof.log_findings()):
+            raise DamagedTableError(found)
 
     # -- proof -------------------------------------------------------------------------------------------------------
 
@@ -75,19 +103,20 @@ class DeltaRsReader(DeltaReader):
         super().forget(name)
         self._proofs.pop(name, None)
         self._newest.pop(name, None)
+        self._seen.pop(name, None)
 
     def files(self, name: str, version: int | None = None, within: Span | None = None) -> list[DataFile]:
-        return _files(self._open(name, version), within)
+        return _files(self._look(name, version), within)
 
     def prove(self, name: str, version: int | None = None, within: Span | None = None) -> None:
         if self.proof(name):
-            table = self._open(name, version)
+            table = self._look(name, version)
             self._refuse_damaged(name, table, _files(table, within))
 
     def prove_compacted(self, name: str) -> None:
         # Those that lie together in a partition are written into one.
         if self.proof(name):
-            table = self._open(name)
+            table = self._look(name)
             files = _files(table)
             together = Counter(f.path.rpartition("/")[0] for f in files)
             self._refuse_damaged(name, table, [f for f in files if together[f.path.rpartition("/")[0]] > 1])
@@ -112,27 +141,27 @@ class DeltaRsReader(DeltaReader):
         return bool(proof and proof.log_findings())
 
     def version(self, name: str) -> int:
-        return self._open(name).version() if self.exists(name) else -1
+        return self._look(name).version() if self.exists(name) else -1
 
     def identity(self, name: str) -> tuple[str, str | None]:
-        metadata = self._open(name).metadata()
+        metadata = self._look(name).metadata()
         return str(metadata.id), metadata.name
 
     def columns(self, name: str) -> dict[str, str]:
-        return {f.name: spark_type(f) for f in self._open(name).schema().fields}
+        return {f.name: spark_type(f) for f in self._look(name).schema().fields}
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        table = self._open(name, version)
+        table = self._look(name, version)
         self._refuse_damaged(name, table, _files(table))
         return pa.table(table.to_pyarrow_table(columns=list(columns) if columns else None))
 
     def count(self, name: str) -> int:
-        return self._open(name).count()
+        return self._look(name).count()
 
     def counts(self, name: str, column: str, least: Any, greatest: Any) -> dict[Any, int]:
-        table = self._open(name)
+        table = self._look(name)
         if column in table.metadata().partition_columns:
             files = pa.table(table.get_add_actions(flatten=True))
             found = pa.table({column: files[f"partition.{column}"], "rows": files["num_records"]})
@@ -161,8 +190,7 @@ class DeltaRsReader(DeltaReader):
         mark = proof.mark() if proof else None
         if proof is None or mark is None:
             return super().head(name)
-        if found := proof.log_findings():
-            raise DamagedTableError(found)
+        self._refuse_broken_log(name)
         known = self._newest.get(name)
         if known is None or known[0] != mark:
             known = self._newest[name] = (mark, super().head(name))
@@ -179,7 +207,7 @@ class DeltaRsReader(DeltaReader):
                 metadata=read_back(entry.get(METADATA)),
                 metrics=entry.get("operationMetrics", {}),
             )
-            for entry in self._open(name).history(limit)
+            for entry in self._look(name).history(limit)
         ]
 
     def digest(self, name: str, version: int) -> str:

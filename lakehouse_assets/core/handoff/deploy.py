@@ -37,21 +37,22 @@ def deploy(
     Raises `LakehouseError` where the plan breaks readers, or takes the database from another lakehouse, and that is not
     allowed; nothing is executed then.
     """
-    planned = [p for p in plan(session, names, contracts, owner) if p.kind != "left"]
+    recorded = read_fingerprints(session, names)
+    planned = [p for p in plan(session, names, contracts, owner, deployed=recorded or {}) if p.kind != "left"]
     if not take_over:
         refuse_foreign(names, planned)
     if not allow_breaking:
         refuse_breaking(planned)
-    recorded = read_fingerprints(session, names)
     created = {p.object for p in planned if p.sql.startswith("CREATE")}
     # A table without a fingerprint was being made when a deployment died.
     remade = {
         n: c for c in contracts if (n := names.table(c)) in created or n not in (recorded or {}) or c.table in again
     }
-    if recorded is not None:
+    known = _known(session, names, remade, planned) if recorded is not None else {}
+    if known:
         # Before the table is made: were it the other way round, a crash between would leave a table that counts as
         # handed off and is not.
-        _forget(session, names, remade)
+        _forget(session, names, known)
         faults.crash_point("forgotten")
     for statement in planned:
         session.run(statement.sql)
@@ -60,17 +61,30 @@ def deploy(
     faults.crash_point("described")
     # Once more: a hand-off may have published between what the new table was read from and its taking the old one's
     # place.
-    _forget(session, names, remade)
+    _forget(session, names, known)
     for contract in remade.values():
         # Here and not at the first hand-off, where two publishers might do it at once.
         session.run(sql.statement("state", "register", **names.sql), contract.table.upper(), contract.table.upper())
     faults.crash_point("registered")
-    recorded = read_fingerprints(session, names) or {}
-    changed = [o for o in wanted(names, contracts) if recorded.get(o.name) != o.fingerprint]
+    changed = [o for o in wanted(names, contracts) if o.name in known or (recorded or {}).get(o.name) != o.fingerprint]
     if changed:
         _forget_fingerprints(session, names, [o.name for o in changed])
         session.run(record_fingerprints(names, changed))
     return planned
+
+
+def _known(
+    session: Session, names: TargetNames, remade: Mapping[str, Contract], planned: Collection[PlannedStatement]
+) -> dict[str, Contract]:
+    """Of the tables that are made anew, those of which something is known: they have a row in the state, or have taken
+    an old table's place. Of a table that is new nothing can be: only a deployment gives it a row, after it is made, and
+    making it again changes nothing.
+    """
+    if not remade:
+        return {}
+    replaced = {p.object for p in planned if p.kind in ("rebuild", "breaking")}
+    registered = {row[0] for row in session.run(sql.statement("state", "registered", **names.sql))}
+    return {n: c for n, c in remade.items() if n in replaced or c.table.upper() in registered}
 
 
 def _forget(session: Session, names: TargetNames, tables: Mapping[str, Contract]) -> None:

@@ -20,14 +20,21 @@ from lakehouse_assets.errors import LakehouseError
 
 
 def plan(
-    session: Session, names: TargetNames, contracts: Collection[Contract], owner: Owner | None = None
+    session: Session,
+    names: TargetNames,
+    contracts: Collection[Contract],
+    owner: Owner | None = None,
+    *,
+    deployed: Mapping[str, str] | None = None,
 ) -> list[PlannedStatement]:
     """The statements that bring the account to the contracts, in order; none where everything is as it should be.
     Executes none.
 
-    owner: the lakehouse that is to be served; a database serves one.
+    owner: the lakehouse that is to be served; a database serves one. deployed: what is recorded of each object, read
+    here if None.
     """
-    deployed = read_fingerprints(session, names) or {}
+    if deployed is None:
+        deployed = read_fingerprints(session, names) or {}
     served = {names.table(c): c for c in contracts}
     present = read_columns(session, names)
     planned = list(_take_over(session, names, present, owner or Owner()))

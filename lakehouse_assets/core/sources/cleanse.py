@@ -19,7 +19,7 @@ from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.delta.staging import Lakehouse, StagedSlice
-from lakehouse_assets.core.frames import Recomputed, from_arrow, least_by
+from lakehouse_assets.core.frames import Recomputed, from_arrow, least_by, least_by_where_doubled
 from lakehouse_assets.core.quality.drops import DropVerdict, judge
 from lakehouse_assets.core.quality.rules import violations
 from lakehouse_assets.core.sources.decide import Decision, decide, live_elsewhere
@@ -141,7 +141,8 @@ def _silver_slice(
         target = lakehouse.store.frame(lakehouse.spark, model.name, head.version)
         # All supporters of all keys are at hand. What else the table holds was published under a contract or transform
         # that is no more.
-        return lakehouse.stage_difference(model, head, reading, Recomputed(least_by(came, key, source.order), target))
+        first = least_by_where_doubled(came, key, source.order)
+        return lakehouse.stage_difference(model, head, reading, Recomputed(first, target))
 
     touched = [came.select(*key, *model.partition_by)]
     supporters = [came]

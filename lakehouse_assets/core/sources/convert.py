@@ -102,7 +102,7 @@ def _value(column: Column) -> str:
     if kind.kind == "string":
         return quoted(column.name)
     if kind.kind == "bigint":
-        return f"CASE WHEN {text} RLIKE '{_WHOLE}' THEN try_cast(split({text}, '[.]')[0] AS BIGINT) END"
+        return f"CASE WHEN {text} RLIKE '{_WHOLE}' THEN try_cast(split_part({text}, '.', 1) AS BIGINT) END"
     if kind.kind == "decimal":
         wanted = f"{text} RLIKE '{_NUMBER}' AND NOT {text} RLIKE '{_finer(kind.scale)}'"
         return f"CASE WHEN {wanted} THEN try_cast({text} AS {kind.spark}) END"

@@ -79,7 +79,7 @@ def typed(landed: DataFrame, email_key: str, keep_email: bool = False) -> DataFr
         "_customer_id",
         "_updated_at",
         "_deleted",
-        f"CASE WHEN _customer_id RLIKE '{_WHOLE}' THEN try_cast(split(_customer_id, '[.]')[0] AS BIGINT) END AS"
+        f"CASE WHEN _customer_id RLIKE '{_WHOLE}' THEN try_cast(split_part(_customer_id, '.', 1) AS BIGINT) END AS"
         " customer_id",
         f"CASE WHEN _updated_at RLIKE '{_INSTANT}' THEN try_cast(_updated_at AS TIMESTAMP) END AS updated_at",
         "coalesce(_deleted = 'true', false) AS is_deleted",

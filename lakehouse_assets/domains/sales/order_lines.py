@@ -98,8 +98,8 @@ def typed(landed: DataFrame) -> DataFrame:
         "stock_code",
         "description",
         "country",
-        f"CASE WHEN _quantity RLIKE '{_WHOLE}' THEN try_cast(split(_quantity, '[.]')[0] AS BIGINT) END AS quantity",
-        f"CASE WHEN _customer_id RLIKE '{_WHOLE}' THEN try_cast(split(_customer_id, '[.]')[0] AS BIGINT) END AS"
+        f"CASE WHEN _quantity RLIKE '{_WHOLE}' THEN try_cast(split_part(_quantity, '.', 1) AS BIGINT) END AS quantity",
+        f"CASE WHEN _customer_id RLIKE '{_WHOLE}' THEN try_cast(split_part(_customer_id, '.', 1) AS BIGINT) END AS"
         " customer_id",
         f"CASE WHEN _unit_price RLIKE '{_NUMBER}' AND NOT _unit_price RLIKE '{_FINER}'"
         " THEN try_cast(_unit_price AS DECIMAL(12,3)) END AS unit_price",

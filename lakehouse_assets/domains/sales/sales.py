@@ -110,7 +110,8 @@ def _in_euro(lines: DataFrame, rates: list[tuple[date, object]]) -> DataFrame:
         .join(table, on=_within(), how="inner")
         .select("invoice_date", "fx_rate_date", "_rate")
     )
-    joined = lines.join(days, "invoice_date", "left")
+    # The few days first, for an engine that makes its table of hashes from what comes first.
+    joined = days.join(lines, "invoice_date", "right")
     # amount × 10^12 ÷ (rate × 10^6) has six decimals more than the amount's three... so numerator and denominator are
     # whole numbers.
     numerator = "(CAST(abs(amount) * 1000 AS DECIMAL(20,0)) * CAST(1000000000 AS DECIMAL(10,0)))"

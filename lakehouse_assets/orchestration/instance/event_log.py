@@ -12,6 +12,7 @@ transactions of its own; here `store_event_batch`, the hook that Dagster calls i
 """
 
 import os
+import sqlite3
 import threading
 from abc import abstractmethod
 from collections import OrderedDict
@@ -25,6 +26,7 @@ import sqlalchemy as db
 from dagster import DagsterEventType, EventLogEntry, serialize_value
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.event import listen
 from sqlalchemy.pool import NullPool, QueuePool
 
 from lakehouse_assets.orchestration.internals.event_log import (
@@ -247,9 +249,11 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, OpenSqliteEventLog):
         return self._databases[shard].engine
 
     def _create_engine(self, shard: str, **pool: Any) -> Engine:
-        return db.create_engine(
+        engine = db.create_engine(
             self.conn_string_for_shard(shard), connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}, **pool
         )
+        listen(engine, "connect", _sync_at_checkpoints)
+        return engine
 
     def _inode(self, shard: str) -> int | None:
         try:
@@ -310,6 +314,14 @@ class BatchingSqliteEventLogStorage(BatchingEventLog, OpenSqliteEventLog):
     def _close(self) -> None:
         for shard in list(self._databases):
             self._forget(shard)
+
+
+def _sync_at_checkpoints(connection: sqlite3.Connection, _: Any) -> None:
+    """In write-ahead mode the file then stays whole whatever happens, and a process that dies loses nothing. A machine
+    that loses its power may lose the last events, which no table depends on; a commit no longer waits for the disk.
+    Source: https://www.sqlite.org/pragma.html#pragma_synchronous.
+    """
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _last_of_each_kind(events: Sequence[EventLogEntry], event_ids: Sequence[int]) -> list[tuple[EventLogEntry, int]]:

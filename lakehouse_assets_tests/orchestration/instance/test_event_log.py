@@ -192,6 +192,17 @@ def test_a_run_opens_each_database_once(instance: DagsterInstance, monkeypatch: 
     assert len(opened) <= 4
 
 
+def test_no_commit_waits_for_the_disk(instance: DagsterInstance):
+    """A run commits some hundred times, and each wait takes milliseconds. 1 is NORMAL: see the pragma's page."""
+    run_range(instance)
+    storage = storage_of(instance)
+    (run,) = instance.get_runs()
+    for shard in ("index", run.run_id):
+        with storage.connection(shard) as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
 @pytest.mark.parametrize("moment", ["while_writing", "between_commits"])
 def test_a_process_killed_within_a_batch_leaves_a_log_that_can_be_read_and_continued(
     moment: str, instance: DagsterInstance, in_other_process: Callable[[str], subprocess.Popen[str]]
