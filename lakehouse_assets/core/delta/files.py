@@ -24,6 +24,20 @@ class Span(NamedTuple):
         return between(quoted(self.column), self.least, self.greatest)
 
 
+class Among(NamedTuple):
+    """The rows of a table whose `column` has one of these values, of which None may be one."""
+
+    column: str
+    values: Sequence[Any]
+
+    @property
+    def span(self) -> Span | None:
+        """Where they lie; None where rows without a value may be among them."""
+        if None in self.values or not self.values:
+            return None
+        return Span(self.column, min(self.values), max(self.values))
+
+
 class DataFile(NamedTuple):
     """A data file of a snapshot: its path as the log writes it, its size in bytes, its rows (None where the log does
     not say).

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.core.delta.change_feed import CHANGE, unavailable
 from lakehouse_assets.core.delta.commits import Commit
-from lakehouse_assets.core.delta.files import DataFile, Span
+from lakehouse_assets.core.delta.files import Among, DataFile, Span
 from lakehouse_assets.core.delta.heads import Head, head_of
 from lakehouse_assets.core.delta.holds import Holds
 from lakehouse_assets.core.delta.proof import Proof
@@ -121,6 +121,12 @@ class DeltaReader(ABC):
     @abstractmethod
     def read(self, name: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """The table at a version as Arrow, without starting an engine where that is possible; for small tables."""
+
+    def rows(self, name: str, version: int, columns: Sequence[str], among: Among | None = None) -> pa.Table | None:
+        """The rows of a version as Arrow, of files that have been proven; with `among` only such rows. None where this
+        process does not see the files: an engine has to read them. Raises `DamagedTableError`.
+        """
+        return None
 
     @abstractmethod
     def count(self, name: str) -> int:

@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from lakehouse_assets.core.delta.commits import METADATA, Commit, read_back
-from lakehouse_assets.core.delta.files import DataFile, Span
+from lakehouse_assets.core.delta.files import Among, DataFile, Span
 from lakehouse_assets.core.delta.findings import GONE, DamagedTableError, Finding
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.holds import Holds
@@ -156,6 +156,23 @@ class DeltaRsReader(DeltaReader):
         table = self._look(name, version)
         self._refuse_damaged(name, table, _files(table))
         return pa.table(table.to_pyarrow_table(columns=list(columns) if columns else None))
+
+    def rows(self, name: str, version: int, columns: Sequence[str], among: Among | None = None) -> pa.Table | None:
+        if not self.proof(name):
+            return None
+        table, span = self._look(name, version), among.span if among else None
+        self._refuse_damaged(name, table, _files(table, span))
+        try:
+            dataset = table.to_pyarrow_dataset()
+        except DeltaProtocolError:  # features that only an engine knows
+            return None
+        only = None
+        if among:
+            field = ds.field(among.column)
+            only = field.isin([v for v in among.values if v is not None])
+            # Files and row groups are passed over by the bounds, and not by the list.
+            only = (field >= span.least) & (field <= span.greatest) & only if span else only | field.is_null()
+        return pa.table(dataset.to_table(columns=list(columns), filter=only))
 
     def count(self, name: str) -> int:
         return self._look(name).count()

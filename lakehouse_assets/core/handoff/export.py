@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse_assets.core.contracts import Contract
+from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.handoff import faults, slices
 from lakehouse_assets.core.handoff.attempt import Attempt, Difference
 from lakehouse_assets.core.handoff.manifest import Manifest, StagedFile
@@ -23,7 +25,9 @@ from lakehouse_assets.core.handoff.sums import SliceSum
 from lakehouse_assets.core.spark_sql import quoted
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
+
+    from lakehouse_assets.core.delta.store import DeltaStore
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +38,7 @@ COMPRESSION = "zstd"  # Snowflake detects it, and it takes about a third less to
 def export(attempt: Attempt, difference: Difference) -> Manifest:
     """Write the slices that differ, and their manifest, to the local folder of the hand-off."""
     files = write_files(
-        attempt.frame(None if difference.whole else list(difference.slices)),
+        partial(read_rows, attempt.store, attempt.spark, attempt.contract, attempt.version),
         attempt.contract,
         difference.slices,
         attempt.folder,
@@ -56,7 +60,7 @@ def touched_slices(changes: DataFrame, contract: Contract) -> list[str]:
 
 
 def write_files(
-    frame: DataFrame,
+    read: Callable[[list[str]], pa.Table],
     contract: Contract,
     sums: Mapping[str, SliceSum],
     folder: Path,
@@ -66,16 +70,37 @@ def write_files(
 ) -> tuple[StagedFile, ...]:
     """Write the slices in `sums` of a snapshot to `folder`, sorted by slice and key; files roll at about `file_bytes`.
 
-    At most about `group_rows` rows (or one slice, where that is larger) are in memory at a time.
+    read: gives the rows of some slices, in that order. At most about `group_rows` rows (or one slice, where that is
+    larger) are in memory at a time.
     """
     folder.mkdir(parents=True)
     writer = _RollingWriter(folder, contract.arrow_schema, file_bytes)
     rows, total = 0, sum(s.rows for s in sums.values())
-    for table in _groups(frame, contract, sums, group_rows):
+    for names in _groups(contract, sums, group_rows):
+        table = read(names)
         writer.write(table)
         rows += table.num_rows
         logger.info("%s: exported %d of %d rows", contract.name, rows, total)
     return writer.close()
+
+
+def read_rows(
+    store: DeltaStore, spark: SparkSession, contract: Contract, version: int, names: Sequence[str]
+) -> pa.Table:
+    """The rows of some slices of a snapshot in the contract's types, sorted by slice and key: from the table's files
+    where this process sees them, for an engine takes three times as long, else by the engine.
+    """
+    among, order = slices.among(contract, names), list(contract.key or contract.names)
+    by_engine = slices.handoff_slice(contract).kind == "hash" or any(
+        contract.column(c).type.kind == "list" for c in order
+    )
+    rows = None if by_engine else store.rows(contract.name, version, contract.names, among)
+    if rows is None:
+        within = slices.span(contract, names)
+        frame = store.frame(spark, contract.name, version, Span(*within) if within else None)
+        return rows_of(frame, contract, names)
+    keys = [(c, "ascending", "at_start") for c in dict.fromkeys([*([among.column] if among else []), *order])]
+    return rows.sort_by(keys).select(list(contract.names)).cast(contract.arrow_schema)
 
 
 def rows_of(frame: DataFrame, contract: Contract, names: Iterable[str]) -> pa.Table:
@@ -89,17 +114,18 @@ def rows_of(frame: DataFrame, contract: Contract, names: Iterable[str]) -> pa.Ta
     return ordered.toArrow().select(list(contract.names)).cast(contract.arrow_schema)
 
 
-def _groups(frame: DataFrame, contract: Contract, sums: Mapping[str, SliceSum], group_rows: int) -> Iterator[pa.Table]:
+def _groups(contract: Contract, sums: Mapping[str, SliceSum], group_rows: int) -> Iterator[list[str]]:
+    """The names of slices that are read at once."""
     group: list[str] = []
     rows = 0
     for name in sorted((n for n, s in sums.items() if s.rows), key=slices.order(contract)):
         if group and rows + sums[name].rows > group_rows:
-            yield rows_of(frame, contract, group)
+            yield group
             group, rows = [], 0
         group.append(name)
         rows += sums[name].rows
     if group:
-        yield rows_of(frame, contract, group)
+        yield group
 
 
 def digest(file: Path) -> str:

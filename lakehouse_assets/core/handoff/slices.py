@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from datetime import date, timedelta
 
 from lakehouse_assets.core.contracts import Contract, HandoffSlice
+from lakehouse_assets.core.delta.files import Among
 from lakehouse_assets.core.handoff import rowhash, sql
 from lakehouse_assets.core.spark_sql import quoted
 from lakehouse_assets.errors import LakehouseError
@@ -94,6 +95,14 @@ def snowflake_predicate(contract: Contract, names: Collection[str]) -> str:
     if slicing.kind == "column":
         return _dates(slicing.column.upper(), names, sql.date_literal)  # type: ignore[union-attr]
     return _list(snowflake_value(contract), names) if slicing.kind == "hash" else _whole(names)
+
+
+def among(contract: Contract, names: Collection[str]) -> Among | None:
+    """The rows of the slices `names` by the values of a column; None where slices are no days."""
+    slicing = handoff_slice(contract)
+    if slicing.kind != "column":
+        return None
+    return Among(str(slicing.column), [None if n == NULL else date.fromisoformat(n) for n in names])
 
 
 def span(contract: Contract, names: Collection[str]) -> tuple[str, date, date] | None:

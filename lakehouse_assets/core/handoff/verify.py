@@ -206,7 +206,7 @@ def row_differences(
     arrived = session.arrow(
         sql.statement("publish", "rows", columns=columns, table=names.table(contract), predicate=predicate)
     )
-    held = export.rows_of(store.frame(spark, contract.name, version), contract, wrong)
+    held = export.read_rows(store, spark, contract, version, wrong)
     return compare_rows(contract, held, arrived.rename_columns(list(contract.names)).cast(_plain(contract)), limit)
 
 

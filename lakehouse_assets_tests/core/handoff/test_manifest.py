@@ -95,7 +95,7 @@ def test_a_hundredth_of_a_day_in_a_year_sends_that_day_and_next_to_nothing_else(
     result = lakehouse.hand_off()
     frame = lakehouse.store.frame(lakehouse.spark, lakehouse.contract.name, lakehouse.version)
     alone = export.write_files(
-        frame,
+        lambda names: export.rows_of(frame, lakehouse.contract, names),
         lakehouse.contract,
         sums.spark_sums(frame, lakehouse.contract, [changed.isoformat()]),
         tmp_path / "alone",

@@ -259,7 +259,7 @@ def test_replaying_the_quarantine_over_any_day_judges_every_drop_and_a_red_day_t
         for e in result.get_asset_materialization_events()
         if e.asset_key and "reason" in e.materialization.metadata
     }
-    assert forced == {"silver/order_lines", "silver/customers", "silver/fx_rates"}
+    assert forced == {source.table.replace(".", "/") for source in SOURCES.values()}
     assert against_oracle(world) == ""
     found = world.runner().found
     assert [str(day) for day in found.dates] == [DAYS[1]]

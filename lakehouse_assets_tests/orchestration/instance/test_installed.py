@@ -52,7 +52,7 @@ def test_a_wheel_works_outside_a_checkout(tmp_path: Path) -> None:
     sample = ("--start", "2026-09-01", "--days", "2", "--lines-per-day", "40", "--dirt", "none")
     assert command("generate", "--out", "data/landing", *sample).returncode == 0
     try:
-        done = command("run")
+        done = command("run", "--quiet")
         assert (done.returncode, done.stderr) == (0, "")
         assert command("verify").returncode == 0
         assert command("alerts").stdout.strip() == "Nothing is wrong."
