@@ -124,7 +124,7 @@ def test_the_suite_of_the_stores_holds_on_a_session_of_the_process_itself(tmp_pa
     """Else what passes over Connect fails where Spark is called through py4j: errors, rows and settings have other
     classes there.
     """
-    suite = str(ROOT / "lakehouse_assets_tests" / "delta" / "test_stores.py")
+    suite = str(ROOT / "lakehouse_assets_tests" / "core" / "delta" / "test_stores.py")
     settings = {k: v for k, v in os.environ.items() if k.startswith("LAKEHOUSE_SPARK_")}
     environment = {**outside(), **settings, "PYTHONPATH": str(ROOT), IN_PROCESS: "1"}
     # others ask for a server beside it
