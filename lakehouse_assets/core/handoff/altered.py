@@ -11,11 +11,12 @@ from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.handoff import sql
-from lakehouse_assets.core.handoff.catalog import MISSING, DeployedColumn, read_columns
+from lakehouse_assets.core.handoff.catalog import DeployedColumn, read_columns
 from lakehouse_assets.core.handoff.definitions import Object, views
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import State
+from lakehouse_assets.core.handoff.trouble import MISSING
 
 
 def altered(session: Session, names: TargetNames, contracts: Collection[Contract], state: State) -> dict[str, str]:

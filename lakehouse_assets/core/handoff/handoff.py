@@ -38,7 +38,6 @@ from lakehouse_assets.core.handoff import (
 )
 from lakehouse_assets.core.handoff.attempt import (
     STEPS,
-    TROUBLE,
     Attempt,
     Context,
     Difference,
@@ -59,6 +58,7 @@ from lakehouse_assets.core.handoff.state import (
     refuse_another,
 )
 from lakehouse_assets.core.handoff.status import HandoffStatus
+from lakehouse_assets.core.handoff.trouble import TROUBLE, is_transient
 from lakehouse_assets.core.handoff.verify import VerifyResult
 from lakehouse_assets.errors import LakehouseError
 
@@ -181,6 +181,8 @@ class Handoff:
                 )
             seconds = {step: round(sum(a.seconds.get(step, 0.0) for a in tried), 4) for step in STEPS}
             return replace(result, attempts=len(tried), statements=self.session.statements - before, seconds=seconds)
+        if lost and is_transient(lost.__cause__):
+            raise lost.__cause__  # type: ignore[misc]
         raise LakehouseError(
             f"Handing {contract.name} off to {self.names.table(contract)} lost the race with another publisher"
             f" {self.attempts} times ({lost}); see in OPS.HANDOFF_PENDING who works on it and run again."

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from snowflake.connector.errors import DatabaseError
+from snowflake.connector.errors import Error
 
 from lakehouse_assets.core.handoff import catalog, faults, put, slices, sql, sums, verify, view
-from lakehouse_assets.core.handoff.attempt import CONFLICT, Attempt, Difference, MovedOnError
+from lakehouse_assets.core.handoff.attempt import Attempt, Difference, MovedOnError
 from lakehouse_assets.core.handoff.manifest import Manifest
 from lakehouse_assets.core.handoff.sums import NOTHING, SliceSum
+from lakehouse_assets.core.handoff.trouble import CONFLICT, is_transient
 from lakehouse_assets.errors import LakehouseError
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def acknowledge(attempt: Attempt) -> None:
     before = (attempt.table, known.handoff_id, known.version, known.lakehouse_id)
     try:
         touched = attempt.session.count(statement, *now, *before)
-    except DatabaseError as error:
+    except Error as error:
         if error.errno == CONFLICT:
             raise MovedOnError(f"another transaction is in the way: {error}") from error
         raise
@@ -62,9 +63,11 @@ def publish(attempt: Attempt, manifest: Manifest, difference: Difference) -> Non
             _enter(attempt, manifest, difference)
             finished = True
         attempt.published = True
-    except DatabaseError as error:
+    except Error as error:
         if not locked or finished or error.errno == CONFLICT:
             raise MovedOnError(f"another transaction is in the way: {error}") from error
+        if is_transient(error):
+            raise  # nothing was published, and the same may succeed over a new session
         if not view.is_readable(attempt, manifest):
             raise MovedOnError("the view or staged files were removed before they were read") from error
         _refuse_replaced(attempt)
@@ -79,7 +82,7 @@ def _refuse_replaced(attempt: Attempt) -> None:
     """Name the cause where the table is none any more; the account's own error does not."""
     try:
         catalog.refuse_replaced(attempt.session, attempt.names, attempt.contract)
-    except DatabaseError as error:
+    except Error as error:
         logger.warning("%s: could not look what kind of object its table is: %s", attempt.contract.name, error)
 
 

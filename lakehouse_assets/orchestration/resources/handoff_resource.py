@@ -17,7 +17,6 @@ from lakehouse_assets.core.delta.evolution import refuse_breaking as refuse_lost
 from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
 from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.handoff.attempt import HandoffResult
-from lakehouse_assets.core.handoff.catalog import MISSING
 from lakehouse_assets.core.handoff.diff import short_of
 from lakehouse_assets.core.handoff.evolve import PlannedStatement
 from lakehouse_assets.core.handoff.handoff import Handoff
@@ -25,6 +24,7 @@ from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.plan import refuse_breaking as refuse_lost_columns
 from lakehouse_assets.core.handoff.plan import refuse_foreign
 from lakehouse_assets.core.handoff.state import Owner, State
+from lakehouse_assets.core.handoff.trouble import MISSING
 from lakehouse_assets.core.sources.progress import complete_through, included
 from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
