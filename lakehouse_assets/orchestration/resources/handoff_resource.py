@@ -110,9 +110,11 @@ class HandoffResource(dg.ConfigurableResource):
         return [store.table_id(c.name) for c in served().values() if store.exists(c.name)]
 
     def state(self, handoff: Handoff) -> State | None:
-        """What Snowflake has acknowledged; None where nothing is deployed yet, or a record that lacks columns."""
+        """What Snowflake has acknowledged, and with it a look at what is served; None where nothing is deployed yet, or
+        a record that lacks columns. One statement where nothing is missing.
+        """
         try:
-            return handoff.read_state()
+            return handoff.read_state(list(served().values()))
         except ProgrammingError as error:
             if error.errno in MISSING:
                 return None
@@ -120,7 +122,7 @@ class HandoffResource(dg.ConfigurableResource):
 
     def ready(self, handoff: Handoff, table: Contract | None = None, state: State | None = None) -> State:
         """The state, with everything deployed that the contracts ask for, and what somebody else has changed put right.
-        Where the fingerprints fit and nothing was changed, it is two statements and nothing is created.
+        Where the fingerprints fit and nothing was changed, it is one statement and nothing is created.
 
         table: what is about to be handed off. Of tables that were never deployed it alone is, so that none is served
         empty. state: as the run has read and checked it before. Where a deployment died, fingerprints are missing, so
