@@ -14,7 +14,7 @@ from lakehouse_assets.core.handoff.catalog import read_fingerprints
 from lakehouse_assets.core.handoff.definitions import record_fingerprints, wanted
 from lakehouse_assets.core.handoff.evolve import PlannedStatement
 from lakehouse_assets.core.handoff.names import TargetNames
-from lakehouse_assets.core.handoff.plan import plan, refuse_breaking, refuse_foreign
+from lakehouse_assets.core.handoff.plan import plan, refuse_breaking, refuse_foreign, refuse_unlike
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import Owner
 
@@ -38,6 +38,7 @@ def deploy(
     allowed; nothing is executed then.
     """
     planned = [p for p in plan(session, names, contracts, owner) if p.kind != "left"]
+    refuse_unlike(planned)
     if not take_over:
         refuse_foreign(names, planned)
     if not allow_breaking:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.handoff import sql
 from lakehouse_assets.core.handoff.catalog import read_columns, read_fingerprints
+from lakehouse_assets.core.handoff.containers import CONTAINERS, plan_containers
 from lakehouse_assets.core.handoff.definitions import create_table, wanted
 from lakehouse_assets.core.handoff.evolve import PlannedStatement, evolve, migrate
 from lakehouse_assets.core.handoff.names import TargetNames
@@ -32,7 +33,11 @@ def plan(
     present = read_columns(session, names)
     planned = list(_take_over(session, names, present, owner or Owner()))
     objects = wanted(names, contracts)
+    containers = {which: o for o in objects for which in CONTAINERS if o.name == f"{names.database}:{which}"}
+    planned.extend(plan_containers(session, names, containers))
     for o in objects:
+        if o in containers.values():
+            continue
         same = deployed.get(o.name) == o.fingerprint
         columns = present.get(o.table)
         if contract := served.get(o.name):
@@ -93,6 +98,13 @@ def refuse_breaking(planned: Collection[PlannedStatement]) -> None:
             f"The contracts take something away from readers, so nothing was deployed: {reasons}; keep the columns, or"
             " deploy with breaking changes allowed."
         )
+
+
+def refuse_unlike(planned: Collection[PlannedStatement]) -> None:
+    """Raise `LakehouseError` where an object has the name of one that is needed and does not serve."""
+    for p in planned:
+        if p.kind == "unlike":
+            raise LakehouseError(f"{p.object} {p.reason}, and deploy again; nothing was deployed.")
 
 
 def refuse_foreign(names: TargetNames, planned: Collection[PlannedStatement]) -> None:

@@ -22,7 +22,7 @@ from lakehouse_assets.core.handoff.evolve import PlannedStatement
 from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.plan import refuse_breaking as refuse_lost_columns
-from lakehouse_assets.core.handoff.plan import refuse_foreign
+from lakehouse_assets.core.handoff.plan import refuse_foreign, refuse_unlike
 from lakehouse_assets.core.handoff.state import Owner, State
 from lakehouse_assets.core.handoff.trouble import MISSING
 from lakehouse_assets.core.sources.progress import complete_through, included
@@ -168,6 +168,7 @@ class HandoffResource(dg.ConfigurableResource):
         store, planned = self.lakehouse.tables.store, self.plan(handoff)
         for name in {change.object for change in planned.delta}:
             refuse_lost_rows([change for change in planned.delta if change.object == name], store.uri(name))
+        refuse_unlike(planned.snowflake)
         if not take_over:
             refuse_foreign(handoff.names, planned.snowflake)
         if not allow_breaking:
