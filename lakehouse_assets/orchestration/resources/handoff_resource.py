@@ -23,6 +23,7 @@ from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.plan import refuse_breaking as refuse_lost_columns
 from lakehouse_assets.core.handoff.plan import refuse_foreign, refuse_unlike
+from lakehouse_assets.core.handoff.remedies import LOGIN, remedy
 from lakehouse_assets.core.handoff.state import Owner, State
 from lakehouse_assets.core.handoff.trouble import MISSING
 from lakehouse_assets.core.sources.progress import complete_through, included
@@ -86,7 +87,7 @@ class HandoffResource(dg.ConfigurableResource):
                 try:
                     return stack.enter_context(self.account.get_connection())
                 except (Error, LakehouseError, OSError) as error:
-                    reason = " ".join(str(error).split()).rstrip(".")
+                    reason = remedy(error, LOGIN) or " ".join(str(error).split()).rstrip(".")
                     raise AccountUnavailableError(f"The Snowflake account cannot be reached: {reason}.") from error
 
             handoff = Handoff(
