@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.handoff import sql
-from lakehouse_assets.core.handoff.catalog import read_columns, read_fingerprints
+from lakehouse_assets.core.handoff.catalog import masked_columns, read_columns, read_fingerprints
 from lakehouse_assets.core.handoff.containers import CONTAINERS, plan_containers
 from lakehouse_assets.core.handoff.definitions import create_table, wanted
 from lakehouse_assets.core.handoff.evolve import PlannedStatement, evolve, migrate
@@ -47,7 +47,7 @@ def plan(
                 reason = f"holds {rows} rows that no hand-off brought, so it is not ours"
                 planned.append(PlannedStatement(create_table(names, contract, "replace"), "breaking", o.name, reason))
             else:
-                planned.extend(evolve(names, contract, columns, comments=not same))
+                planned.extend(_unless_masked(session, list(evolve(names, contract, columns, comments=not same))))
         elif columns is not None:
             planned.extend(migrate(o, columns))
         elif not same:
@@ -61,6 +61,20 @@ def plan(
         reason = "no contract says it any more; it is served as it is until it is dropped"
         planned.append(PlannedStatement(sql.statement("tables", "drop_table", table=orphan), "left", orphan, reason))
     return planned
+
+
+def _unless_masked(session: Session, planned: list[PlannedStatement]) -> list[PlannedStatement]:
+    """The statements for a table, or why none of them may be executed: a table with a masking policy that is made anew
+    loses the policy, and where it is made of its own rows keeps what this role sees of them.
+    """
+    anew = next((p for p in planned if p.sql.startswith("CREATE OR REPLACE TABLE")), None)
+    if anew is None or not (masked := masked_columns(session, anew.object)):
+        return planned
+    reason = (
+        f"has a masking policy on {', '.join(masked)} and is to be made anew ({anew.reason}), which would lose the"
+        " policy and may store masked values; unset the policy until the next hand-off"
+    )
+    return [PlannedStatement("", "unlike", anew.object, reason)]
 
 
 def _take_over(

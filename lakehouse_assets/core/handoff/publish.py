@@ -136,6 +136,7 @@ def _compare(attempt: Attempt, manifest: Manifest, arrived: Mapping[str, SliceSu
         return
     if put.missing_files(attempt, manifest):
         raise MovedOnError("staged files were removed before they were read")
+    _refuse_hidden(attempt, manifest, differing)
     if attempt.reused:
         raise MovedOnError("files found on the stage do not hold what their names say", attempt.directory(manifest))
     shown = "; ".join(
@@ -147,6 +148,24 @@ def _compare(attempt: Attempt, manifest: Manifest, arrived: Mapping[str, SliceSu
         f"What arrived in {attempt.names.table(attempt.contract)} is not what {attempt.contract.name} version"
         f" {attempt.version} holds, so nothing was published: {shown}{f', and {more} more slices' if more > 0 else ''};"
         f" {_differing_rows(attempt, differing[:SHOWN_SLICES])}look at {attempt.target(manifest)} and run again."
+    )
+
+
+def _refuse_hidden(attempt: Attempt, manifest: Manifest, differing: list[str]) -> None:
+    """Raise `LakehouseError` where the staged files hold what was sent and the table that was filled from them reads
+    otherwise: then a policy hides from this role what is there, and no repetition helps.
+    """
+    if not manifest.files:
+        return
+    staged = sums.snowflake_query(attempt.names, attempt.contract, table=attempt.names.view(attempt.id))
+    if sums.snowflake_sums(attempt.session, staged) != manifest.slices:
+        return
+    table, shown = attempt.names.table(attempt.contract), ", ".join(differing[:SHOWN_SLICES])
+    masked = catalog.masked_columns(attempt.session, table)
+    what = f"a masking policy on {', '.join(masked)}" if masked else "a masking or row access policy"
+    raise LakehouseError(
+        f"{table} reads otherwise than it was filled, so nothing was published (slices {shown}): {what} hides from this"
+        " role what is there; let the policy show the loading role true values and all rows, and run again."
     )
 
 

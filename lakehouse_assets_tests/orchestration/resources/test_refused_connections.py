@@ -43,7 +43,7 @@ def account() -> Iterator[Callable[[Answer, Answer], Session]]:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:
                 pass
 
         servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))

@@ -58,6 +58,9 @@ SHOW SCHEMAS IN DATABASE {database}
 -- name: describe
 DESCRIBE {kind} {object}
 
+-- name: describe_table
+DESCRIBE TABLE {table}
+
 -- name: alter_file_format
 ALTER FILE FORMAT {file_format} SET {options}
 
