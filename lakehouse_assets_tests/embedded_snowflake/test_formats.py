@@ -1,6 +1,9 @@
-"""File formats and stages as objects: they are described with the columns that Snowflake documents."""
+"""File formats, stages and tables: they are described with the columns that Snowflake documents."""
+
+from collections.abc import Callable
 
 import pytest
+from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets_tests.embedded_snowflake.conftest import Sql
@@ -48,3 +51,14 @@ def test_the_schemas_of_a_database_that_is_not_there_are_not_shown_as_none(sql: 
     with pytest.raises(ProgrammingError) as error:
         sql("SHOW SCHEMAS IN DATABASE NOWHERE")
     assert error.value.errno == 2043
+
+
+@pytest.mark.parametrize("current", [None, "ANOTHER"])
+def test_a_table_is_described_from_any_database(
+    sql: Sql, connect: Callable[..., SnowflakeConnection], current: str | None
+) -> None:
+    """Without it a session without a current database is told that something of the account's own is missing."""
+    sql("CREATE TABLE T (a INT)")
+    schema = sql.value("CURRENT_SCHEMA()")
+    other = Sql(connect(database=current, schema=None))
+    assert [row[:2] for row in other(f"DESCRIBE TABLE LAKEHOUSE.{schema}.T")] == [("A", "NUMBER(38,0)")]
