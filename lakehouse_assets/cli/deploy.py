@@ -23,7 +23,7 @@ def plan(home: Home = None) -> None:
     Example: `lakehouse plan`
     """
     settings = context.settings(home=home)
-    from lakehouse_assets.core.handoff.plan import refuse_foreign
+    from lakehouse_assets.core.handoff.plan import refuse_foreign, refuse_unlike
 
     _, handoff = context.resources(settings)
     with handoff.open() as open_handoff:
@@ -33,6 +33,7 @@ def plan(home: Home = None) -> None:
         print(f"Breaking: {breaking}. Nothing is deployed while that is so; `lakehouse deploy` says what to do.")
         raise typer.Exit(1)
     refuse_foreign(open_handoff.names, planned.snowflake)
+    refuse_unlike(planned.snowflake)
     pending = planned.of("safe") + planned.of("rebuild")
     print(
         "Nothing is breaking. `lakehouse deploy` does this, and so does the next run."

@@ -41,6 +41,22 @@ def already_exists(duck: DuckDBPyConnection, expression: Expr, context: Context)
     return name.name if found else None
 
 
+def check_shown(duck: DuckDBPyConnection, expression: Expr) -> None:
+    """Raise ProgrammingError for SHOW … IN DATABASE of one that does not exist, of which fakesnow shows nothing."""
+    if not (isinstance(expression, exp.Show) and expression.args.get("scope_kind") == "DATABASE"):
+        return
+    database = fold(scope.find(exp.Identifier)) if (scope := expression.args.get("scope")) else ""
+    if (
+        database
+        and not duck.execute(
+            "SELECT 1 FROM duckdb_databases() WHERE upper(database_name) = upper(?)", [database]
+        ).fetchone()
+    ):
+        raise compilation_error(
+            "Object does not exist, or operation cannot be performed.", errno=2043, sqlstate="02000"
+        )
+
+
 def check_widening(duck: DuckDBPyConnection, expression: Expr, context: Context) -> None:
     """Raise ProgrammingError for ALTER COLUMN … SET DATA TYPE that Snowflake refuses: another type or scale, or a
     smaller one. DuckDB would convert.

@@ -6,7 +6,7 @@ never answered with success.
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import duckdb
 from sqlglot import Expr, exp
@@ -37,6 +37,17 @@ SESSION_PARAMETERS = {
     "JDBC_QUERY_RESULT_FORMAT",
     "ABORT_DETACHED_QUERY", "TRANSACTION_ABORT_ON_ERROR", "MULTI_STATEMENT_COUNT",
 }  # fmt: skip
+
+_MEANINGS = {
+    "TIMEZONE": {"UTC", "ETC/UTC"},
+    "DATE_INPUT_FORMAT": {"AUTO", "YYYY-MM-DD"},
+    "TIME_INPUT_FORMAT": {"AUTO"},
+    "TIMESTAMP_INPUT_FORMAT": {"AUTO"},
+    "TIMESTAMP_TYPE_MAPPING": {"TIMESTAMP_NTZ"},
+    "BINARY_INPUT_FORMAT": {"HEX"},
+    "ROWS_PER_RESULTSET": {"0"},
+}
+"""Session parameters under which a statement means something else, with the values that this account acts by."""
 
 
 # Of the table functions that DuckDB brings along, those that look at nothing but their arguments. Snowflake has none of
@@ -71,6 +82,15 @@ def _keywords() -> frozenset[str]:
             "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')"
         ).fetchall()
     return frozenset(name.lower() for (name,) in rows)
+
+
+def check_login(parameters: Mapping[str, object]) -> None:
+    """Raise ProgrammingError ("rendered only …") for a login that asks for another meaning of statements than they have
+    here.
+    """
+    for name, values in _MEANINGS.items():
+        if name in parameters and str(parameters[name]).upper() not in values:
+            raise rendered_only(f"{name} = {parameters[name]}")
 
 
 def check_container(kind: str, name: str) -> None:

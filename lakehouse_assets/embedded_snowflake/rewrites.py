@@ -15,6 +15,7 @@ import fakesnow.transforms
 import pyarrow as pa
 from fakesnow.arrow import timestamp_to_sf_struct as _timestamp_to_sf_struct
 from fakesnow.transforms.transforms import _numeric_agg_col_name
+from fakesnow.transforms.transforms import describe_table as _describe_table
 from fakesnow.transforms.transforms import to_timestamp as _to_timestamp
 from fakesnow.transforms.transforms import upper_case_unquoted_identifiers as _upper_case
 from sqlglot import Expr, exp
@@ -81,6 +82,17 @@ def to_timestamp(expression: Expr) -> Expr:
     and that only a current database has.
     """
     return expression if isinstance(expression, exp.Cast) else _to_timestamp(expression)
+
+
+def describe_table(expression: Expr, database: str | None = None, schema: str | None = None) -> Expr:
+    """DESCRIBE of a table of any database. fakesnow asks the current database, which may be another one or none."""
+    described = _describe_table(expression, database, schema)
+    named = expression.find(exp.Table) if isinstance(expression, exp.Describe) else None
+    if described is not expression and named is not None and named.catalog:
+        for table in described.find_all(exp.Table):
+            if table.db == "_fs_information_schema" and not table.catalog:
+                table.set("catalog", exp.to_identifier(named.catalog, quoted=True))
+    return described
 
 
 def md5_number_lower64(expression: Expr) -> Expr:
@@ -203,6 +215,7 @@ def install() -> None:
     fakesnow.transforms.integer_precision = integer_types
     fakesnow.transforms.upper_case_unquoted_identifiers = upper_case_identifiers
     fakesnow.transforms.to_timestamp = to_timestamp
+    fakesnow.transforms.describe_table = describe_table
     fakesnow.arrow.timestamp_to_sf_struct = timestamps_with_nulls
     # Types of DuckDB's integer functions that fakesnow has no Snowflake type for.
     fakesnow.rowtype.duckdb_to_sf_type.update(

@@ -28,7 +28,7 @@ from lakehouse_assets.embedded_snowflake.comments import only_comments, take_com
 from lakehouse_assets.embedded_snowflake.errors import compilation_error, conflict, programming_error
 from lakehouse_assets.embedded_snowflake.names import ObjectName
 from lakehouse_assets.embedded_snowflake.session import Session
-from lakehouse_assets.embedded_snowflake.stages import file_statements, views
+from lakehouse_assets.embedded_snowflake.stages import file_statements, formats, views
 from lakehouse_assets.embedded_snowflake.stages.expansion import Expander
 from lakehouse_assets.embedded_snowflake.stages.references import check_sources, without_stages
 
@@ -68,6 +68,9 @@ class Statement(FakeSnowflakeCursor):
     def _run(self, text: str, bindings: Any, describe_only: bool) -> None:
         session = self._conn
         if self._about_files(text):
+            return
+        if formats.alter(self._duck_conn, text, session.context):
+            self._succeed()
             return
         expression = _parse(text)
         refusals.check(expression, text)
@@ -233,8 +236,11 @@ class Statement(FakeSnowflakeCursor):
     def _define(self, expression: Expr) -> bool:
         """Definitions that are done without fakesnow, or are done already."""
         session, duck = self._conn, self._duck_conn
+        definitions.check_shown(duck, expression)
         definitions.check_widening(duck, expression, session.context)
-        if (dropped := definitions.drop(duck, expression, session.context, session.drop_database)) is not None:
+        if described := formats.describe(duck, expression, session.context):
+            self._answer(*described)
+        elif (dropped := definitions.drop(duck, expression, session.context, session.drop_database)) is not None:
             self._succeed(f"{dropped} successfully dropped.")
         elif (created := definitions.create_database(expression, session.create_database)) is not None:
             self._succeed(created)

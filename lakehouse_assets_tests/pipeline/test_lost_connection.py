@@ -5,15 +5,16 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from snowflake.connector.errors import OperationalError
+from snowflake.connector.errors import InterfaceError, OperationalError
 
 from lakehouse_assets.core.handoff import faults
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.embedded_snowflake import stop
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.io_managers.snowflake_stage import RETRIES, SnowflakeStageIOManager
+from lakehouse_assets.orchestration.io_managers.snowflake_stage import SnowflakeStageIOManager
 from lakehouse_assets.orchestration.resources.handoff_resource import served
+from lakehouse_assets.orchestration.resources.retries import RETRIES
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv
 
@@ -93,3 +94,24 @@ def test_what_would_fail_again_is_not_tried_again(world: World, monkeypatch: pyt
     }
     assert len([step for step in failed if step and step.startswith("snowflake__")]) == 1
     assert retries(world) == []
+
+
+@pytest.mark.parametrize("check", ["equals_snapshot", "published_equals_sent"])
+def test_a_check_whose_connection_breaks_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch, check: str):
+    """Otherwise a hiccup of the network is a red check on a table that is right, and an alert that says so."""
+    world.run()
+    execute, once = Session._execute, iter([True])
+
+    def breaking(self: Session, statement: str, values: object, read: object) -> object:
+        if "HANDOFF_SLICES" in statement and next(once, False):
+            raise InterfaceError(msg="the connection broke")
+        return execute(self, statement, values, read)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "_execute", breaking)
+    key = dg.AssetCheckKey(dg.AssetKey(["snowflake", "daily_sales"]), check)
+    job = dg.define_asset_job("looks", selection=dg.AssetSelection.checks(key))
+    loaded = dg.Definitions.merge(world.definitions, dg.Definitions(jobs=[job]))
+    result = loaded.resolve_job_def("looks").execute_in_process(instance=world.instance)
+    assert [e.passed for e in result.get_asset_check_evaluations()] == [True]
+    assert next(once, None) is None, "nothing broke"
+    assert len(retries(world)) == 1

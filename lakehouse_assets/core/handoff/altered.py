@@ -11,40 +11,51 @@ from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.handoff import sql
-from lakehouse_assets.core.handoff.catalog import MISSING, DeployedColumn, read_columns
+from lakehouse_assets.core.handoff.catalog import DeployedColumn, read_columns
 from lakehouse_assets.core.handoff.definitions import Object, views
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import State
+from lakehouse_assets.core.handoff.trouble import MISSING
+
+
+def looks(names: TargetNames, contracts: Collection[Contract], deployed: Collection[str] | None = None) -> list[str]:
+    """Queries for name and number of rows of served tables, which an account answers from metadata and can cache. They
+    compile where every table and view is there with its columns; of what merely compiles the name is empty.
+    deployed: objects outside of which no view is looked at.
+    """
+    found = [_look("count_named", c.table, table=names.table(c)) for c in contracts]
+    found += [
+        _look("compiles", "", object=names.table(c), columns=", ".join(n.upper() for n in c.names)) for c in contracts
+    ]
+    known = [v for v in views(names, contracts) if deployed is None or v.name in deployed]
+    return found + [_look("compiles", "", object=v.view, columns="*") for v in known]
 
 
 def altered(session: Session, names: TargetNames, contracts: Collection[Contract], state: State) -> dict[str, str]:
-    """Deployed table or view, without schema and in lower case → what somebody else has done to it; by one statement
-    where nothing was done.
+    """Deployed table or view, without schema and in lower case → what somebody else has done to it: an object or column
+    that is not there, or another number of rows than the last hand-off left. What was changed inside rows, `verify`
+    finds.
 
-    That statement is answered from metadata and can be cached: whether every object is there with its columns, and
-    every table has as many rows as its last hand-off left. What was changed inside rows, `verify` finds.
+    No statement where the state was read with these looks and they compiled.
     """
     known = [c for c in contracts if names.table(c) in state.objects]
-    known_views = [v for v in views(names, known) if v.name in state.objects]
-    looks = [_look("count_named", c.table, table=names.table(c)) for c in known]
-    looks += [
-        _look("compiles", "", object=names.table(c), columns=", ".join(n.upper() for n in c.names)) for c in known
-    ]
-    looks += [_look("compiles", "", object=v.view, columns="*") for v in known_views]
-    if not looks:
+    rows, asked = state.counted, looks(names, known, state.objects)
+    if rows is None and not asked:
         return {}
     try:
-        rows = {name: int(count) for name, count in session.run("\nUNION ALL\n".join(looks)) if name}
+        rows = dict(session.run("\nUNION ALL\n".join(asked))) if rows is None else rows
     except ProgrammingError as error:
         if error.errno not in MISSING:
             raise
+        known_views = [v for v in views(names, known) if v.name in state.objects]
         return _lacking(read_columns(session, names), names, known, known_views)
     published = {name.lower(): table for name, table in state.tables.items() if table.version >= 0}
     return {
-        name: f"changed by somebody else: it has {count:,} rows where the last hand-off left {published[name].rows:,}"
+        name: f"changed by somebody else: it has {int(count):,} rows where the last hand-off left"
+        f" {published[name].rows:,}"
         for name, count in rows.items()
-        if name in published and count != published[name].rows
+        if name in published and int(count) != published[name].rows
     }
 
 

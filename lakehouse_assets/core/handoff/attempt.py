@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from snowflake.connector.errors import DatabaseError
-
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.delta.store import DeltaStore
@@ -27,19 +25,12 @@ from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.stage import StageEntry
 from lakehouse_assets.core.handoff.state import Intent, Owner, State, own_name
 from lakehouse_assets.core.handoff.sums import SliceSum
-from lakehouse_assets.errors import LakehouseError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 STEPS = ("diff", "record", "export", "put", "view", "lock", "publish", "tidy")
 """What `HandoffResult.seconds` tells apart; `lock` is part of `publish`."""
-
-TROUBLE = (DatabaseError, LakehouseError)
-"""What an account raises, and the embedded one where it has stopped."""
-
-CONFLICT = 625
-"""The number of the error by which an account refuses a statement because of a transaction of another session."""
 
 
 @dataclass(frozen=True)

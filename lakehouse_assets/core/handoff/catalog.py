@@ -14,10 +14,8 @@ from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.handoff import sql
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.session import Session
+from lakehouse_assets.core.handoff.trouble import MISSING
 from lakehouse_assets.errors import LakehouseError
-
-MISSING = (904, 2003, 2043)
-"""Error numbers by which Snowflake says that a column or an object does not exist or may not be seen."""
 
 
 class DeployedColumn(NamedTuple):
@@ -34,7 +32,9 @@ def read_fingerprints(session: Session, names: TargetNames) -> dict[str, str] | 
     """What is recorded of each object; None before the first deployment."""
     try:
         return dict(session.run(sql.statement("tables", "read_fingerprints", **names.sql)))
-    except ProgrammingError:
+    except ProgrammingError as error:
+        if error.errno not in MISSING:
+            raise
         # Not there, or not for this role to see: Snowflake answers both alike. Creating what is missing tells them
         # apart.
         return None
@@ -45,7 +45,9 @@ def read_columns(session: Session, names: TargetNames) -> dict[str, dict[str, De
     tables: dict[str, dict[str, DeployedColumn]] = {}
     try:
         rows = session.run(sql.statement("tables", "read_columns", **names.sql), names.analytics, names.ops)
-    except ProgrammingError:
+    except ProgrammingError as error:
+        if error.errno not in MISSING:
+            raise
         # No such database, or none for this role to see: creating it tells them apart.
         return {}
     for schema, table, column, kind, precision, scale, nullable, comment in rows:
@@ -53,6 +55,16 @@ def read_columns(session: Session, names: TargetNames) -> dict[str, dict[str, De
         columns = tables.setdefault(f"{names.database}.{schema}.{table}", {})
         columns[column] = DeployedColumn(kind.upper(), *number, str(nullable).upper() != "NO", comment or "")
     return tables
+
+
+_POLICY = 10
+"""In which column DESCRIBE TABLE names the masking policy of a column."""
+
+
+def masked_columns(session: Session, table: str) -> list[str]:
+    """The columns of a table that have a masking policy; one statement, which needs no warehouse."""
+    rows = session.run(sql.statement("tables", "describe_table", table=table))
+    return [row[0] for row in rows if len(row) > _POLICY and row[_POLICY]]
 
 
 class ReplacedTableError(LakehouseError):

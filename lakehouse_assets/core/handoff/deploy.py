@@ -14,7 +14,7 @@ from lakehouse_assets.core.handoff.catalog import read_fingerprints
 from lakehouse_assets.core.handoff.definitions import record_fingerprints, wanted
 from lakehouse_assets.core.handoff.evolve import PlannedStatement
 from lakehouse_assets.core.handoff.names import TargetNames
-from lakehouse_assets.core.handoff.plan import plan, refuse_breaking, refuse_foreign
+from lakehouse_assets.core.handoff.plan import plan, refuse_breaking, refuse_foreign, refuse_unlike
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import Owner
 
@@ -28,17 +28,23 @@ def deploy(
     allow_breaking: bool = False,
     take_over: bool = False,
     again: Collection[str] = (),
+    containers: bool = True,
 ) -> list[PlannedStatement]:
     """Execute the plan, then record fingerprints; returns what was executed. Repeating it after a crash finishes it.
 
     again: tables, by their contracts' names, whose rows are not what was handed off; what is known of them is
-    forgotten, so that the next hand-off sends them whole.
+    forgotten, so that the next hand-off sends them whole. containers: as in `plan`.
 
     Raises `LakehouseError` where the plan breaks readers, or takes the database from another lakehouse, and that is not
     allowed; nothing is executed then.
     """
     recorded = read_fingerprints(session, names)
-    planned = [p for p in plan(session, names, contracts, owner, deployed=recorded or {}) if p.kind != "left"]
+    planned = [
+        p
+        for p in plan(session, names, contracts, owner, deployed=recorded or {}, containers=containers)
+        if p.kind != "left"
+    ]
+    refuse_unlike(planned)
     if not take_over:
         refuse_foreign(names, planned)
     if not allow_breaking:

@@ -17,7 +17,7 @@ from lakehouse_assets.core.handoff.catalog import DeployedColumn
 from lakehouse_assets.core.handoff.definitions import Object, column_comment, create_table, table_comment
 from lakehouse_assets.core.handoff.names import TargetNames
 
-Class = Literal["safe", "rebuild", "breaking", "foreign", "left"]
+Class = Literal["safe", "rebuild", "breaking", "foreign", "unlike", "left"]
 
 _COLUMN = re.compile(r"^    ([A-Z_]+) ([A-Z_]+(?:\(\d+,\d+\))?),?$", re.MULTILINE)
 """Name and type of a column as `sql/objects.sql` defines it."""
@@ -26,7 +26,8 @@ _COLUMN = re.compile(r"^    ([A-Z_]+) ([A-Z_]+(?:\(\d+,\d+\))?),?$", re.MULTILIN
 @dataclass(frozen=True)
 class PlannedStatement:
     """One pending definition. `safe`: altered in place; `rebuild`: the table is made anew of its own rows, in one
-    statement; `breaking`: readers lose something; `foreign`: another lakehouse is served there; `left`: for a person to
+    statement; `breaking`: readers lose something; `foreign`: another lakehouse is served there; `unlike`: somebody made
+    an object of that name that does not serve, which stops a deployment; `left`: for a person to
     do, and never executed here.
     """
 

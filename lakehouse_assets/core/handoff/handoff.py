@@ -1,8 +1,8 @@
 """The hand-off as a protocol: diff, record, export, PUT, view, publish, tidy; then verify and repair. What happens when
 a process dies in it: docs/handoff.md.
 
-Belongs here: the order of the steps, and beginning again after a lost race. Does not belong here: a step (each has a
-module of its name; record is in `state.py`), SQL text (`sql/`), DDL (`deploy.py`).
+Belongs here: what is offered, and beginning again after a lost race. Does not belong here: the order of the steps
+(`one_pass.py`), SQL text (`sql/`), DDL (`deploy.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.core.handoff import (
     altered,
@@ -24,30 +23,22 @@ from lakehouse_assets.core.handoff import (
     definitions,
     deploy,
     diff,
-    export,
-    faults,
     plan,
-    publish,
-    put,
-    slices,
     stage,
     status,
     tidy,
     verify,
-    view,
 )
 from lakehouse_assets.core.handoff.attempt import (
     STEPS,
-    TROUBLE,
     Attempt,
     Context,
-    Difference,
     HandoffResult,
     MovedOnError,
 )
 from lakehouse_assets.core.handoff.evolve import PlannedStatement
-from lakehouse_assets.core.handoff.manifest import Manifest
 from lakehouse_assets.core.handoff.names import TargetNames
+from lakehouse_assets.core.handoff.one_pass import one_pass
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import (
     Owner,
@@ -55,10 +46,10 @@ from lakehouse_assets.core.handoff.state import (
     State,
     read_published,
     read_state,
-    record,
     refuse_another,
 )
 from lakehouse_assets.core.handoff.status import HandoffStatus
+from lakehouse_assets.core.handoff.trouble import TROUBLE, is_transient
 from lakehouse_assets.core.handoff.verify import VerifyResult
 from lakehouse_assets.errors import LakehouseError
 
@@ -93,6 +84,8 @@ class Handoff:
         owner: Owner | None = None,
     ):
         self.session, self.store = Session(connect), store
+        self._looked_around = False
+        """Whether this session has found database, schemas, file format and stage as they must be."""
         self.names, self.owner, self.attempts = names or TargetNames(), owner or Owner(), attempts
         self.context = Context(
             self.session,
@@ -116,11 +109,11 @@ class Handoff:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def read_state(self) -> State:
+    def read_state(self, contracts: Collection[Contract] = ()) -> State:
         """What Snowflake has acknowledged of every table, the intents, what is deployed; one statement, to be read once
-        a run.
+        a run. contracts: of served tables, which that statement looks at too, for `altered`.
         """
-        return read_state(self.session, self.names)
+        return read_state(self.session, self.names, altered.looks(self.names, contracts))
 
     def published(self, contract: Contract) -> Published | None:
         """What the last hand-off of the table sent, and what arrived; None before the first. One statement."""
@@ -163,7 +156,7 @@ class Handoff:
             )
             tried.append(Attempt(self.context, spark, contract, version, through, complete, state, frozenset(force)))
             try:
-                result = _seven_steps(tried[-1])
+                result = one_pass(tried[-1])
             except MovedOnError as error:
                 logger.info("%s: %s; planning again", contract.name, error)
                 lost, state = error, None
@@ -181,6 +174,8 @@ class Handoff:
                 )
             seconds = {step: round(sum(a.seconds.get(step, 0.0) for a in tried), 4) for step in STEPS}
             return replace(result, attempts=len(tried), statements=self.session.statements - before, seconds=seconds)
+        if lost and is_transient(lost.__cause__):
+            raise lost.__cause__  # type: ignore[misc]
         raise LakehouseError(
             f"Handing {contract.name} off to {self.names.table(contract)} lost the race with another publisher"
             f" {self.attempts} times ({lost}); see in OPS.HANDOFF_PENDING who works on it and run again."
@@ -229,8 +224,8 @@ class Handoff:
         return plan.plan(self.session, self.names, contracts, self.owner)
 
     def altered(self, contracts: Collection[Contract], state: State) -> dict[str, str]:
-        """Deployed table or view in lower case → what somebody else has done to it; one statement where nothing was
-        done.
+        """Deployed table or view in lower case → what somebody else has done to it; no statement where the state was
+        read with these contracts and nothing was done.
         """
         return altered.altered(self.session, self.names, contracts, state)
 
@@ -250,7 +245,7 @@ class Handoff:
         `LakehouseError` for breaking changes and for another lakehouse's database unless they are allowed, and executes
         nothing then.
         """
-        return deploy.deploy(
+        done = deploy.deploy(
             self.session,
             self.names,
             contracts,
@@ -258,7 +253,10 @@ class Handoff:
             allow_breaking=allow_breaking,
             take_over=take_over,
             again=again,
+            containers=not self._looked_around,
         )
+        self._looked_around = True
+        return done
 
     def sweep(self) -> int:
         """Clear up after dead hand-offs of all tables, and on the stage; returns the number of directories removed."""
@@ -267,84 +265,3 @@ class Handoff:
     def status(self) -> HandoffStatus:
         """What Snowflake has acknowledged, what is under way, what lies on the stage."""
         return status.status(self.context)
-
-
-def _seven_steps(attempt: Attempt) -> HandoffResult:
-    """One pass. Raises `MovedOnError` where it is to begin again."""
-    known, contract = attempt.known, attempt.contract
-    if known and (
-        finding := diff.short_of(contract.name, attempt.delta_table_id, attempt.store.version(contract.name), known)
-    ):
-        raise DamagedTableError([finding])
-    fits = known is not None and diff.continues(attempt.store, contract, known)
-    if fits and (result := _nothing_newer(attempt)):
-        return result
-    with attempt.step("diff"):
-        difference = diff.difference(attempt, fits)
-    faults.crash_point("diffed")
-    if not difference.whole and not difference.slices:
-        return _acknowledged(attempt, difference.compared)
-    manifest, bytes_put = _carry(attempt, difference)
-    try:
-        with attempt.step("tidy"):
-            tidy.tidy(attempt, manifest)
-    except TROUBLE as error:
-        # The rows are published. The intent is still there, so the next hand-off of the table clears up.
-        logger.warning("%s: published, but could not clear up after hand-off %s: %s", contract.name, attempt.id, error)
-    return HandoffResult(
-        contract.name,
-        "published",
-        attempt.version,
-        handoff_id=attempt.id,
-        compared=difference.compared,
-        slices=tuple(sorted(manifest.slices, key=slices.order(contract))),
-        rows=manifest.rows,
-        table_rows=sum(s.rows for s in difference.after()),
-        files=len(manifest.files),
-        bytes_put=bytes_put,
-    )
-
-
-def _nothing_newer(attempt: Attempt) -> HandoffResult | None:
-    """The result where Snowflake has this version or a newer one of the same history already; a later batch date of it
-    is acknowledged.
-    """
-    known, version = attempt.known, attempt.version
-    # What is asked for by force is of this version too: over a newer one it would publish rows of the past.
-    if known is None or version > known.version or (version == known.version and attempt.force):
-        return None
-    if version == known.version and attempt.complete not in (None, known.complete_through):
-        return _acknowledged(attempt)
-    return HandoffResult(attempt.contract.name, "unchanged", known.version, table_rows=known.rows)
-
-
-def _acknowledged(attempt: Attempt, compared: str = "") -> HandoffResult:
-    with attempt.step("publish"):
-        publish.acknowledge(attempt)
-    rows = attempt.known.rows if attempt.known else 0
-    return HandoffResult(attempt.contract.name, "acknowledged", attempt.version, compared=compared, table_rows=rows)
-
-
-def _carry(attempt: Attempt, difference: Difference) -> tuple[Manifest, int]:
-    """From the intent to the commit: the manifest, and the bytes that travelled."""
-    try:
-        with attempt.step("record"):  # within, for the intent may be there although its answer was lost
-            record(attempt.session, attempt.names, attempt.intent, registered=attempt.known is not None)
-        faults.crash_point("recorded")
-        with attempt.step("export"):
-            manifest = export.export(attempt, difference)
-        faults.crash_point("exported")
-        with attempt.step("put"):
-            bytes_put = put.put(attempt, manifest)
-        faults.crash_point("uploaded")
-        with attempt.step("view"):
-            view.create(attempt, manifest)
-        faults.crash_point("viewed")
-        with attempt.step("publish"):
-            publish.publish(attempt, manifest, difference)
-        faults.crash_point("committed")
-        return manifest, bytes_put
-    except BaseException:
-        # Died of an error, not of SIGKILL: leave nothing for the next run to clear up.
-        tidy.try_settle(attempt.context, attempt.intent)
-        raise

@@ -11,7 +11,7 @@ from lakehouse_assets.core.handoff.sums import SliceSum
 
 FORMAT = 1
 LISTED_SLICES = 10_000
-"""Up to so many slices are spelled out; a statement of Snowflake ends at 1 MB. HANDOFF_SLICES has them all."""
+"""Up to so many slices are spelled out; Snowflake keeps 1 MB of a statement. HANDOFF_SLICES has them all."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from lakehouse_assets.core.contracts import Contract
 from lakehouse_assets.core.handoff import sql
-from lakehouse_assets.core.handoff.catalog import read_columns, read_fingerprints
+from lakehouse_assets.core.handoff.catalog import masked_columns, read_columns, read_fingerprints
+from lakehouse_assets.core.handoff.containers import CONTAINERS, plan_containers
 from lakehouse_assets.core.handoff.definitions import create_table, wanted
 from lakehouse_assets.core.handoff.evolve import PlannedStatement, evolve, migrate
 from lakehouse_assets.core.handoff.names import TargetNames
@@ -26,12 +27,14 @@ def plan(
     owner: Owner | None = None,
     *,
     deployed: Mapping[str, str] | None = None,
+    containers: bool = True,
 ) -> list[PlannedStatement]:
     """The statements that bring the account to the contracts, in order; none where everything is as it should be.
     Executes none.
 
     owner: the lakehouse that is to be served; a database serves one. deployed: what is recorded of each object, read
-    here if None.
+    here if None. containers: whether database, schemas, file format and stage are looked at, which this session may
+    have done.
     """
     if deployed is None:
         deployed = read_fingerprints(session, names) or {}
@@ -39,7 +42,12 @@ def plan(
     present = read_columns(session, names)
     planned = list(_take_over(session, names, present, owner or Owner()))
     objects = wanted(names, contracts)
+    around = {which: o for o in objects for which in CONTAINERS if o.name == f"{names.database}:{which}"}
+    if containers:
+        planned.extend(plan_containers(session, names, around))
     for o in objects:
+        if o in around.values():
+            continue
         same = deployed.get(o.name) == o.fingerprint
         columns = present.get(o.table)
         if contract := served.get(o.name):
@@ -49,7 +57,7 @@ def plan(
                 reason = f"holds {rows} rows that no hand-off brought, so it is not ours"
                 planned.append(PlannedStatement(create_table(names, contract, "replace"), "breaking", o.name, reason))
             else:
-                planned.extend(evolve(names, contract, columns, comments=not same))
+                planned.extend(_unless_masked(session, list(evolve(names, contract, columns, comments=not same))))
         elif columns is not None:
             planned.extend(migrate(o, columns))
         elif not same:
@@ -63,6 +71,20 @@ def plan(
         reason = "no contract says it any more; it is served as it is until it is dropped"
         planned.append(PlannedStatement(sql.statement("tables", "drop_table", table=orphan), "left", orphan, reason))
     return planned
+
+
+def _unless_masked(session: Session, planned: list[PlannedStatement]) -> list[PlannedStatement]:
+    """The statements for a table, or why none of them may be executed: a table with a masking policy that is made anew
+    loses the policy, and where it is made of its own rows keeps what this role sees of them.
+    """
+    anew = next((p for p in planned if p.sql.startswith("CREATE OR REPLACE TABLE")), None)
+    if anew is None or not (masked := masked_columns(session, anew.object)):
+        return planned
+    reason = (
+        f"has a masking policy on {', '.join(masked)} and is to be made anew ({anew.reason}), which would lose the"
+        " policy and may store masked values; unset the policy until the next hand-off"
+    )
+    return [PlannedStatement("", "unlike", anew.object, reason)]
 
 
 def _take_over(
@@ -100,6 +122,13 @@ def refuse_breaking(planned: Collection[PlannedStatement]) -> None:
             f"The contracts take something away from readers, so nothing was deployed: {reasons}; keep the columns, or"
             " deploy with breaking changes allowed."
         )
+
+
+def refuse_unlike(planned: Collection[PlannedStatement]) -> None:
+    """Raise `LakehouseError` where an object has the name of one that is needed and does not serve."""
+    for p in planned:
+        if p.kind == "unlike":
+            raise LakehouseError(f"{p.object} {p.reason}, and deploy again; nothing was deployed.")
 
 
 def refuse_foreign(names: TargetNames, planned: Collection[PlannedStatement]) -> None:

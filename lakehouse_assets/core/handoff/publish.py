@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from snowflake.connector.errors import DatabaseError
+from snowflake.connector.errors import Error
 
 from lakehouse_assets.core.handoff import catalog, faults, put, slices, sql, sums, verify, view
-from lakehouse_assets.core.handoff.attempt import CONFLICT, Attempt, Difference, MovedOnError
+from lakehouse_assets.core.handoff.attempt import Attempt, Difference, MovedOnError
 from lakehouse_assets.core.handoff.manifest import Manifest
 from lakehouse_assets.core.handoff.sums import NOTHING, SliceSum
+from lakehouse_assets.core.handoff.trouble import CONFLICT, is_transient
 from lakehouse_assets.errors import LakehouseError
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def acknowledge(attempt: Attempt) -> None:
     before = (attempt.table, known.handoff_id, known.version, known.lakehouse_id)
     try:
         touched = attempt.session.count(statement, *now, *before)
-    except DatabaseError as error:
+    except Error as error:
         if error.errno == CONFLICT:
             raise MovedOnError(f"another transaction is in the way: {error}") from error
         raise
@@ -62,9 +63,11 @@ def publish(attempt: Attempt, manifest: Manifest, difference: Difference) -> Non
             _enter(attempt, manifest, difference)
             finished = True
         attempt.published = True
-    except DatabaseError as error:
+    except Error as error:
         if not locked or finished or error.errno == CONFLICT:
             raise MovedOnError(f"another transaction is in the way: {error}") from error
+        if is_transient(error):
+            raise  # nothing was published, and the same may succeed over a new session
         if not view.is_readable(attempt, manifest):
             raise MovedOnError("the view or staged files were removed before they were read") from error
         _refuse_replaced(attempt)
@@ -79,7 +82,7 @@ def _refuse_replaced(attempt: Attempt) -> None:
     """Name the cause where the table is none any more; the account's own error does not."""
     try:
         catalog.refuse_replaced(attempt.session, attempt.names, attempt.contract)
-    except DatabaseError as error:
+    except Error as error:
         logger.warning("%s: could not look what kind of object its table is: %s", attempt.contract.name, error)
 
 
@@ -133,6 +136,7 @@ def _compare(attempt: Attempt, manifest: Manifest, arrived: Mapping[str, SliceSu
         return
     if put.missing_files(attempt, manifest):
         raise MovedOnError("staged files were removed before they were read")
+    _refuse_hidden(attempt, manifest, differing)
     if attempt.reused:
         raise MovedOnError("files found on the stage do not hold what their names say", attempt.directory(manifest))
     shown = "; ".join(
@@ -144,6 +148,24 @@ def _compare(attempt: Attempt, manifest: Manifest, arrived: Mapping[str, SliceSu
         f"What arrived in {attempt.names.table(attempt.contract)} is not what {attempt.contract.name} version"
         f" {attempt.version} holds, so nothing was published: {shown}{f', and {more} more slices' if more > 0 else ''};"
         f" {_differing_rows(attempt, differing[:SHOWN_SLICES])}look at {attempt.target(manifest)} and run again."
+    )
+
+
+def _refuse_hidden(attempt: Attempt, manifest: Manifest, differing: list[str]) -> None:
+    """Raise `LakehouseError` where the staged files hold what was sent and the table that was filled from them reads
+    otherwise: then a policy hides from this role what is there, and no repetition helps.
+    """
+    if not manifest.files:
+        return
+    staged = sums.snowflake_query(attempt.names, attempt.contract, table=attempt.names.view(attempt.id))
+    if sums.snowflake_sums(attempt.session, staged) != manifest.slices:
+        return
+    table, shown = attempt.names.table(attempt.contract), ", ".join(differing[:SHOWN_SLICES])
+    masked = catalog.masked_columns(attempt.session, table)
+    what = f"a masking policy on {', '.join(masked)}" if masked else "a masking or row access policy"
+    raise LakehouseError(
+        f"{table} reads otherwise than it was filled, so nothing was published (slices {shown}): {what} hides from this"
+        " role what is there; let the policy show the loading role true values and all rows, and run again."
     )
 
 

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as arrow
+from snowflake.connector.errors import ProgrammingError
+
+from lakehouse_assets.core.handoff import remedies
+from lakehouse_assets.errors import AccountUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +58,14 @@ class Session:
     def _execute(self, statement: str, values: Sequence[Any], read: Callable[[Any], Any]) -> Any:
         self.statements += 1
         logger.debug("%s", statement)
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement, values) if values else cursor.execute(statement)
-            return read(cursor)
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(statement, values) if values else cursor.execute(statement)
+                return read(cursor)
+        except ProgrammingError as error:
+            if said := remedies.remedy(error, remedies.WAREHOUSE):
+                raise AccountUnavailableError(f"The Snowflake account executes no statement: {said}.") from error
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from snowflake.connector.errors import DatabaseError
+from snowflake.connector.errors import Error
 
 from lakehouse_assets.core.handoff import sql
 from lakehouse_assets.core.handoff.session import Session
+from lakehouse_assets.core.handoff.trouble import is_transient
 from lakehouse_assets.errors import LakehouseError
 
 MANIFESTS = ".manifest"
@@ -70,7 +71,9 @@ def _put(session: Session, files: Path, target: str, expected: int) -> None:
     source = sql.literal(f"file://{files.as_posix()}")
     try:
         rows = session.run(f"PUT {source} {target} AUTO_COMPRESS=FALSE OVERWRITE=FALSE PARALLEL=8")
-    except DatabaseError as error:
+    except Error as error:
+        if is_transient(error):
+            raise
         raise LakehouseError(
             f"Sending {expected} files from {files.parent} to the stage directory {target} failed: {error}; see that"
             " the files are there and the role may write, and run again."

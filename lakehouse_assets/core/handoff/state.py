@@ -10,12 +10,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+
+from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.core.handoff import sql
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.sums import SliceSum, snowflake_sums
+from lakehouse_assets.core.handoff.trouble import MISSING
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.processes import ProcessIdentity, has_ended
 
@@ -79,33 +82,53 @@ class Published:
 @dataclass(frozen=True)
 class State:
     """The record as one statement found it. Tables by their Snowflake name without schema, in upper case; objects: the
-    fingerprint of each deployed definition.
+    fingerprint of each deployed definition; counted: the rows of each served table, by its contract's name, where that
+    statement looked at them and found every column and view.
     """
 
     tables: Mapping[str, TableState] = field(default_factory=dict)
     intents: tuple[Intent, ...] = ()
     objects: Mapping[str, str] = field(default_factory=dict)
+    counted: Mapping[str, int] | None = None
 
 
-def read_state(session: Session, names: TargetNames) -> State:
-    """The state of all tables, all intents, all fingerprints; one statement."""
+def read_state(session: Session, names: TargetNames, looks: Collection[str] = ()) -> State:
+    """The state of all tables, all intents, all fingerprints; one statement, without a time in it, so that it does not
+    wake a warehouse while nothing has changed. looks: queries for names and counts that it asks as well
+    (`altered.looks`); where one of them does not compile, it is asked again without.
+    """
+    asked = "".join(f"\n{sql.statement('state', 'look', look=look)}" for look in looks)
+    try:
+        rows = session.run(sql.statement("state", "read_state", looks=asked, **names.sql))
+    except ProgrammingError as error:
+        if not looks or error.errno not in MISSING:
+            raise
+        return read_state(session, names)
+    return _state(rows, bool(looks))
+
+
+def _state(rows: Iterable[tuple], looked: bool) -> State:
     tables: dict[str, TableState] = {}
     intents: list[Intent] = []
     objects: dict[str, str] = {}
+    counted: dict[str, int] = {}
+    now = datetime.now(UTC).replace(tzinfo=None)
     # Ordered by version: were a table registered twice by two first hand-offs at once, the row that was published from
     # wins.
-    for row in session.run(sql.statement("state", "read_state", **names.sql)):
-        kind, name, handoff_id, since, version, fingerprint, *of_table, owner, age, published = row
+    for kind, name, handoff_id, since, version, fingerprint, *of_table, owner, published in rows:
+        table_id, commit, through, count, digest, stamp, lakehouse_id, complete_through = of_table
         if kind == "table":
-            table_id, commit, through, rows, digest, published_at, lakehouse_id, complete_through = of_table
             delta = (table_id, commit or "", int(version), fingerprint, handoff_id)
-            sums = (int(through), int(rows), int(digest))
-            tables[name] = TableState(name, *delta, *sums, published_at, lakehouse_id or "", complete_through)
+            sums = (int(through), int(count), int(digest))
+            tables[name] = TableState(name, *delta, *sums, stamp, lakehouse_id or "", complete_through)
         elif kind == "intent":
-            intents.append(Intent(handoff_id, name, int(since), int(version), owner, float(age), bool(published)))
+            age = (now - stamp).total_seconds()
+            intents.append(Intent(handoff_id, name, int(since), int(version), owner, age, bool(published)))
+        elif kind == "counted":
+            counted[name] = int(count)
         else:
             objects[name] = fingerprint
-    return State(tables, tuple(intents), objects)
+    return State(tables, tuple(intents), objects, counted if looked else None)
 
 
 def record(session: Session, names: TargetNames, intent: Intent, registered: bool) -> None:

@@ -65,15 +65,17 @@ def spark_sums(frame: DataFrame, contract: Contract, names: Iterable[str] | None
     return {r["slice"]: SliceSum(r["rows"], rowhash.combine(r["upper"], r["lower"])) for r in sums.to_pylist()}
 
 
-def snowflake_query(names: TargetNames, contract: Contract, predicate: str = "1 = 1") -> str:
-    """The query for name, count and hash of the slices of a Snowflake table that have rows."""
+def snowflake_query(names: TargetNames, contract: Contract, predicate: str = "1 = 1", table: str = "") -> str:
+    """The query for name, count and hash of the slices of a Snowflake table that have rows. table: the served one, or
+    another with its columns.
+    """
     return sql.statement(
         "publish",
         "sums",
         slice_name=slices.snowflake_name(contract, "SLICE_VALUE"),
         slice_value=slices.snowflake_value(contract),
         row_hash=rowhash.snowflake_hash(rowhash.snowflake_text(contract)),
-        table=names.table(contract),
+        table=table or names.table(contract),
         predicate=predicate,
     )
 

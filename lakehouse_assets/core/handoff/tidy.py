@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Collection
 
 from lakehouse_assets.core.handoff import faults, sql, stage, view
-from lakehouse_assets.core.handoff.attempt import TROUBLE, Attempt, Context
+from lakehouse_assets.core.handoff.attempt import Attempt, Context
 from lakehouse_assets.core.handoff.manifest import Manifest
 from lakehouse_assets.core.handoff.state import Intent, read_state
+from lakehouse_assets.core.handoff.trouble import TROUBLE
 
 logger = logging.getLogger(__name__)
 

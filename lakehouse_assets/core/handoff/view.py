@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from snowflake.connector.errors import DatabaseError
+from snowflake.connector.errors import Error
 
 from lakehouse_assets.core.handoff import put, sql
 from lakehouse_assets.core.handoff.attempt import Attempt, Context
@@ -41,7 +41,7 @@ def is_readable(attempt: Attempt, manifest: Manifest) -> bool:
     try:
         found = attempt.session.run(sql.statement("publish", "find_view", **attempt.names.sql), schema, view)
         return bool(found) and not put.missing_files(attempt, manifest)
-    except DatabaseError as error:
+    except Error as error:
         name = attempt.contract.name
         logger.warning("%s: could not look for the view and the files of hand-off %s: %s", name, attempt.id, error)
         return True

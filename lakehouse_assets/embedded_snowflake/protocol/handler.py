@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from fakesnow.transforms import SERVER_VERSION
 from snowflake.connector.errors import ProgrammingError
 
+from lakehouse_assets.embedded_snowflake import refusals
 from lakehouse_assets.embedded_snowflake.address import account_secret, proof
 from lakehouse_assets.embedded_snowflake.protocol import queries, uploads
 from lakehouse_assets.embedded_snowflake.protocol.requests import LOGIN_BYTES, RefusedError, Requests, failure
@@ -135,6 +136,7 @@ class Handler(Requests):
         parameters = {name.upper(): value for name, value in (data.get("SESSION_PARAMETERS") or {}).items()}
         database, schema = query.get("databaseName"), query.get("schemaName")
         try:
+            refusals.check_login(parameters)
             session = self.server.catalogue.connect(_identifier(database), _identifier(schema))
         except ProgrammingError as error:
             return failure("390100", error.raw_msg, {})

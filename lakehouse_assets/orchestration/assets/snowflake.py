@@ -10,6 +10,7 @@ from lakehouse_assets.orchestration.keys import asset_key, snowflake_key
 from lakehouse_assets.orchestration.partitions import BACKFILL_POLICY
 from lakehouse_assets.orchestration.presentation import dagster_schema, lineage
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
+from lakehouse_assets.orchestration.resources.retries import retried
 from lakehouse_assets.settings import Settings
 
 
@@ -71,7 +72,7 @@ def publication(model: Contract) -> dg.AssetChecksDefinition:
         required_resource_keys={"snowflake_stage_io"},
     )
     def published_equals_sent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        found = context.resources.snowflake_stage_io.published(model)
+        found = context.resources.snowflake_stage_io.published(model, context.op_execution_context.retry_number)
         if found is None:
             return dg.AssetCheckResult(passed=False, description="Nothing has been handed off yet.")
         return dg.AssetCheckResult(
@@ -99,8 +100,8 @@ def reconciliation(model: Contract) -> dg.AssetChecksDefinition:
         name="equals_snapshot",
         description="Count and hash of every slice equal the ledger and, while it is readable, the Delta snapshot.",
     )
-    def equals_snapshot(handoff: HandoffResource) -> dg.AssetCheckResult:
-        with handoff.open() as open_handoff:
+    def equals_snapshot(context: dg.AssetCheckExecutionContext, handoff: HandoffResource) -> dg.AssetCheckResult:
+        with retried(context.op_execution_context.retry_number), handoff.open() as open_handoff:
             result = open_handoff.verify(handoff.lakehouse.tables.spark, model)
         return dg.AssetCheckResult(
             passed=result.equal,

@@ -11,7 +11,8 @@ from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.handoff import Handoff, HandoffResult, VerifyResult
-from lakehouse_assets.core.handoff.catalog import MISSING, ReplacedTableError
+from lakehouse_assets.core.handoff.catalog import ReplacedTableError
+from lakehouse_assets.core.handoff.trouble import MISSING
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
 

@@ -5,13 +5,11 @@ The work from diff to tidy is `core/handoff/`'s; here it is called, what it did 
 breaks is made anew.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import dagster as dg
 from pydantic import PrivateAttr
-from snowflake.connector import errors
 
 from lakehouse_assets.core.contracts import Contract, contract
 from lakehouse_assets.core.delta.heads import TableRef
@@ -19,32 +17,9 @@ from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.state import Published, State
 from lakehouse_assets.core.sources.progress import complete_through, included
 from lakehouse_assets.disks import full_disk_told
-from lakehouse_assets.errors import AccountStoppedError
 from lakehouse_assets.orchestration.io_managers.metadata import say, with_run
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
-
-RETRIES = 3
-"""How often a step is tried again after its connection broke."""
-
-TRANSIENT = (
-    errors.OperationalError,
-    errors.InternalServerError,
-    errors.ServiceUnavailableError,
-    errors.GatewayTimeoutError,
-    errors.BadGatewayError,
-    errors.RequestTimeoutError,
-    errors.TooManyRequests,
-    errors.OtherHTTPRetryableError,
-    errors.RequestExceedMaxRetryError,
-    AccountStoppedError,
-    ConnectionError,
-    TimeoutError,
-)
-"""What the connector says of a network or a service that fails, and of nothing else: a statement that the account
-refuses is a `ProgrammingError`, a login a `DatabaseError`, and both fail again.
-"""
-LASTING = (errors.RevocationCheckError, errors.NonRetryableTlsError)
-"""Among them, what time does not cure."""
+from lakehouse_assets.orchestration.resources.retries import FIRST_PAUSE, retried
 
 
 class SnowflakeStageIOManager(dg.ConfigurableIOManager):
@@ -56,7 +31,7 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
     """
 
     handoff: dg.ResourceDependency[HandoffResource]
-    retry_seconds: float = 5.0
+    retry_seconds: float = FIRST_PAUSE
     """How long is waited before the first of the retries."""
     _open: Any = PrivateAttr(default=None)
 
@@ -74,26 +49,14 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
             stack, self._open = self._open[0], None
             stack.close()
 
-    @contextmanager
-    def _retried(self, step: Any) -> Iterator[None]:
-        """Ask Dagster to try the step again where the connection broke inside. The last time the error itself is
-        raised, for it says what is wrong.
-        """
-        try:
-            yield
-        except TRANSIENT as error:
-            with suppress(*TRANSIENT):
-                self._close()
-            tried = step.previous_attempt_count
-            if isinstance(error, LASTING) or tried >= RETRIES:
-                raise
-            raise dg.RetryRequested(RETRIES, self.retry_seconds * 3**tried) from error
+    def _retried(self, tried: int) -> AbstractContextManager[None]:
+        return retried(tried, self._close, self.retry_seconds)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         self._close()
 
     def handle_output(self, context: dg.OutputContext, obj: TableRef) -> None:
-        with self._retried(context.step_context), full_disk_told(self.handoff.lakehouse.written):
+        with self._retried(context.step_context.previous_attempt_count), full_disk_told(self.handoff.lakehouse.written):
             self._hand_off(context, obj)
 
     def _hand_off(self, context: dg.OutputContext, obj: TableRef) -> None:
@@ -126,12 +89,15 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
         }
         say(context, with_run(dict.fromkeys(context.asset_partition_keys, table), run))
 
-    def published(self, model: Contract) -> Published | None:
-        """What the last hand-off of a table sent, and what arrived, by the session that the run has."""
-        return self._session(model)[0].published(model)
+    def published(self, model: Contract, tried: int = 0) -> Published | None:
+        """What the last hand-off of a table sent, and what arrived, by the session that the run has. tried: how often
+        the step was tried before.
+        """
+        with self._retried(tried):
+            return self._session(model)[0].published(model)
 
     def load_input(self, context: dg.InputContext) -> TableRef:
-        with self._retried(context.step_context):
+        with self._retried(context.step_context.previous_attempt_count):
             model = served()[context.asset_key.path[-1]]
             handoff, _ = self._session(model)
             return TableRef(model.name, handoff.acknowledged(model, handoff.read_state()))

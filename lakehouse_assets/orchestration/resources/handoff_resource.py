@@ -17,14 +17,15 @@ from lakehouse_assets.core.delta.evolution import refuse_breaking as refuse_lost
 from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
 from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.handoff.attempt import HandoffResult
-from lakehouse_assets.core.handoff.catalog import MISSING
 from lakehouse_assets.core.handoff.diff import short_of
 from lakehouse_assets.core.handoff.evolve import PlannedStatement
 from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.names import TargetNames
 from lakehouse_assets.core.handoff.plan import refuse_breaking as refuse_lost_columns
-from lakehouse_assets.core.handoff.plan import refuse_foreign
+from lakehouse_assets.core.handoff.plan import refuse_foreign, refuse_unlike
+from lakehouse_assets.core.handoff.remedies import LOGIN, remedy
 from lakehouse_assets.core.handoff.state import Owner, State
+from lakehouse_assets.core.handoff.trouble import MISSING
 from lakehouse_assets.core.sources.progress import complete_through, included
 from lakehouse_assets.errors import AccountUnavailableError, LakehouseError
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
@@ -86,7 +87,7 @@ class HandoffResource(dg.ConfigurableResource):
                 try:
                     return stack.enter_context(self.account.get_connection())
                 except (Error, LakehouseError, OSError) as error:
-                    reason = " ".join(str(error).split()).rstrip(".")
+                    reason = remedy(error, LOGIN) or " ".join(str(error).split()).rstrip(".")
                     raise AccountUnavailableError(f"The Snowflake account cannot be reached: {reason}.") from error
 
             handoff = Handoff(
@@ -110,9 +111,11 @@ class HandoffResource(dg.ConfigurableResource):
         return [store.table_id(c.name) for c in served().values() if store.exists(c.name)]
 
     def state(self, handoff: Handoff) -> State | None:
-        """What Snowflake has acknowledged; None where nothing is deployed yet, or a record that lacks columns."""
+        """What Snowflake has acknowledged, and with it a look at what is served; None where nothing is deployed yet, or
+        a record that lacks columns. One statement where nothing is missing.
+        """
         try:
-            return handoff.read_state()
+            return handoff.read_state(list(served().values()))
         except ProgrammingError as error:
             if error.errno in MISSING:
                 return None
@@ -120,7 +123,7 @@ class HandoffResource(dg.ConfigurableResource):
 
     def ready(self, handoff: Handoff, table: Contract | None = None, state: State | None = None) -> State:
         """The state, with everything deployed that the contracts ask for, and what somebody else has changed put right.
-        Where the fingerprints fit and nothing was changed, it is two statements and nothing is created.
+        Where the fingerprints fit and nothing was changed, it is one statement and nothing is created.
 
         table: what is about to be handed off. Of tables that were never deployed it alone is, so that none is served
         empty. state: as the run has read and checked it before. Where a deployment died, fingerprints are missing, so
@@ -166,6 +169,7 @@ class HandoffResource(dg.ConfigurableResource):
         store, planned = self.lakehouse.tables.store, self.plan(handoff)
         for name in {change.object for change in planned.delta}:
             refuse_lost_rows([change for change in planned.delta if change.object == name], store.uri(name))
+        refuse_unlike(planned.snowflake)
         if not take_over:
             refuse_foreign(handoff.names, planned.snowflake)
         if not allow_breaking:

@@ -47,11 +47,39 @@ transaction of a client that died, and far shorter than its default of twelve ho
 """
 
 
+MEANING = {
+    "TIMEZONE": "UTC",
+    "AUTOCOMMIT": True,
+    "TRANSACTION_ABORT_ON_ERROR": False,
+    "DATE_INPUT_FORMAT": "YYYY-MM-DD",
+    "TIME_INPUT_FORMAT": "AUTO",
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD",
+    "TIME_OUTPUT_FORMAT": "HH24:MI:SS",
+    "TIMESTAMP_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6 TZHTZM",
+    "TIMESTAMP_NTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6",
+    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
+    "BINARY_INPUT_FORMAT": "HEX",
+    "BINARY_OUTPUT_FORMAT": "HEX",
+    "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
+    "ROWS_PER_RESULTSET": 0,
+    "USE_CACHED_RESULT": True,
+}
+"""The session parameters under which a statement means something else, or gives fewer rows, each with the value that
+the statements are written for. An account or a user may have set others; those of the login win.
+
+DEFAULT_DDL_COLLATION is not among them: it belongs to account, database, schema or table, and no session sets it.
+"""
+
+EXACT = {"arrow_number_to_decimal": True}
+"""The connector otherwise gives a decimal as a float, which holds 15 digits."""
+
+
 def session_parameters(query_tag: str | None, lock_timeout_seconds: int) -> dict[str, Any]:
-    """The session parameters of every connection: UTC, so that both sides read a timestamp alike, and a bounded wait
-    for locks.
+    """The session parameters of every connection: those that change a statement's meaning, and a bounded wait for
+    locks.
     """
-    parameters: dict[str, Any] = {"TIMEZONE": "UTC", "LOCK_TIMEOUT": lock_timeout_seconds}
+    parameters: dict[str, Any] = {**MEANING, "LOCK_TIMEOUT": lock_timeout_seconds}
     if query_tag:
         parameters["QUERY_TAG"] = query_tag
     return parameters
@@ -89,6 +117,7 @@ def connect(
             raise LakehouseError("The embedded Snowflake account needs the home directory it lives in: pass home.")
         arguments = connection_arguments(ensure_running(home, idle_seconds), database, schema)
         arguments["session_parameters"] |= parameters
+        arguments |= EXACT
     else:
         _check_credentials(account, user, private_key_path or password or authenticator)
         given = {
@@ -106,6 +135,7 @@ def connect(
         arguments = {name: value for name, value in given.items() if value is not None} | {
             "session_parameters": parameters,
             "login_timeout": 60,
+            **EXACT,
         }
 
     import snowflake.connector
@@ -190,7 +220,8 @@ class SnowflakeAccount(ConfigurableResource):
             autocommit=True,
             login_timeout=60,
             additional_snowflake_connection_args={
-                "session_parameters": session_parameters(self.query_tag, self.lock_timeout_seconds)
+                "session_parameters": session_parameters(self.query_tag, self.lock_timeout_seconds),
+                **EXACT,
             },
         )
 

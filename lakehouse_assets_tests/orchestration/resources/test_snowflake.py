@@ -6,12 +6,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
+from snowflake.connector.arrow_context import ArrowConverterContext
+from snowflake.connector.errors import DatabaseError
+from snowflake.connector.nanoarrow_arrow_iterator import PyArrowTableIterator
 
-from lakehouse_assets.embedded_snowflake import running, stop
+from lakehouse_assets.embedded_snowflake import connection_arguments, running, stop
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources import snowflake
 
@@ -73,7 +80,8 @@ def test_values_of_a_real_account_stay_environment_variables(monkeypatch: pytest
         assert delegate.password == "a-secret-value"
         assert (delegate.account, delegate.user, delegate.database) == ("an-account", "a-user", "LAKEHOUSE")
         assert delegate.additional_snowflake_connection_args == {
-            "session_parameters": {"TIMEZONE": "UTC", "LOCK_TIMEOUT": 600, "QUERY_TAG": "a run"}
+            "session_parameters": {**snowflake.MEANING, "LOCK_TIMEOUT": 600, "QUERY_TAG": "a run"},
+            "arrow_number_to_decimal": True,
         }
 
 
@@ -89,6 +97,71 @@ def test_a_real_account_without_its_values_says_which_are_missing(monkeypatch: p
         pass
     with pytest.raises(LakehouseError, match="home"), snowflake.connect():
         pass
+
+
+def test_what_an_account_has_set_for_its_sessions_changes_no_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it dates are read as American ones, or nothing of a hand-off is committed, where an administrator set
+    that for all sessions.
+    """
+    hostile = {
+        "TIMEZONE": "America/Los_Angeles",
+        "AUTOCOMMIT": False,
+        "DATE_INPUT_FORMAT": "MM/DD/YYYY",
+        "TIMESTAMP_INPUT_FORMAT": "DD-MON-YYYY",
+        "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_LTZ",
+        "BINARY_INPUT_FORMAT": "BASE64",
+        "QUOTED_IDENTIFIERS_IGNORE_CASE": True,
+        "ROWS_PER_RESULTSET": 1,
+    }
+
+    def of_such_an_account(*arguments: Any) -> dict[str, Any]:
+        made = connection_arguments(*arguments)
+        return made | {"session_parameters": made["session_parameters"] | hostile}
+
+    monkeypatch.setattr(snowflake, "connection_arguments", of_such_an_account)
+    for name in hostile.keys() - {"AUTOCOMMIT", "QUOTED_IDENTIFIERS_IGNORE_CASE"}:
+        with monkeypatch.context() as patched:
+            patched.delitem(snowflake.MEANING, name)
+            with pytest.raises(DatabaseError, match=name), snowflake.connect(home=tmp_path):
+                pass
+    try:
+        with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+            ask = connection.cursor().execute
+            ask("CREATE TABLE T (a DATE)")
+            ask("INSERT INTO T SELECT '2026-02-01'::DATE")
+        with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+            assert connection.cursor().execute("SELECT a FROM T").fetchall() == [(date(2026, 2, 1),)]  # type: ignore[union-attr]
+    finally:
+        stop(tmp_path)
+
+
+def test_decimals_are_exact_beyond_the_digits_of_a_float(tmp_path: Path) -> None:
+    """Without it a verification calls 123456789012345.678 and .677 the same. An account sends such a decimal as an
+    integer with its scale, and the connector makes a float of it unless it is told not to.
+    """
+    column = pa.field("A", pa.int64(), metadata={"logicalType": "FIXED", "scale": "3", "precision": "18"})
+    sent = pa.record_batch([pa.array([123456789012345678])], schema=pa.schema([column]))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, sent.schema) as writer:
+        writer.write_batch(sent)
+    try:
+        with snowflake.connect(home=tmp_path) as connection:
+            exact = connection.arrow_number_to_decimal
+            batches = PyArrowTableIterator(
+                None,
+                sink.getvalue().to_pybytes(),
+                ArrowConverterContext({"TIMEZONE": "UTC"}),
+                False,
+                False,
+                exact,
+                False,
+                True,
+            )
+            assert next(iter(batches)).to_pylist() == [{"A": Decimal("123456789012345.678")}]
+    finally:
+        stop(tmp_path)
 
 
 def test_building_the_resource_imports_no_connector() -> None:

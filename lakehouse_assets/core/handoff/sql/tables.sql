@@ -52,6 +52,18 @@ FROM {database}.INFORMATION_SCHEMA.COLUMNS
 WHERE TABLE_SCHEMA IN (%s, %s)
 ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION
 
+-- name: show_schemas
+SHOW SCHEMAS IN DATABASE {database}
+
+-- name: describe
+DESCRIBE {kind} {object}
+
+-- name: describe_table
+DESCRIBE TABLE {table}
+
+-- name: alter_file_format
+ALTER FILE FORMAT {file_format} SET {options}
+
 -- name: read_kinds
 SELECT TABLE_NAME, TABLE_TYPE FROM {database}.INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = %s
 
