@@ -7,6 +7,11 @@ to connect, a `DeltaStore`, a Spark session and contracts. Does not belong here:
 business logic. The protocol, and why each crash in it is safe, is written down in docs/handoff.md.
 """
 
+# ruff: noqa: E402 -- the connector is imported before anything that imports it
+from lakehouse_assets.lean import import_connector
+
+import_connector()
+
 from lakehouse_assets.core.handoff.attempt import HandoffResult
 from lakehouse_assets.core.handoff.evolve import PlannedStatement
 from lakehouse_assets.core.handoff.handoff import Handoff
