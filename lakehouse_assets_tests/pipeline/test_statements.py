@@ -11,7 +11,7 @@ from rich.console import Console
 from snowflake.connector.cursor import SnowflakeCursor
 
 from lakehouse_assets.cli.load import print_summary
-from lakehouse_assets.orchestration.resources.handoff_resource import served
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets_tests.pipeline.world import State, World
 
 

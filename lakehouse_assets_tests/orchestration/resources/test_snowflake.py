@@ -14,6 +14,8 @@ import pytest
 from lakehouse_assets.embedded_snowflake import running, stop
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources import snowflake
+from lakehouse_assets.orchestration.resources.snowflake_access import SnowflakeAccess, connect
+from lakehouse_assets.settings import Settings
 
 
 def test_the_embedded_account_starts_with_the_first_connection_of_a_run(tmp_path: Path) -> None:
@@ -34,7 +36,7 @@ def test_the_embedded_account_starts_with_the_first_connection_of_a_run(tmp_path
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process()
         materialization = result.asset_materializations_for_node("version")[0]
         assert materialization.metadata["context"].value == "('LAKEHOUSE', 'OPS')"
-        with snowflake.connect(home=tmp_path, database="LAKEHOUSE") as connection:
+        with connect(home=tmp_path, database="LAKEHOUSE") as connection:
             assert connection.cursor().execute("SELECT 1").fetchone() == (1,)  # type: ignore[union-attr]
         assert connection.is_closed()
     finally:
@@ -45,16 +47,16 @@ def test_a_connection_is_closed_and_rolled_back_when_the_block_fails(tmp_path: P
     """Without it a failed publish keeps its locks."""
 
     def insert_and_fail() -> None:
-        with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+        with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
             connection.cursor().execute("BEGIN")
             connection.cursor().execute("INSERT INTO T VALUES (1)")
             raise RuntimeError("on the way")
 
-    with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+    with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
         connection.cursor().execute("CREATE TABLE T (a INT)")
     with pytest.raises(RuntimeError, match="on the way"):
         insert_and_fail()
-    with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+    with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
         assert connection.cursor().execute("SELECT COUNT(*) FROM T").fetchone() == (0,)  # type: ignore[union-attr]
     stop(tmp_path)
 
@@ -68,8 +70,11 @@ def test_values_of_a_real_account_stay_environment_variables(monkeypatch: pytest
     monkeypatch.setenv("SNOWFLAKE_PASSWORD", "a-secret-value")
     resource = snowflake.snowflake_resource(mode="account", database="LAKEHOUSE", query_tag="a run")
     assert "a-secret-value" not in repr(resource)
-    for of_a_run_or_a_command in (resource.process_config_and_initialize(), resource):
-        delegate = of_a_run_or_a_command.dagster_resource()
+    settings = Settings(_env_file=None, home=tmp_path, snowflake="account")  # type: ignore[call-arg]
+    of_a_command = SnowflakeAccess.of(settings, database="LAKEHOUSE", query_tag="a run")
+    assert "a-secret-value" not in repr(of_a_command)
+    for account in (resource.process_config_and_initialize(), resource, of_a_command):
+        delegate = account.dagster_resource()
         assert delegate.password == "a-secret-value"
         assert (delegate.account, delegate.user, delegate.database) == ("an-account", "a-user", "LAKEHOUSE")
         assert delegate.additional_snowflake_connection_args == {
@@ -87,7 +92,7 @@ def test_a_real_account_without_its_values_says_which_are_missing(monkeypatch: p
         resource.get_connection(),
     ):
         pass
-    with pytest.raises(LakehouseError, match="home"), snowflake.connect():
+    with pytest.raises(LakehouseError, match="home"), connect():
         pass
 
 
