@@ -21,7 +21,7 @@ _STRATEGIES = "pandera.strategies.pandas_strategies"
 
 def import_contracts() -> None:
     """Import pandera for polars, and pyarrow, as where pandas is not installed; both support that."""
-    if {"pandera", "pyarrow", "pandas"} & sys.modules.keys():
+    if {"pandera", "pandas"} & sys.modules.keys():
         return
     importlib.import_module("polars")  # it looks whether pandas is there, and imports it when it is needed
     with _hidden("pandas"):

@@ -45,7 +45,7 @@ def test_a_command_with_nothing_to_do_sends_two_statements(
     with recording(monkeypatch) as sent:
         runner = world.run()
         told = io.StringIO()
-        print_summary(Console(file=told, width=200), runner, {}, 1.0)
+        print_summary(Console(file=told, width=200), world.lakehouse.store, runner.look, runner.results, {}, 1.0)
     assert runner.runs == 0
     assert "SALES_LINES" in told.getvalue()
     assert only_looks(sent), sent

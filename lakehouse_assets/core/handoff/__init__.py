@@ -7,9 +7,10 @@ to connect, a `DeltaStore`, a Spark session and contracts. Does not belong here:
 business logic. The protocol, and why each crash in it is safe, is written down in docs/handoff.md.
 """
 
-# ruff: noqa: E402 -- the connector is imported before anything that imports it
-from lakehouse_assets.lean import import_connector
+# ruff: noqa: E402 -- pandera and the connector are imported before anything that imports them
+from lakehouse_assets.lean import import_connector, import_contracts
 
+import_contracts()
 import_connector()
 
 from lakehouse_assets.core.handoff.attempt import HandoffResult
