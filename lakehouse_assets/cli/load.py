@@ -136,12 +136,11 @@ def rebuild(
     Example: `lakehouse rebuild gold.daily_sales`
     """
     settings = context.settings(home=home)
-
+    lakehouse, handoff = context.resources(settings)
     from lakehouse_assets.orchestration.graph import graph
 
     if table not in (nodes := graph(settings)):
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(nodes)}.")
-    lakehouse, handoff = context.resources(settings)
     store = lakehouse.tables.store
     from lakehouse_assets.core.names import is_bronze
     from lakehouse_assets.orchestration.automation.recovery import make_way, recover

@@ -58,6 +58,12 @@ def test_a_command_that_runs_nothing_imports_little(
     assert (modules & not_needed, said) == (set(), "")
 
 
+@pytest.mark.parametrize("words", [["rebuild", "gold.daily_sales"], ["check"], ["alerts"], ["verify"]], ids=" ".join)
+def test_a_process_of_its_own_has_the_areas_for_every_command(loaded: tuple[World, State], words: list[str]) -> None:
+    """A command works only where another one has loaded the areas before, as in tests."""
+    assert "No areas are loaded" not in imported(loaded[0], *words)[1]
+
+
 def test_a_run_with_nothing_to_do_imports_no_dagster(loaded: tuple[World, State]) -> None:
     """A schedule that asks every minute spends most of the machine on imports."""
     world = loaded[0]
