@@ -96,12 +96,12 @@ def check(
     Example: `lakehouse check --full`
     """
     settings = context.settings(home=home)
+    lakehouse, handoff = context.resources(settings)
     from lakehouse_assets.orchestration.automation.recovery import check_tables
     from lakehouse_assets.orchestration.graph import kept_tables
 
     if table is not None and table not in kept_tables():
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(kept_tables())}.")
-    lakehouse, handoff = context.resources(settings)
     wrong = files = 0
     for checked in check_tables(lakehouse.tables, handoff, [table] if table else kept_tables(), full=full):
         files += checked.files

@@ -58,7 +58,11 @@ def test_a_command_that_runs_nothing_imports_little(
     assert (modules & not_needed, said) == (set(), "")
 
 
-@pytest.mark.parametrize("words", [["rebuild", "gold.daily_sales"], ["check"], ["alerts"], ["verify"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["rebuild", "gold.daily_sales"], ["check", "gold.daily_sales"], ["deploy", "--roles"], ["alerts"], ["verify"]],
+    ids=" ".join,
+)
 def test_a_process_of_its_own_has_the_areas_for_every_command(loaded: tuple[World, State], words: list[str]) -> None:
     """A command works only where another one has loaded the areas before, as in tests."""
     assert "No areas are loaded" not in imported(loaded[0], *words)[1]
