@@ -14,8 +14,6 @@ import dagster as dg
 from lakehouse_assets.areas import AREAS
 from lakehouse_assets.core.contracts import CONTRACTS, Contract, contract
 from lakehouse_assets.core.declarations.registry import SOURCES, TABLES
-from lakehouse_assets.core.delta.findings import SIDES
-from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration import checks
@@ -28,17 +26,17 @@ from lakehouse_assets.orchestration.assets.table import computed_table
 from lakehouse_assets.orchestration.automation.alerts import watch_sensor
 from lakehouse_assets.orchestration.automation.jobs import RECONCILE, table_jobs
 from lakehouse_assets.orchestration.automation.maintenance import maintenance_job
-from lakehouse_assets.orchestration.automation.pending import TableNode
 from lakehouse_assets.orchestration.automation.recovery import check_job
 from lakehouse_assets.orchestration.automation.schedules import schedules
 from lakehouse_assets.orchestration.automation.sensor import landing_sensor
 from lakehouse_assets.orchestration.automation.sinks import sink
+from lakehouse_assets.orchestration.graph import graph, kept_tables, readers, served
 from lakehouse_assets.orchestration.instance.processes import in_process_executor
 from lakehouse_assets.orchestration.io_managers.delta import DeltaIOManager
 from lakehouse_assets.orchestration.io_managers.snowflake_stage import SnowflakeStageIOManager
 from lakehouse_assets.orchestration.keys import snowflake_key
 from lakehouse_assets.orchestration.partitions import daily
-from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.orchestration.resources.snowflake import snowflake_resource
 from lakehouse_assets.settings import Settings
@@ -53,34 +51,6 @@ def tables(settings: Settings) -> list[TableAsset]:
         journal_table(),
         *(source_table(source.with_settings(settings)) for source in SOURCES.values()),
         *(computed_table(table) for table in TABLES.values()),
-    ]
-
-
-def graph(settings: Settings) -> dict[str, TableNode]:
-    """What `pending` needs to know of every Delta table, in topological order."""
-    return {t.name: TableNode(t.upstreams, t.fingerprint) for t in tables(settings)}
-
-
-def readers() -> dict[str, tuple[str, ...]]:
-    """Every table that others are computed from → those. The journal reads bronze: an entry says that its rows are
-    there.
-    """
-    found: dict[str, list[str]] = {source.bronze: [JOURNAL] for source in SOURCES.values()}
-    found[JOURNAL] = [source.table for source in SOURCES.values()]
-    for table in TABLES.values():
-        for upstream in table.upstreams:
-            found.setdefault(upstream, []).append(table.name)
-    return {table: tuple(of) for table, of in found.items()}
-
-
-def kept_tables() -> list[str]:
-    """Every Delta table, side tables too, upstreams first."""
-    return [
-        *(source.bronze for source in SOURCES.values()),
-        JOURNAL,
-        *(f"{source.table}{side}" for source in SOURCES.values() for side in SIDES),
-        *(source.table for source in SOURCES.values()),
-        *TABLES,
     ]
 
 

@@ -15,7 +15,7 @@ import lakehouse_assets
 PACKAGE = Path(lakehouse_assets.__file__).parent
 MODULES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))
 
-_GROUND = {"errors", "paths", "private", "processes", "settings", "disks", "shown"}
+_GROUND = {"errors", "lean", "paths", "private", "processes", "settings", "disks", "shown"}
 _CORE = _GROUND | {
     "core",
     "core/contracts",
@@ -40,13 +40,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "disks": {"errors"},
     "private": {"errors"},
     "processes": set(),
+    "lean": set(),
     "paths": {"errors"},
     "shown": set(),
     "settings": {"errors", "paths"},
     "embedded_snowflake": {"errors", "paths", "private", "processes"},
-    "core/contracts": {"errors", "core"},
+    "core/contracts": {"errors", "lean", "core"},
     "core": {"errors"},
-    "core/declarations": {"errors", "settings", "core", "core/contracts"},
+    "core/declarations": {"errors", "lean", "settings", "core", "core/contracts"},
     "core/quality": {"errors", "shown", "core", "core/contracts"},
     "core/delta": {"errors", "processes", "core/contracts", "core"},
     "core/handoff": _GROUND | {"core", "core/contracts", "core/delta"},

@@ -34,15 +34,10 @@ def sql(
     if not write and not only_reads(query):
         raise LakehouseError("The statement may change something; say --write if it is to.")
     settings = context.settings(home=home)
-    from lakehouse_assets.orchestration.resources.snowflake import snowflake_resource
+    from lakehouse_assets.orchestration.resources.snowflake_access import SnowflakeAccess
 
-    account = snowflake_resource(
-        mode=settings.snowflake,
-        home=settings.home,
-        database=settings.database,
-        schema=settings.analytics_schema,
-        query_tag="lakehouse sql",
-        idle_seconds=settings.account_idle_seconds,
+    account = SnowflakeAccess.of(
+        settings, database=settings.database, schema_name=settings.analytics_schema, query_tag="lakehouse sql"
     )
     with account.get_connection() as connection, connection.cursor() as cursor:
         cursor.execute(query)

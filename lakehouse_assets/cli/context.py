@@ -23,8 +23,8 @@ from lakehouse_assets.settings import Settings, is_of_database
 from lakehouse_assets.shown import pasted, printable
 
 if TYPE_CHECKING:
-    from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
-    from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
+    from lakehouse_assets.orchestration.resources.handoff_access import HandoffAccess
+    from lakehouse_assets.orchestration.resources.lakehouse_access import LakehouseAccess
 
 Landing = Annotated[Path | None, typer.Option(help="The landing zone; default LAKEHOUSE_LANDING.")]
 Home = Annotated[Path | None, typer.Option(help="Where local state lives; default LAKEHOUSE_HOME.")]
@@ -75,15 +75,45 @@ def day(text: str | None, option: str) -> date | None:
         raise LakehouseError(f"{option} is {text!r}, which is no date; write it as 2010-12-01.") from None
 
 
-def resources(settings: Settings) -> tuple[LakehouseResource, HandoffResource]:
-    """The lakehouse and the hand-off; what the command reads is held until it ends."""
-    from lakehouse_assets.definitions import resources
+def access(settings: Settings) -> tuple[LakehouseAccess, HandoffAccess]:
+    """The lakehouse and the hand-off. Loads the areas; starts no Dagster and no engine, and connects to nothing."""
+    import lakehouse_assets.areas  # noqa: F401 -- fills the registry
+    from lakehouse_assets.orchestration.graph import readers
+    from lakehouse_assets.orchestration.resources.handoff_access import HandoffAccess
+    from lakehouse_assets.orchestration.resources.lakehouse_access import LakehouseAccess
+    from lakehouse_assets.orchestration.resources.snowflake_access import SnowflakeAccess
 
-    built = resources(settings)
+    lakehouse = LakehouseAccess.of(settings, readers())
+    return lakehouse, HandoffAccess.of(settings, lakehouse, SnowflakeAccess.of(settings, query_tag="lakehouse_assets"))
+
+
+def resources(settings: Settings) -> tuple[LakehouseAccess, HandoffAccess]:
+    """The same; what the command reads is held until it ends."""
+    lakehouse, handoff = access(settings)
     held = ExitStack()
-    held.enter_context(built["lakehouse"].holding())
+    held.enter_context(lakehouse.holding())
     atexit.register(held.close)  # a command is one look at the tables, from its beginning to its end
-    return built["lakehouse"], built["handoff"]
+    return lakehouse, handoff
+
+
+@contextmanager
+def at_work(settings: Settings) -> Iterator[None]:
+    """Held by a command that works on a home, so that nobody takes it away meanwhile."""
+    from lakehouse_assets.orchestration.instance.local import in_use
+
+    # Where nothing can be written, nothing can be taken away either.
+    with in_use(settings.home) if os.access(settings.home, os.W_OK) else nullcontext():
+        yield
+
+
+def sweep(settings: Settings) -> None:
+    """Close the records of runs whose process is gone. Dagster is imported only where there may be any."""
+    from lakehouse_assets.orchestration.instance.local import environment_of_command, may_hold_unfinished_runs
+
+    ours = environment_of_command(settings.home, os.environ).get("DAGSTER_HOME")
+    if ours is None or may_hold_unfinished_runs(Path(ours)):
+        with instance(settings):
+            pass
 
 
 @contextmanager
@@ -91,7 +121,6 @@ def instance(settings: Settings) -> Iterator[Any]:
     """The local Dagster instance (or the one the user's DAGSTER_HOME names), cleared of runs whose process is gone."""
     from lakehouse_assets.orchestration.instance.local import (
         environment_of_command,
-        in_use,
         one_at_a_time,
         refuse_broken_storage,
     )
@@ -107,8 +136,6 @@ def instance(settings: Settings) -> Iterator[Any]:
                 opening.enter_context(one_at_a_time(Path(home)))
             refuse_broken_storage(Path(home))
         opened = DagsterInstance.get()
-    # Where nothing can be written, nothing can be taken away either.
-    holding = in_use(settings.home) if os.access(settings.home, os.W_OK) else nullcontext()
-    with holding, opened as found:
+    with at_work(settings), opened as found:
         sweep_dead_runs(found)
         yield found

@@ -14,7 +14,7 @@ from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
     from lakehouse_assets.core.handoff import TargetNames
-    from lakehouse_assets.orchestration.resources.handoff_resource import Plan
+    from lakehouse_assets.orchestration.resources.handoff_access import Plan
 
 
 def plan(home: Home = None) -> None:
@@ -104,7 +104,7 @@ def _render(
     """Scripts for an administrator or for CI/CD, from the contracts and the settings alone."""
     from lakehouse_assets.core.handoff import external_lane_script, roles_script
     from lakehouse_assets.core.handoff.scripts import script
-    from lakehouse_assets.orchestration.resources.handoff_resource import served
+    from lakehouse_assets.orchestration.graph import served
 
     if roles:
         print(roles_script(names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,12 +15,14 @@ from lakehouse_assets.cli.context import Home, Landing
 from lakehouse_assets.cli.running import conclude, open_runner
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.shown import pasted, printable, wide
+from lakehouse_assets.shown import pasted, printable, say, wide
 from lakehouse_assets.shown import table as table_of
 
 if TYPE_CHECKING:
+    from lakehouse_assets.core.delta.store import DeltaStore
     from lakehouse_assets.core.sources.recover import Recovered
-    from lakehouse_assets.orchestration.automation.runner import Runner
+    from lakehouse_assets.orchestration.automation.look import Look
+    from lakehouse_assets.orchestration.instance.runs import RunResult
 
 
 def run(
@@ -50,24 +53,34 @@ def run(
     first, last = context.day(start, "--start"), context.day(end, "--end")
     if first and last and first > last:
         raise LakehouseError(f"--start {first} lies after --end {last}; exchange them.")
-    chosen = selected(settings, select)
     began = time.perf_counter()
-    with open_runner(settings, first, last, chosen, quiet=quiet) as runner:
+    with context.at_work(settings):
+        lakehouse, handoff = context.access(settings)
+        from lakehouse_assets.orchestration.automation.look import Look
         from lakehouse_assets.orchestration.automation.status import by_source
+        from lakehouse_assets.orchestration.graph import graph
 
-        before = by_source(runner.lakehouse.tables.store)
-        runner.run(force=runner.graph if force else ())
-    if not quiet:
-        print_summary(wide(), runner, before, time.perf_counter() - began)
-    conclude(runner)
+        nodes, chosen = graph(settings), selected(settings, select)
+        look, store = Look.taken(lakehouse, handoff, nodes, first, last), lakehouse.tables.store
+        before = by_source(store)
+        if look.found or force:
+            with open_runner(settings, first, last, chosen, quiet=quiet, look=look) as runner:
+                runner.run(force=nodes if force else ())
+            results, damaged, unfinished, look = runner.results, runner.damaged.values(), runner.unfinished, runner.look
+        else:
+            context.sweep(settings)
+            say(Console(stderr=True, quiet=quiet), "Nothing to do.")
+            results, damaged, unfinished = [], (), None
+        if not quiet:
+            print_summary(wide(), store, look, results, before, time.perf_counter() - began)
+    conclude(look.found, damaged, unfinished)
 
 
 def selected(settings: Settings, select: str | None) -> list[str] | None:
     """The assets of a selection as `layer.table`; None for all. Raises `LakehouseError` for one that there is not."""
     if select is None:
         return None
-    from lakehouse_assets.definitions import graph
-    from lakehouse_assets.orchestration.resources.handoff_resource import served
+    from lakehouse_assets.orchestration.graph import graph, served
 
     names = [*graph(settings), *(f"snowflake.{table}" for table in served())]
     chosen = [s.strip().replace("/", ".") for s in select.split(",")]
@@ -76,12 +89,19 @@ def selected(settings: Settings, select: str | None) -> list[str] | None:
     return chosen
 
 
-def print_summary(console: Console, runner: Runner, before: dict[str, list[int]], seconds: float) -> None:
-    """What is true now, and in brackets what this command has changed of it."""
+def print_summary(
+    console: Console,
+    store: DeltaStore,
+    look: Look,
+    results: Sequence[RunResult],
+    before: dict[str, list[int]],
+    seconds: float,
+) -> None:
+    """What is true now, and in brackets what this command has changed of it. results: the runs that it has made."""
     from lakehouse_assets.orchestration.automation.status import COUNTS, by_source
     from lakehouse_assets.orchestration.resources.spark import start_seconds
 
-    if accounts := by_source(runner.lakehouse.tables.store):
+    if accounts := by_source(store):
         title = "Accounts: landed = published + quarantined + duplicates; in brackets what this run has changed"
         rows = []
         for source, now in sorted(accounts.items()):
@@ -91,20 +111,20 @@ def print_summary(console: Console, runner: Runner, before: dict[str, list[int]]
             )
         console.print(table_of(["source", "drops", *COUNTS], rows, title))
     sent: dict[str, list[int]] = {}
-    for result in runner.results:
+    for result in results:
         for key, said in result.materialized.items():
             if key.path[0] == "snowflake":
                 table, counts = key.path[1].upper(), (said.get(f"run/{n}", 0) for n in ("rows", "slices", "bytes"))
                 sent[table] = [a + b for a, b in zip(sent.get(table, [0, 0, 0]), counts, strict=True)]
-    if runner.state is not None:
+    if look.state is not None:
         rows = [
             [state.table, f"{state.rows:,}", state.version, *(f"{n:,}" for n in sent.get(state.table, [0, 0, 0]))]
-            for _, state in sorted(runner.state.tables.items())
+            for _, state in sorted(look.state.tables.items())
         ]
         columns = ["Snowflake table", "rows", "Delta version", "rows handed off", "slices", "bytes"]
         console.print(table_of(columns, rows, "In Snowflake; the last three columns: what this run sent"))
     started = "".join(f" The engine {engine} started in {took:.1f} s." for engine, took in start_seconds.items())
-    console.print(f"{runner.runs} run{'' if runner.runs == 1 else 's'} in {seconds:.1f} s.{started}")
+    console.print(f"{len(results)} run{'' if len(results) == 1 else 's'} in {seconds:.1f} s.{started}")
 
 
 def rebuild(
@@ -116,12 +136,11 @@ def rebuild(
     Example: `lakehouse rebuild gold.daily_sales`
     """
     settings = context.settings(home=home)
-
-    from lakehouse_assets.definitions import graph
+    lakehouse, handoff = context.resources(settings)
+    from lakehouse_assets.orchestration.graph import graph
 
     if table not in (nodes := graph(settings)):
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(nodes)}.")
-    lakehouse, handoff = context.resources(settings)
     store = lakehouse.tables.store
     from lakehouse_assets.core.names import is_bronze
     from lakehouse_assets.orchestration.automation.recovery import make_way, recover
@@ -143,7 +162,7 @@ def rebuild(
         f"{sum(m.get(f'run/rows_{word}', 0) for m in said):,} {word}" for word in ("inserted", "updated", "deleted")
     )
     print(f"Recomputed {table}: rows {', '.join(counts)}.")
-    conclude(runner)
+    conclude(runner.found, runner.damaged.values(), runner.unfinished)
 
 
 def _print_recovered(found: Recovered) -> None:

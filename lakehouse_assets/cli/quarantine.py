@@ -128,4 +128,4 @@ def quarantine_replay(home: Home = None) -> None:
     with open_runner(settings) as runner:
         runner.run(force=[source.table for source in SOURCES.values()])
     print(f"{before} rows were rejected before, {len(_rejected(settings))} are now.")
-    conclude(runner)
+    conclude(runner.found, runner.damaged.values(), runner.unfinished)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets.shown import printable, say
 
 if TYPE_CHECKING:
+    from lakehouse_assets.orchestration.automation.look import Look
+    from lakehouse_assets.orchestration.automation.pending import Pending
     from lakehouse_assets.orchestration.automation.runner import Runner
 
 _MARKS = {"success": ("✓", "green"), "failure": ("✗", "red"), "skipped": ("-", "yellow")}
@@ -33,13 +35,16 @@ def open_runner(
     select: list[str] | None = None,
     *,
     quiet: bool = False,
+    look: Look | None = None,
 ) -> Iterator[Runner]:
-    """A runner that tells its progress on stderr. first, last, select: what it is restricted to."""
+    """A runner that tells its progress on stderr. first, last, select: what it is restricted to. look: what was seen
+    just before.
+    """
     # Dagster redirects stderr while a run lasts, so progress needs a descriptor of its own.
     with os.fdopen(os.dup(2), "w") as terminal, context.instance(settings) as instance:
-        from lakehouse_assets.definitions import build_definitions, graph, resources
+        from lakehouse_assets.definitions import build_definitions, resources
         from lakehouse_assets.orchestration.automation.runner import Runner
-        from lakehouse_assets.orchestration.resources.handoff_resource import served
+        from lakehouse_assets.orchestration.graph import graph, served
 
         total, done = len(select) if select else len(graph(settings)) + len(served()), 0
         console = Console(file=terminal, quiet=quiet)
@@ -67,6 +72,7 @@ def open_runner(
             effect=lambda table: effect_on_quarantine(settings, table),
             observer=observe,
             echo=context.verbose,
+            look=look,
         )
 
 
@@ -83,12 +89,14 @@ def effect_on_quarantine(settings: Settings, table: str) -> str | None:
     return f"{entering} rows would enter quarantine, {leaving} would leave it"
 
 
-def conclude(runner: Runner) -> None:
-    """Say on stderr what waits for somebody and what was left undone; exit with 1 where anything is wrong."""
-    found = runner.found
-    damaged = dict.fromkeys([*found.damaged.values(), *runner.damaged.values()])
+def conclude(found: Pending, damaged: Iterable[str] = (), unfinished: str | None = None) -> None:
+    """Say on stderr what waits for somebody and what was left undone; exit with 1 where anything is wrong.
+
+    damaged, unfinished: what runs have said of damaged tables, and of what they left undone.
+    """
+    every = dict.fromkeys([*found.damaged.values(), *damaged])
     unavailable = found.unavailable.values()
-    wrong = [*damaged, *found.rejections(), *unavailable, *filter(None, [runner.unfinished])]
+    wrong = [*every, *found.rejections(), *unavailable, *filter(None, [unfinished])]
     for reason in (*wrong, *found.left_out()):
         print(printable(reason), file=sys.stderr)
     if wrong:

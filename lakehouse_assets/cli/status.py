@@ -31,8 +31,8 @@ def status(format: Format = "table", landing: Landing = None, home: Home = None)
     context.one_of(format, ["table", "json"])
     settings = context.settings(landing=landing, home=home)
     from lakehouse_assets.areas import AREAS
-    from lakehouse_assets.definitions import graph
     from lakehouse_assets.orchestration.automation.status import status_now
+    from lakehouse_assets.orchestration.graph import graph
 
     found = status_now(*context.resources(settings), graph(settings), AREAS)
     if format == "json":

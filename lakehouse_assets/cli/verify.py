@@ -34,7 +34,7 @@ def verify(
     settings = context.settings(home=home)
     from lakehouse_assets.core.handoff.slices import between
     from lakehouse_assets.orchestration.automation.verification import verify_tables
-    from lakehouse_assets.orchestration.resources.handoff_resource import served
+    from lakehouse_assets.orchestration.graph import served
 
     _, handoff = context.resources(settings)
     chosen = {t.strip().lower() for t in tables.split(",")} if tables else set(served())
@@ -96,12 +96,12 @@ def check(
     Example: `lakehouse check --full`
     """
     settings = context.settings(home=home)
-    from lakehouse_assets.definitions import kept_tables
+    lakehouse, handoff = context.resources(settings)
     from lakehouse_assets.orchestration.automation.recovery import check_tables
+    from lakehouse_assets.orchestration.graph import kept_tables
 
     if table is not None and table not in kept_tables():
         raise LakehouseError(f"There is no table {table}; choose one of {', '.join(kept_tables())}.")
-    lakehouse, handoff = context.resources(settings)
     wrong = files = 0
     for checked in check_tables(lakehouse.tables, handoff, [table] if table else kept_tables(), full=full):
         files += checked.files

@@ -229,7 +229,7 @@ def test_what_the_runs_leave_undone_is_told_and_fails_the_command(
     monkeypatch.setattr(runner, "_execute", lambda *_: None)
     runner.run()
     with pytest.raises(typer.Exit) as ended:
-        conclude(runner)
+        conclude(runner.found, runner.damaged.values(), runner.unfinished)
     assert ended.value.exit_code == 1
     assert PATH in capfd.readouterr().err
 

@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from lakehouse_assets.orchestration.resources.handoff_resource import served
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv, rates_csv
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse_assets.orchestration.resources.handoff_resource import served
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import State, World, differences, line, order_csv
 

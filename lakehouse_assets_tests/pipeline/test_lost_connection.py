@@ -12,8 +12,8 @@ from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.definitions import build_definitions
 from lakehouse_assets.embedded_snowflake import stop
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets.orchestration.io_managers.snowflake_stage import SnowflakeStageIOManager
-from lakehouse_assets.orchestration.resources.handoff_resource import served
 from lakehouse_assets.orchestration.resources.retries import RETRIES
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, line, order_csv, rates_csv

@@ -16,7 +16,7 @@ from lakehouse_assets.core.contracts import CONTRACTS
 from lakehouse_assets.core.declarations.registry import SOURCES
 from lakehouse_assets.core.quality.samples import MASK
 from lakehouse_assets.definitions import build_definitions
-from lakehouse_assets.orchestration.resources.handoff_resource import served
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets.settings import PROJECT
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, line, order_csv, rates_csv

@@ -26,8 +26,8 @@ from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
 from lakehouse_assets.orchestration.automation.maintenance import compact
 from lakehouse_assets.orchestration.automation.recovery import check_tables
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets.orchestration.instance.runs import execute_range
-from lakehouse_assets.orchestration.resources.handoff_resource import served
 from lakehouse_assets_tests.oracle.oracle import KEYS
 from lakehouse_assets_tests.pipeline import model
 from lakehouse_assets_tests.pipeline.conftest import NewWorld

@@ -14,7 +14,7 @@ from snowflake.connector.cursor import SnowflakeCursor
 
 from lakehouse_assets.cli.load import print_summary
 from lakehouse_assets.embedded_snowflake import account_directory
-from lakehouse_assets.orchestration.resources.handoff_resource import served
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets_tests.pipeline.world import State, World
 
 NOT_CACHED = re.compile(r"SYSDATE|CURRENT_|RANDOM|UUID|GETDATE|LOCALTIME|INFORMATION_SCHEMA|ALTER|USE ", re.IGNORECASE)
@@ -75,7 +75,7 @@ def test_a_command_with_nothing_to_do_sends_one_statement(
     with recording(monkeypatch) as sent:
         runner = world.run()
         told = io.StringIO()
-        print_summary(Console(file=told, width=200), runner, {}, 1.0)
+        print_summary(Console(file=told, width=200), world.lakehouse.store, runner.look, runner.results, {}, 1.0)
     assert runner.runs == 0
     assert "SALES_LINES" in told.getvalue()
     assert only_looks(sent), sent

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lakehouse_assets.orchestration.resources.handoff_resource import served
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets_tests.pipeline.world import State, World, differences
 
 TABLE = "{db}.ANALYTICS.SALES_LINES"

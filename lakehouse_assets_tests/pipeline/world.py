@@ -27,8 +27,8 @@ from lakehouse_assets.core.delta.staging import JOURNAL
 from lakehouse_assets.core.sources import ingest
 from lakehouse_assets.definitions import build_definitions, graph, resources
 from lakehouse_assets.orchestration.automation.runner import Runner
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets.orchestration.instance.local import ensure_instance, environment
-from lakehouse_assets.orchestration.resources.handoff_resource import served
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.oracle.oracle import KEYS, Oracle
 

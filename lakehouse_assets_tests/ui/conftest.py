@@ -23,7 +23,7 @@ import pytest
 from lakehouse_assets.embedded_snowflake import stop
 from lakehouse_assets.orchestration.automation.inflight import under_way
 from lakehouse_assets.orchestration.instance.local import environment
-from lakehouse_assets.orchestration.resources.snowflake import connect
+from lakehouse_assets.orchestration.resources.snowflake_access import connect
 from lakehouse_assets.sample.generate import generate
 from lakehouse_assets_tests.orchestration.instance.conftest import wait_for
 

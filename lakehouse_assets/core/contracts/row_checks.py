@@ -24,6 +24,7 @@ from pandera.api.polars.types import PolarsData
 
 from lakehouse_assets.core.spark_sql import quoted
 from lakehouse_assets.errors import LakehouseError
+from lakehouse_assets.lean import registering
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def register_rule(
         if hasattr(Check, name):
             raise LakehouseError(f"A check named {name} exists already; register yours under another name.")
         body.__name__ = name
-        register_check_method(body, statistics=list(statistics))
+        with registering():
+            register_check_method(body, statistics=list(statistics))
         RULES[name] = RegisteredRule(name, tuple(statistics), body, sql, columns)
         return body
 

@@ -3,3 +3,7 @@
 
 Does not belong here: any source or table (`domains/`), I/O, Dagster.
 """
+
+from lakehouse_assets.lean import import_contracts
+
+import_contracts()

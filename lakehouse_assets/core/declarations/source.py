@@ -144,3 +144,9 @@ class Source:
         ]
         code = fingerprint(self.code)
         return f"{code}-{digest(' '.join(said))[:8]}" if said else code
+
+
+def pulled_by(source: Source) -> Pulled:
+    """By which columns a source is pulled; to ask one that cannot be is a fault of this application."""
+    assert source.pulled, source.name
+    return source.pulled

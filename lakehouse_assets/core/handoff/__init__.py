@@ -7,6 +7,12 @@ to connect, a `DeltaStore`, a Spark session and contracts. Does not belong here:
 business logic. The protocol, and why each crash in it is safe, is written down in docs/handoff.md.
 """
 
+# ruff: noqa: E402 -- pandera and the connector are imported before anything that imports them
+from lakehouse_assets.lean import import_connector, import_contracts
+
+import_contracts()
+import_connector()
+
 from lakehouse_assets.core.handoff.attempt import HandoffResult
 from lakehouse_assets.core.handoff.evolve import PlannedStatement
 from lakehouse_assets.core.handoff.handoff import Handoff

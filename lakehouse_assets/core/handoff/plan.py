@@ -67,10 +67,13 @@ def plan(
             planned.append(PlannedStatement(o.statement, "safe", o.name, "reads what changes"))
         elif o.view and o.view not in present:
             planned.append(PlannedStatement(o.statement, "safe", o.name, "the view is not there"))
-    for orphan in sorted(deployed.keys() & present.keys() - {o.name for o in objects}):
+    return [*planned, *_orphans(sorted(deployed.keys() & present.keys() - {o.name for o in objects}))]
+
+
+def _orphans(tables: Collection[str]) -> Iterator[PlannedStatement]:
+    for table in tables:
         reason = "no contract says it any more; it is served as it is until it is dropped"
-        planned.append(PlannedStatement(sql.statement("tables", "drop_table", table=orphan), "left", orphan, reason))
-    return planned
+        yield PlannedStatement(sql.statement("tables", "drop_table", table=table), "left", table, reason)
 
 
 def _unless_masked(session: Session, planned: list[PlannedStatement]) -> list[PlannedStatement]:

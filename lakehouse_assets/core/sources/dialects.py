@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-INSTANT: Final = r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z"
-"""A time as this module writes it, in UTC."""
+from lakehouse_assets.core.sources.instants import instant
 
 _CONNECT_SECONDS = 10
 
@@ -43,12 +42,6 @@ def open_engine(url: URL, **more: Any) -> Engine:
         extra = _EXTRAS.get(error.name or "")
         what = f"install the extra `{extra}`" if extra else "install the package that brings it"
         raise Unfit(f"the module {error.name} is not installed: {what}") from None
-
-
-def instant(moment: datetime) -> str:
-    """A moment as this module writes times; one without a zone is UTC."""
-    utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return f"{utc.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 class Dialect:

@@ -35,20 +35,20 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 import pyarrow as pa
 
-from lakehouse_assets.core.declarations.source import Source
+from lakehouse_assets.core.declarations.source import Source, pulled_by
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.names import PULLS
-from lakehouse_assets.core.sources.database import SourceDatabase
-from lakehouse_assets.core.sources.dialects import INSTANT, instant
+from lakehouse_assets.core.sources.instants import INSTANT, instant
 from lakehouse_assets.core.sources.journal import REFUSED, Content, Entry, by_path, last_landed
 from lakehouse_assets.core.sources.landing import Drop
 from lakehouse_assets.core.sources.rows import rescued_json
-from lakehouse_assets.core.sources.snapshot import pulled_by
 from lakehouse_assets.core.spark_sql import in_list, literal, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from lakehouse_assets.core.sources.database import SourceDatabase
 
 _OWN: Final = "_own"
 """The time that a row has in the database."""

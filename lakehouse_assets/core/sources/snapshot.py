@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 from sqlalchemy import Connection, CursorResult, text
 
-from lakehouse_assets.core.declarations.source import Pulled, Source
-from lakehouse_assets.core.sources.dialects import INSTANT, Dialect, Unfit
+from lakehouse_assets.core.declarations.source import Source, pulled_by
+from lakehouse_assets.core.sources.dialects import Dialect, Unfit
+from lakehouse_assets.core.sources.instants import INSTANT
 
 _BATCH = 10_000
 
@@ -46,12 +47,6 @@ class Snapshot(Protocol):
         A row that holds a text which is not UTF-8 says so in `_malformed`, and has the bytes in question as \\xNN.
         """
         ...
-
-
-def pulled_by(source: Source) -> Pulled:
-    """By which columns a source is pulled; to ask one that cannot be is a fault of this application."""
-    assert source.pulled, source.name
-    return source.pulled
 
 
 def columns_of(source: Source, found: Sequence[str]) -> dict[str, str]:

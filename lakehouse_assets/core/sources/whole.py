@@ -19,9 +19,10 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Connection, column, literal_column, select, table
 
-from lakehouse_assets.core.declarations.source import Source
-from lakehouse_assets.core.sources.dialects import INSTANT, hash_of_row, instant
-from lakehouse_assets.core.sources.snapshot import Text, as_table, columns_of, decoded, pulled_by, refuse_keys
+from lakehouse_assets.core.declarations.source import Source, pulled_by
+from lakehouse_assets.core.sources.dialects import hash_of_row
+from lakehouse_assets.core.sources.instants import INSTANT, instant
+from lakehouse_assets.core.sources.snapshot import Text, as_table, columns_of, decoded, refuse_keys
 
 
 class WholeSnapshot:

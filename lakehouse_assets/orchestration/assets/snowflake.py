@@ -6,10 +6,11 @@ import dagster as dg
 
 from lakehouse_assets.core.contracts import Contract, contract
 from lakehouse_assets.core.delta.heads import TableRef
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets.orchestration.keys import asset_key, snowflake_key
 from lakehouse_assets.orchestration.partitions import BACKFILL_POLICY
 from lakehouse_assets.orchestration.presentation import dagster_schema, lineage
-from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.retries import retried
 from lakehouse_assets.settings import Settings
 

@@ -40,6 +40,7 @@ from lakehouse_assets.orchestration.internals.runs import (
     SensorInstigatorData,
 )
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
+from lakehouse_assets.orchestration.resources.lakehouse_access import LakehouseAccess
 
 WATCH = "watch"
 _RECENT_FAILURES = 50
@@ -100,7 +101,7 @@ def _made_good(
     return good and not (days and any(days[0] <= day <= days[1] for day in waiting()))
 
 
-def waiting_days(lakehouse: LakehouseResource) -> set[date]:
+def waiting_days(lakehouse: LakehouseAccess) -> set[date]:
     """The batch dates of drops that are not in bronze yet."""
     drops, _ = lakehouse.zone.scan()
     return {drop.batch_date for drop in new_drops(drops, entries(lakehouse.tables))}
@@ -121,7 +122,7 @@ def sensor_troubles(instance: dg.DagsterInstance) -> list[Alert]:
     return found
 
 
-def rejected_drops(lakehouse: LakehouseResource) -> list[Alert]:
+def rejected_drops(lakehouse: LakehouseAccess) -> list[Alert]:
     """Drops that are refused or cannot be read and wait for their correction, and files that are not taken in."""
     now = time.time()
     house = lakehouse.tables
@@ -139,7 +140,7 @@ def rejected_drops(lakehouse: LakehouseResource) -> list[Alert]:
     ]
 
 
-def damaged_tables(lakehouse: LakehouseResource) -> list[Alert]:
+def damaged_tables(lakehouse: LakehouseAccess) -> list[Alert]:
     """Tables whose log or files are not what was committed, as far as that shows without reading a file."""
     store = lakehouse.tables.store
     findings = [f for name in CONTRACTS for f in check(store, name, lakehouse.readers.get(name, ())).findings]
@@ -148,7 +149,7 @@ def damaged_tables(lakehouse: LakehouseResource) -> list[Alert]:
     ]
 
 
-def unavailable_sources(lakehouse: LakehouseResource) -> list[Alert]:
+def unavailable_sources(lakehouse: LakehouseAccess) -> list[Alert]:
     """The databases from which sources cannot be pulled: out of reach, without a key a row, or as if emptied."""
     databases = lakehouse.databases
     if not databases:
@@ -247,7 +248,7 @@ def reported_before(cursor: str | None, complain: Callable[[str], object]) -> di
     return reported if usable else {}
 
 
-def area_alerts(lakehouse: LakehouseResource, areas: Sequence[Area]) -> list[Alert]:
+def area_alerts(lakehouse: LakehouseAccess, areas: Sequence[Area]) -> list[Alert]:
     """What the areas themselves report. One that cannot be asked is an alert of its own, and the others are asked."""
     found, now = [], time.time()
     for area in areas:
@@ -261,7 +262,7 @@ def area_alerts(lakehouse: LakehouseResource, areas: Sequence[Area]) -> list[Ale
 
 def _places(
     instance: dg.DagsterInstance,
-    lakehouse: LakehouseResource,
+    lakehouse: LakehouseAccess,
     fresh: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey],
     areas: Sequence[Area],
@@ -281,7 +282,7 @@ def _places(
 
 def open_alerts(
     instance: dg.DagsterInstance,
-    lakehouse: LakehouseResource,
+    lakehouse: LakehouseAccess,
     fresh: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey],
     areas: Sequence[Area] = (),

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from lakehouse_assets.core.declarations.registry import SOURCES, pulled_sources
 from lakehouse_assets.core.delta.findings import SIDES, DamagedTableError, made_with
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.quality.drops import DropVerdict, remedy
-from lakehouse_assets.core.sources.database import SourceDatabase
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.core.sources.journal import REFUSED, Entry
 from lakehouse_assets.core.sources.landing import Drop, LandingZone, Unread
@@ -28,17 +28,13 @@ from lakehouse_assets.core.sources.progress import Behind, Reason, why_behind
 from lakehouse_assets.core.sources.pull import due, half_done
 from lakehouse_assets.core.sources.verdicts import rejected_now
 from lakehouse_assets.errors import SourceUnavailableError
+from lakehouse_assets.orchestration.graph import TableNode
+
+if TYPE_CHECKING:
+    from lakehouse_assets.core.sources.database import SourceDatabase
 
 BRIDGED_DAYS = 7
 """Gaps of up to so many batch dates between stretches are run along: a partition costs less than a run."""
-
-
-@dataclass(frozen=True)
-class TableNode:
-    """A table of the graph, as far as pending needs to know it."""
-
-    upstreams: tuple[str, ...]
-    fingerprint: str
 
 
 @dataclass

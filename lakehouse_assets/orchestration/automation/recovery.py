@@ -18,12 +18,14 @@ from lakehouse_assets.core.sources.ingest import entries, refuse_short_journal
 from lakehouse_assets.core.sources.recover import Recovered, recover_bronze, recover_journal
 from lakehouse_assets.errors import AccountUnavailableError
 from lakehouse_assets.orchestration.automation.jobs import CHECK
+from lakehouse_assets.orchestration.resources.handoff_access import HandoffAccess
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
+from lakehouse_assets.orchestration.resources.lakehouse_access import LakehouseAccess
 
 
 def check_tables(
-    lakehouse: Lakehouse, handoff: HandoffResource | None, tables: Iterable[str], *, full: bool
+    lakehouse: Lakehouse, handoff: HandoffAccess | None, tables: Iterable[str], *, full: bool
 ) -> Iterator[Checked]:
     """Look at tables, one after the other. handoff: where what Snowflake has recorded of them is read; None where it is
     not asked.
@@ -59,7 +61,7 @@ def check_tables(
         yield checked
 
 
-def make_way(lakehouse: Lakehouse, handoff: HandoffResource, table: str) -> list[str]:
+def make_way(lakehouse: Lakehouse, handoff: HandoffAccess, table: str) -> list[str]:
     """Move a damaged silver or gold table out of the way, and its side tables; returns a sentence for each. They are
     then made anew, and since they are other tables, what lies downstream follows.
     """
@@ -72,7 +74,7 @@ def make_way(lakehouse: Lakehouse, handoff: HandoffResource, table: str) -> list
     return said
 
 
-def recover(lakehouse: LakehouseResource, table: str) -> Recovered:
+def recover(lakehouse: LakehouseAccess, table: str) -> Recovered:
     """Make a table of bronze whole again."""
     if table == JOURNAL:
         return recover_journal(lakehouse.tables)

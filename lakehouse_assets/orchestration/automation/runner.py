@@ -19,7 +19,9 @@ from lakehouse_assets.core.sources.progress import Batches, Reason
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.automation.inflight import is_refusal
 from lakehouse_assets.orchestration.automation.jobs import LOAD_ALL
-from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
+from lakehouse_assets.orchestration.automation.look import Look
+from lakehouse_assets.orchestration.automation.pending import Pending
+from lakehouse_assets.orchestration.graph import TableNode
 from lakehouse_assets.orchestration.instance.runs import RunResult, StepProgress, execute_range
 from lakehouse_assets.orchestration.keys import asset_key, step_name, table_of
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
@@ -37,9 +39,9 @@ class Runner:
 
     start, end: batch dates to which new drops are restricted. select: asset keys as lists of parts, None for all. say:
     takes a sentence for the user. effect: what recomputing a stale table will do to quarantine, in words, where it has
-    one. `found` is what is pending and `state` what Snowflake has acknowledged, as last seen; `results` are the runs
-    made; `damaged` says of which step why it read or wrote nothing; `unfinished` says what they left undone though they
-    should not have, None where nothing.
+    one. look: what was seen just before, if anybody has looked. `results` are the runs made; `damaged` says of which
+    step why it read or wrote nothing; `unfinished` says what they left undone though they should not have, None where
+    nothing.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Runner:
         effect: Callable[[str], str | None] = lambda _: None,
         observer: Callable[[StepProgress], None] | None = None,
         echo: bool = False,
+        look: Look | None = None,
     ):
         self.instance, self.definitions, self.graph = instance, definitions, graph
         self.lakehouse, self.handoff = lakehouse, handoff
@@ -64,32 +67,27 @@ class Runner:
         self.select = [dg.AssetKey(list(s)) for s in select] if select else None
         self.say, self.effect, self.observer, self.echo = say, effect, observer, echo
         self.results: list[RunResult] = []
-        self.state: State | None = None
         self.unfinished: str | None = None
         self.damaged: dict[str, str] = {}
-        self.found = self.pending()
+        self.look = look or self._look()
+
+    @property
+    def found(self) -> Pending:
+        """What is pending within the range, as last seen."""
+        return self.look.found
+
+    @property
+    def state(self) -> State | None:
+        """What Snowflake has acknowledged, as last seen."""
+        return self.look.state
 
     @property
     def runs(self) -> int:
         """How many runs were made."""
         return len(self.results)
 
-    def pending(self) -> Pending:
-        """What is pending now, within the range."""
-        with self.handoff.open() as handoff:
-            self.state = self.handoff.state(handoff)
-            behind = self.handoff.behind(handoff, self.state)
-            damaged = {table: f"{finding.sentence()}." for table, finding in self.handoff.short(self.state).items()}
-        return pending(
-            self.lakehouse.tables,
-            self.lakehouse.zone,
-            self.graph,
-            behind,
-            self.lakehouse.databases,
-            start=self.start,
-            end=self.end,
-            damaged=damaged,
-        )
+    def _look(self) -> Look:
+        return Look.taken(self.lakehouse, self.handoff, self.graph, self.start, self.end)
 
     def run(self, *, force: Collection[str] = ()) -> None:
         """Make the runs. force: tables to recompute although nothing is pending.
@@ -110,7 +108,7 @@ class Runner:
             for first, last in self._whole_range() if forced else self._stretches():
                 self._execute(first, last, forced)
                 forced = ()
-            self.found = self.pending()
+            self.look = self._look()
             if self.select or not self.found:
                 return
             if self.damaged:

@@ -30,8 +30,9 @@ from lakehouse_assets.orchestration.automation.inflight import under_way
 from lakehouse_assets.orchestration.automation.jobs import ASIDE, LAKEHOUSE_ONLY, LOAD_ALL
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
 from lakehouse_assets.orchestration.automation.work import Work, open_work
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets.orchestration.internals.runs import MAX_RETRIES_TAG
-from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 
 ASK_SECONDS = 3600

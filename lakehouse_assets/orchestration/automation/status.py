@@ -22,8 +22,9 @@ from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.verdicts import drifted_now
 from lakehouse_assets.orchestration.area import Area
 from lakehouse_assets.orchestration.automation.pending import Pending, TableNode, pending
-from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
-from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
+from lakehouse_assets.orchestration.graph import served
+from lakehouse_assets.orchestration.resources.handoff_access import HandoffAccess
+from lakehouse_assets.orchestration.resources.lakehouse_access import LakehouseAccess
 
 COUNTS = ("landed", "published", "quarantined", "duplicates")
 """What an account counts: the rows of a drop, and what became of them."""
@@ -88,7 +89,7 @@ class Status:
 
 
 def status_now(
-    lakehouse: LakehouseResource, handoff: HandoffResource, graph: Mapping[str, TableNode], areas: Sequence[Area] = ()
+    lakehouse: LakehouseAccess, handoff: HandoffAccess, graph: Mapping[str, TableNode], areas: Sequence[Area] = ()
 ) -> Status:
     """How things are now. graph: the Delta tables in topological order."""
     house = lakehouse.tables

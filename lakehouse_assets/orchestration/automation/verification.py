@@ -14,7 +14,8 @@ from lakehouse_assets.core.handoff import Handoff, HandoffResult, VerifyResult
 from lakehouse_assets.core.handoff.catalog import ReplacedTableError
 from lakehouse_assets.core.handoff.trouble import MISSING
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
+from lakehouse_assets.orchestration.graph import served
+from lakehouse_assets.orchestration.resources.handoff_access import HandoffAccess
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Repaired(Step):
 
 
 def verify_tables(
-    handoff: HandoffResource, tables: Mapping[str, Collection[str] | None], *, repair: bool
+    handoff: HandoffAccess, tables: Mapping[str, Collection[str] | None], *, repair: bool
 ) -> Iterator[Step]:
     """Compare tables, one after the other; each step is reported before the next is taken. Of the other tables only
     what somebody else has done to them is looked at.
@@ -88,7 +89,7 @@ def verify_tables(
 
 
 def _verify_table(
-    handoff: HandoffResource, opened: Handoff, name: str, slices: Collection[str] | None, altered: bool, repair: bool
+    handoff: HandoffAccess, opened: Handoff, name: str, slices: Collection[str] | None, altered: bool, repair: bool
 ) -> Iterator[Step]:
     contract, spark = served()[name], handoff.lakehouse.tables.spark
     try:

@@ -110,6 +110,19 @@ def refuse_broken_storage(instance: Path) -> None:
             ) from error
 
 
+def may_hold_unfinished_runs(instance: Path) -> bool:
+    """Whether a run of the local instance has not come to its end; true as well where that cannot be told. Read from
+    Dagster's database without Dagster, which takes longer to import than a command that finds nothing to do may take.
+    """
+    file = instance / "history" / "runs.db"
+    ended = "('SUCCESS', 'FAILURE', 'CANCELED', 'QUEUED')"  # a queued run has no process yet
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
+            return database.execute(f"SELECT 1 FROM runs WHERE status NOT IN {ended} LIMIT 1").fetchone() is not None
+    except sqlite3.DatabaseError:
+        return True
+
+
 @contextmanager
 def one_at_a_time(instance: Path) -> Iterator[None]:
     """Held by a command while Dagster opens its databases: of two that make them at once, one fails. instance: the

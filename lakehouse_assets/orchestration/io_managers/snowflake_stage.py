@@ -17,8 +17,9 @@ from lakehouse_assets.core.handoff.handoff import Handoff
 from lakehouse_assets.core.handoff.state import Published, State
 from lakehouse_assets.core.sources.progress import complete_through, included
 from lakehouse_assets.disks import full_disk_told
+from lakehouse_assets.orchestration.graph import served
 from lakehouse_assets.orchestration.io_managers.metadata import say, with_run
-from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource, served
+from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets.orchestration.resources.retries import FIRST_PAUSE, retried
 
 

@@ -8,7 +8,7 @@ import os
 from textwrap import dedent
 
 from lakehouse_assets.embedded_snowflake import USER, account_directory, ensure_running
-from lakehouse_assets.orchestration.resources.snowflake import VARIABLES
+from lakehouse_assets.orchestration.resources.snowflake_access import VARIABLES
 from lakehouse_assets.settings import Settings
 
 HIDDEN = "<password>"

@@ -11,9 +11,8 @@ import atexit
 import threading
 import time
 import warnings
+from dataclasses import dataclass
 from typing import Any
-
-import dagster as dg
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources.spark_embedded import start_embedded
@@ -29,7 +28,8 @@ _lock = threading.Lock()
 _sessions: dict[str, Any] = {}
 
 
-class SparkEngine(dg.ConfigurableResource):
+@dataclass(frozen=True)
+class SparkEngine:
     """Hands out the one Spark session of this process.
 
     engine: `embedded`, `local` or `sc://…`. jars: a folder with the Delta jars, empty to bring them from Maven; mirror:

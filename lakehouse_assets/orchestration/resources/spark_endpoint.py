@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dagster_pyspark import LazyPySparkResource
-from pyspark.errors import PySparkException
-
 import lakehouse_assets
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources.spark_settings import own_settings
@@ -39,6 +36,8 @@ def start_remote(engine: str) -> Any:
 
 def connect(url: str) -> Any:
     """A session on the endpoint of that URL."""
+    from dagster_pyspark import LazyPySparkResource
+
     return LazyPySparkResource(spark_config={"spark.remote": url}).spark_session
 
 
@@ -46,6 +45,8 @@ def set_own(session: Any, engine: str) -> None:
     """Give a session of an endpoint what LAKEHOUSE_SPARK_CONF says. Raises `LakehouseError` for a setting that it does
     not take.
     """
+    from pyspark.errors import PySparkException
+
     for key, value in own_settings().items():
         try:
             session.conf.set(key, value)

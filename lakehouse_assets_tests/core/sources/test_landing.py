@@ -12,7 +12,7 @@ import pytest
 
 from lakehouse_assets.core.sources.landing import LandingZone
 from lakehouse_assets.core.sources.lines import MAX_UNPACKED_MB
-from lakehouse_assets.orchestration.partitions import first_day
+from lakehouse_assets.orchestration.first_day import first_day
 from lakehouse_assets.settings import Settings
 
 DAY = "orders_2026-09-01.csv"

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
+from lakehouse_assets.cli.context import sweep
+from lakehouse_assets.orchestration.instance.local import may_hold_unfinished_runs
 from lakehouse_assets.orchestration.instance.processes import PROCESS_TAG, RunProcess
 from lakehouse_assets.orchestration.instance.runs import execute_range, job_origin
 from lakehouse_assets.orchestration.instance.sweep import sweep_dead_runs
 from lakehouse_assets.processes import ProcessIdentity
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.orchestration.instance import toy
 from lakehouse_assets_tests.orchestration.instance.conftest import TOY, wait_for
 
@@ -64,6 +67,30 @@ def test_a_killed_run_is_closed_and_the_next_one_gets_its_slot(
         module=TOY,
     )
     assert result.success
+
+
+def test_a_command_with_nothing_to_do_closes_a_killed_run_too(
+    instance: DagsterInstance, home: Path, hanging: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+):
+    """A run that was killed after its last table would be shown as running until something lands again."""
+    monkeypatch.delenv("DAGSTER_HOME")
+    settings = Settings(_env_file=None, home=home.parent)  # type: ignore[call-arg]
+    assert may_hold_unfinished_runs(home)
+    hanging.kill()
+    hanging.wait()
+    sweep(settings)
+    (run,) = instance.get_runs()
+    assert run.status == DagsterRunStatus.FAILURE
+    assert not may_hold_unfinished_runs(home)
+
+
+@pytest.mark.parametrize("content", [None, b"no database" * 100])
+def test_where_it_cannot_be_told_whether_runs_have_ended_dagster_is_asked(tmp_path: Path, content: bytes | None):
+    """An instance with another storage, or a broken one, would never be looked at."""
+    if content:
+        (tmp_path / "history").mkdir()
+        (tmp_path / "history" / "runs.db").write_bytes(content)
+    assert may_hold_unfinished_runs(tmp_path)
 
 
 def test_a_killed_process_that_nobody_has_waited_for_counts_as_gone(

@@ -20,7 +20,9 @@ from snowflake.connector.nanoarrow_arrow_iterator import PyArrowTableIterator
 
 from lakehouse_assets.embedded_snowflake import connection_arguments, running, stop
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources import snowflake
+from lakehouse_assets.orchestration.resources import snowflake, snowflake_access
+from lakehouse_assets.orchestration.resources.snowflake_access import MEANING, SnowflakeAccess, connect
+from lakehouse_assets.settings import Settings
 
 
 def test_the_embedded_account_starts_with_the_first_connection_of_a_run(tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_the_embedded_account_starts_with_the_first_connection_of_a_run(tmp_path
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process()
         materialization = result.asset_materializations_for_node("version")[0]
         assert materialization.metadata["context"].value == "('LAKEHOUSE', 'OPS')"
-        with snowflake.connect(home=tmp_path, database="LAKEHOUSE") as connection:
+        with connect(home=tmp_path, database="LAKEHOUSE") as connection:
             assert connection.cursor().execute("SELECT 1").fetchone() == (1,)  # type: ignore[union-attr]
         assert connection.is_closed()
     finally:
@@ -52,16 +54,16 @@ def test_a_connection_is_closed_and_rolled_back_when_the_block_fails(tmp_path: P
     """Without it a failed publish keeps its locks."""
 
     def insert_and_fail() -> None:
-        with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+        with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
             connection.cursor().execute("BEGIN")
             connection.cursor().execute("INSERT INTO T VALUES (1)")
             raise RuntimeError("on the way")
 
-    with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+    with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
         connection.cursor().execute("CREATE TABLE T (a INT)")
     with pytest.raises(RuntimeError, match="on the way"):
         insert_and_fail()
-    with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+    with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
         assert connection.cursor().execute("SELECT COUNT(*) FROM T").fetchone() == (0,)  # type: ignore[union-attr]
     stop(tmp_path)
 
@@ -75,12 +77,15 @@ def test_values_of_a_real_account_stay_environment_variables(monkeypatch: pytest
     monkeypatch.setenv("SNOWFLAKE_PASSWORD", "a-secret-value")
     resource = snowflake.snowflake_resource(mode="account", database="LAKEHOUSE", query_tag="a run")
     assert "a-secret-value" not in repr(resource)
-    for of_a_run_or_a_command in (resource.process_config_and_initialize(), resource):
-        delegate = of_a_run_or_a_command.dagster_resource()
+    settings = Settings(_env_file=None, home=tmp_path, snowflake="account")  # type: ignore[call-arg]
+    of_a_command = SnowflakeAccess.of(settings, database="LAKEHOUSE", query_tag="a run")
+    assert "a-secret-value" not in repr(of_a_command)
+    for account in (resource.process_config_and_initialize(), resource, of_a_command):
+        delegate = account.dagster_resource()
         assert delegate.password == "a-secret-value"
         assert (delegate.account, delegate.user, delegate.database) == ("an-account", "a-user", "LAKEHOUSE")
         assert delegate.additional_snowflake_connection_args == {
-            "session_parameters": {**snowflake.MEANING, "LOCK_TIMEOUT": 600, "QUERY_TAG": "a run"},
+            "session_parameters": {**MEANING, "LOCK_TIMEOUT": 600, "QUERY_TAG": "a run"},
             "arrow_number_to_decimal": True,
         }
 
@@ -95,7 +100,7 @@ def test_a_real_account_without_its_values_says_which_are_missing(monkeypatch: p
         resource.get_connection(),
     ):
         pass
-    with pytest.raises(LakehouseError, match="home"), snowflake.connect():
+    with pytest.raises(LakehouseError, match="home"), connect():
         pass
 
 
@@ -120,18 +125,18 @@ def test_what_an_account_has_set_for_its_sessions_changes_no_meaning(
         made = connection_arguments(*arguments)
         return made | {"session_parameters": made["session_parameters"] | hostile}
 
-    monkeypatch.setattr(snowflake, "connection_arguments", of_such_an_account)
+    monkeypatch.setattr(snowflake_access, "connection_arguments", of_such_an_account)
     for name in hostile.keys() - {"AUTOCOMMIT", "QUOTED_IDENTIFIERS_IGNORE_CASE"}:
         with monkeypatch.context() as patched:
-            patched.delitem(snowflake.MEANING, name)
-            with pytest.raises(DatabaseError, match=name), snowflake.connect(home=tmp_path):
+            patched.delitem(MEANING, name)
+            with pytest.raises(DatabaseError, match=name), connect(home=tmp_path):
                 pass
     try:
-        with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+        with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
             ask = connection.cursor().execute
             ask("CREATE TABLE T (a DATE)")
             ask("INSERT INTO T SELECT '2026-02-01'::DATE")
-        with snowflake.connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
+        with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
             assert connection.cursor().execute("SELECT a FROM T").fetchall() == [(date(2026, 2, 1),)]  # type: ignore[union-attr]
     finally:
         stop(tmp_path)
@@ -147,7 +152,7 @@ def test_decimals_are_exact_beyond_the_digits_of_a_float(tmp_path: Path) -> None
     with pa.ipc.new_stream(sink, sent.schema) as writer:
         writer.write_batch(sent)
     try:
-        with snowflake.connect(home=tmp_path) as connection:
+        with connect(home=tmp_path) as connection:
             exact = connection.arrow_number_to_decimal
             batches = PyArrowTableIterator(
                 None,
