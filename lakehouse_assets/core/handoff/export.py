@@ -1,7 +1,7 @@
-"""Step 3, export: from a snapshot to Parquet files. The engine sorts, one pyarrow writer writes, so the same rows give
-the same bytes on every engine.
+"""Step 3, export: from a snapshot to Parquet files. Rows come sorted alike from the table's files or from an engine, and
+one pyarrow writer writes them, so the same rows give the same bytes wherever they are read.
 
-Belongs here: rows out of the engine, files on the local disk. Does not belong here: the stage, Snowflake.
+Belongs here: rows of a snapshot, files on the local disk. Does not belong here: the stage, Snowflake.
 """
 
 from __future__ import annotations
