@@ -1,5 +1,5 @@
-"""Step 3, export: from a snapshot to Parquet files. Rows come sorted alike from the table's files or from an engine, and
-one pyarrow writer writes them, so the same rows give the same bytes wherever they are read.
+"""Step 3, export: from a snapshot to Parquet files. Rows come sorted alike from the table's files or from an engine,
+and one pyarrow writer writes them, so the same rows give the same bytes wherever they are read.
 
 Belongs here: rows of a snapshot, files on the local disk. Does not belong here: the stage, Snowflake.
 """

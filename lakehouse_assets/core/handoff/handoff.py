@@ -84,8 +84,6 @@ class Handoff:
         owner: Owner | None = None,
     ):
         self.session, self.store = Session(connect), store
-        self._looked_around = False
-        """Whether this session has found database, schemas, file format and stage as they must be."""
         self.names, self.owner, self.attempts = names or TargetNames(), owner or Owner(), attempts
         self.context = Context(
             self.session,
@@ -240,12 +238,15 @@ class Handoff:
         allow_breaking: bool = False,
         take_over: bool = False,
         again: Collection[str] = (),
+        containers: bool = True,
     ) -> list[PlannedStatement]:
-        """Execute what `plan` says; returns it. again: tables that the next hand-off is to send whole. Raises
-        `LakehouseError` for breaking changes and for another lakehouse's database unless they are allowed, and executes
-        nothing then.
+        """Execute what `plan` says; returns it. again: tables that the next hand-off is to send whole. containers:
+        whether database, schemas, file format and stage are looked at.
+
+        Raises `LakehouseError` for breaking changes and for another lakehouse's database unless they are allowed, and
+        executes nothing then.
         """
-        done = deploy.deploy(
+        return deploy.deploy(
             self.session,
             self.names,
             contracts,
@@ -253,10 +254,8 @@ class Handoff:
             allow_breaking=allow_breaking,
             take_over=take_over,
             again=again,
-            containers=not self._looked_around,
+            containers=containers,
         )
-        self._looked_around = True
-        return done
 
     def sweep(self) -> int:
         """Clear up after dead hand-offs of all tables, and on the stage; returns the number of directories removed."""

@@ -136,7 +136,8 @@ class HandoffAccess(BaseModel):
         contracts = [c for c in served().values() if table in (None, c) or handoff.names.table(c) in deployed]
         altered = self.altered(handoff, state) if state and not known else {}
         if state is None or altered or not handoff.deployed(contracts, state):
-            handoff.deploy(contracts, again=altered)
+            # What is around the tables has been looked at where the run has read the state before.
+            handoff.deploy(contracts, again=altered, containers=known is None)
             state = handoff.read_state()
         return state
 
