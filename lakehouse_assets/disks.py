@@ -28,7 +28,7 @@ def full_disk(error: BaseException, folders: Iterable[Path]) -> str | None:
         return None
     return (
         f"The disk of {folder} is full ({free // 1000:,} kB and {disk.f_favail:,} files are free): free some space"
-        " there and run the command again, which finishes what is pending; nothing is lost, and -v shows what met it."
+        " there and run again, by the command or in the UI; nothing is lost, and what is pending is then finished."
     )
 
 

@@ -81,7 +81,7 @@ def assert_says_so(ended: subprocess.CompletedProcess[str], disk: Path) -> None:
     assert len(said) == 1, ended.stderr
     assert said[0].startswith(f"Error: The disk of {disk}")
     assert "is full (" in said[0]
-    assert "free some space there and run the command again" in said[0]
+    assert "free some space there and run again" in said[0]
     assert "Traceback" not in ended.stdout + ended.stderr
     assert ended.returncode == 1
 
