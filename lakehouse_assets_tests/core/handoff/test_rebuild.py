@@ -26,7 +26,7 @@ from lakehouse_assets.core.handoff import Handoff, TargetNames, faults
 from lakehouse_assets.core.handoff.session import Session
 from lakehouse_assets.core.handoff.state import State
 from lakehouse_assets.errors import LakehouseError
-from lakehouse_assets.orchestration.resources import handoff_resource as resource
+from lakehouse_assets.orchestration.resources import handoff_access as access
 from lakehouse_assets.orchestration.resources.handoff_resource import HandoffResource
 from lakehouse_assets_tests.core.handoff.conftest import FIRST_DAY, Everything, Lakehouse, contract
 from lakehouse_assets_tests.core.handoff.test_handoff import assert_equal
@@ -138,7 +138,7 @@ def test_a_hand_off_that_publishes_while_the_table_is_made_is_not_lost(
 
 def as_a_run_does(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> State:
     """What a run does before it hands off: the state, with what is pending deployed."""
-    monkeypatch.setattr(resource, "served", lambda: {"things": lakehouse.contract})
+    monkeypatch.setattr(access, "served", lambda: {"things": lakehouse.contract})
     run = SimpleNamespace(state=partial(HandoffResource.state, cast(HandoffResource, None)))
     run.altered = partial(HandoffResource.altered, run)  # type: ignore[arg-type]
     return HandoffResource.ready(run, lakehouse.handoff)  # type: ignore[arg-type]
