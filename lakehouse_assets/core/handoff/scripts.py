@@ -15,14 +15,15 @@ from lakehouse_assets.core.handoff.names import TargetNames
 
 def roles_script(
     names: TargetNames,
+    deployer: str = "LAKEHOUSE_DEPLOYER",
     loader: str = "LAKEHOUSE_LOADER",
     reader: str = "LAKEHOUSE_READER",
     warehouse: str = "LAKEHOUSE_WH",
 ) -> str:
-    """A script that makes a loading and a reading role with least privilege. For an administrator; the embedded account
-    has no roles.
+    """A script that makes the database, its schemas and a deploying, a loading and a reading role with least privilege;
+    what is deployed already becomes the deploying role's. For an administrator; the embedded account has no roles.
     """
-    fields = {**names.sql, "loader": loader, "reader": reader, "warehouse": warehouse}
+    fields = {**names.sql, "deployer": deployer, "loader": loader, "reader": reader, "warehouse": warehouse}
     return _script(sql.statement("roles", name, **fields) for name in sql.names("roles"))
 
 
