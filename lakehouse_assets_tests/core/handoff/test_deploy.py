@@ -309,7 +309,8 @@ def test_definitions_are_snowflake_sql() -> None:
 
 FIELDS = {
     "stage": "A.B.C", "file_format": "A.B.D", "database": "A", "analytics": "A.B", "ops": "A.E", "staging": "A.F",
-    "deployer": "DEPLOYER", "loader": "L", "reader": "R", "warehouse": "W", "table": "A.B.T", "view": "A.F.V", "object": "A.F.G",
+    "deployer": "D", "loader": "L", "reader": "R", "warehouse": "W", "table": "A.B.T", "view": "A.F.V",
+    "object": "A.F.G",
     "column": "C", "columns": "C", "type": "NUMBER(12,3)", "comment": "'it''s'", "label": "'t'", "look": "SELECT 1",
     "looks": "", "predicate": "C = '2010-12-01'::DATE", "sums": "SELECT 1", "slice_name": "C", "slice_value": "C",
     "row_hash": "MD5_NUMBER_LOWER64(C)", "directory": "@A.B.C/d/", "rows": "('a', 'b')", "objects": "'a'",
