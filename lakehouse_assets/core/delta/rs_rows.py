@@ -78,7 +78,9 @@ def _schema(contract: Contract, more: Sequence[pa.Field] = ()) -> pa.Schema:
 
 def _stream(dataset: ds.Dataset, schema: pa.Schema) -> pa.RecordBatchReader:
     present = set(dataset.schema.names)
-    scanner = dataset.scanner(columns=[n for n in schema.names if n in present])
+    # Read little ahead: whoever takes the rows is slower, and ten million of them would wait in memory.
+    names = [n for n in schema.names if n in present]
+    scanner = dataset.scanner(columns=names, batch_readahead=2, fragment_readahead=1)
     batches = (
         pa.RecordBatch.from_arrays(
             [b.column(f.name).cast(f.type) if f.name in present else pa.nulls(len(b), f.type) for f in schema],
