@@ -185,10 +185,11 @@ def least_by_where_doubled(rows: DataFrame, key: Sequence[str], order: Iterable[
     names = rows.columns
     # Two keys of one hash are both looked at, which changes nothing.
     hashed = rows.selectExpr("*", f"xxhash64({', '.join(map(quoted, key))}) AS _hash")
-    shared = hashed.groupBy("_hash").count().where("count > 1").select("_hash")
-    first = least_by(hashed.join(shared, "_hash", "left_semi"), key, order)
-    alone = hashed.join(shared, "_hash", "left_anti")
-    return alone.select(*names).unionByName(first.select(*names))
+    shared = hashed.groupBy("_hash").count().where("count > 1").selectExpr("_hash AS _shared")
+    # The few hashes first, for an engine that keeps in memory what comes first.
+    marked = shared.join(hashed, F.expr("_shared = _hash"), "right").select("_shared", *names)
+    first = least_by(marked.where("_shared IS NOT NULL").select(*names), key, order)
+    return marked.where("_shared IS NULL").select(*names).unionByName(first)
 
 
 def least_by(rows: DataFrame, key: Iterable[str], order: Iterable[str]) -> DataFrame:
