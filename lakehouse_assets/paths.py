@@ -16,9 +16,9 @@ from pathlib import Path
 
 from lakehouse_assets.errors import LakehouseError
 
-_UNUSABLE = re.compile(r"[#?\[\]]|%[0-9A-Fa-f]{2}")
+_UNUSABLE = re.compile(r"[#?\[\]\\]|%[0-9A-Fa-f]{2}")
 """What a link does not help against: delta-rs and DuckDB resolve it, and take `%41` for A, `?` for an option, `[` for
-an address.
+an address, and a backslash for `/`.
 """
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 
