@@ -31,6 +31,8 @@ from lakehouse_assets.core.contracts.reading import (
 )
 from lakehouse_assets.errors import LakehouseError
 
+_PARTITIONING = ("date", "string", "bigint", "boolean")
+
 
 class Contract:
     """What one table promises, read from its pandera model.
@@ -82,6 +84,7 @@ class Contract:
             raise LakehouseError(
                 f"{where} names {unknown} as key or partition, but has no such column; add it to the model."
             )
+        self._refuse_partitions(where)
         ordering = {c.name for c in self.columns if c.type.kind in ("string", "bigint", "date")} - set(
             self.partition_by
         )
@@ -99,6 +102,14 @@ class Contract:
             raise LakehouseError(
                 f"{where} is handed off by {config['handoff']}; write a column of its own for the kind"
                 " column, at least 1 bucket for the kind hash, and nothing more for the kind whole."
+            )
+
+    def _refuse_partitions(self, where: str) -> None:
+        kinds = {c.name: c.type.kind for c in self.columns}
+        if len(self.partition_by) > 1 or any(kinds[c] not in _PARTITIONING for c in self.partition_by):
+            raise LakehouseError(
+                f"{where} is partitioned by {', '.join(self.partition_by)}; name one column of days, texts, whole"
+                " numbers or flags."
             )
 
     @classmethod

@@ -39,12 +39,15 @@ from lakehouse_assets.core.delta.rs_rows import (
 )
 from lakehouse_assets.core.delta.slice_rules import (
     OPERATION,
+    UNWRITABLE,
     doubled_key,
     meeting,
+    partition_text,
     refuse_columns,
     refuse_moved,
     refuse_nulls,
     refuse_types,
+    refuse_unwritable,
     required,
 )
 from lakehouse_assets.core.delta.store import DeltaStore, recorded
@@ -175,6 +178,8 @@ class DeltaRsStore(DeltaRsReader, DeltaStore):
             refuse_columns(contract, dataset.schema.names)
             refuse_types(contract, {f.name: spark_type_of_arrow(f.type) for f in dataset.schema})
             refuse_nulls(contract, {c: dataset.count_rows(filter=ds.field(c).is_null()) for c in required(contract)})
+            if column := partition_text(contract):
+                refuse_unwritable(contract, dataset.count_rows(filter=ds.field(column).isin(list(UNWRITABLE))))
         rows = dataset.count_rows()
         if rows and unique and has_doubled_key(dataset, contract.key):
             raise doubled_key(contract)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from uuid import uuid4
 
 import pyarrow as pa
@@ -28,6 +28,8 @@ from lakehouse_assets.core.delta.rs_rows import slice_rows
 _GROUP_ROWS = 131_072
 _MOST_WAITING = 1_000_000
 """Rows that wait in memory for their group to be full."""
+_MOST_OPEN = 200
+"""Files that are open at once: a first load has a partition a day, and systems allow a process a thousand files."""
 _LONGEST_BOUND = 64
 """Of longer texts the log says no least and greatest, for it is read whole."""
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -43,26 +45,30 @@ def written_files(
     bounded: the columns of texts, whole numbers and days whose least and greatest value the log keeps.
     """
     rows = slice_rows(slice_uri, contract, with_operation=False)
-    files = _Files(folder, contract.partition_by[0] if contract.partition_by else None, rows.schema)
+    partition = next(iter(contract.partition_by), None)
+    files = _Files(folder, partition, rows.schema)
     try:
         for batch in rows:
             files.write(pa.Table.from_batches([batch]))
+        files.close()
         columns = sorted({*bounded} & {*files.schema.names})
-        yield [_added(folder, file, footer, columns) for file, footer in sorted(files.close().items())]
+        yield [_added(folder, file, {partition: value} if partition else {}, columns) for file, value in files.written]
     except BaseException:
         files.remove()
         raise
 
 
 class _Files:
-    """One file for each value of the partition column, or one for all rows, written in groups of rows."""
+    """Files that hold one value of the partition column each, or any rows where there is none, written in groups."""
 
     def __init__(self, folder: Path, partition: str | None, schema: pa.Schema):
-        self._folder, self._partition, self._name = folder, partition, f"part-{uuid4().hex}-0.parquet"
+        self._folder, self._partition = folder, partition
         self.schema = schema.remove(schema.get_field_index(partition)) if partition else schema
+        self.written: list[tuple[Path, Any]] = []
+        """Each file that was begun, with the value of its rows."""
         self._waiting: dict[Any, list[pa.Table]] = {}
         self._rows: Counter[Any] = Counter()
-        self._writers: dict[Any, tuple[Path, pq.ParquetWriter]] = {}
+        self._writers: dict[Any, pq.ParquetWriter] = {}
 
     def write(self, rows: pa.Table) -> None:
         """Take rows in. Groups that are full are written, and the fullest of the others where too many rows wait."""
@@ -85,51 +91,59 @@ class _Files:
             yield value, rows.filter(mine).drop_columns([self._partition])
 
     def _flush(self, value: Any, kept: int = 0) -> None:
-        """Write what waits for one file, but for the last `kept` rows."""
+        """Write what waits for one value, but for the last `kept` rows."""
         waiting = pa.concat_tables(self._waiting.pop(value))
         rows = waiting.slice(0, len(waiting) - kept)
         del self._rows[value]
         if kept:
             self._waiting[value], self._rows[value] = [waiting.slice(len(rows))], kept
+        self._writer(value).write_table(rows, row_group_size=_GROUP_ROWS)
+
+    def _writer(self, value: Any) -> pq.ParquetWriter:
+        """The open file of a value. Of too many the one that was begun first is ended; its value gets another one."""
         if value not in self._writers:
-            file = self._folder / self._place(value) / self._name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._writers[value] = file, pq.ParquetWriter(file, self.schema, compression="zstd", store_schema=False)
-        self._writers[value][1].write_table(rows, row_group_size=_GROUP_ROWS)
+            if len(self._writers) >= _MOST_OPEN:
+                self._writers.pop(next(iter(self._writers))).close()
+            folder = self._folder
+            if self._partition:
+                folder /= f"{self._partition}={_NULL if value is None else quote(_text(value), safe=' ')}"
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / f"part-{uuid4().hex}.parquet"
+            self._writers[value] = pq.ParquetWriter(file, self.schema, compression="zstd", store_schema=False)
+            self.written.append((file, value))
+        return self._writers[value]
 
-    def _place(self, value: Any) -> str:
-        if self._partition is None:
-            return ""
-        text = _NULL if value is None else quote(str(value), safe=" ")
-        return f"{self._partition}={text}"
-
-    def close(self) -> dict[Path, pq.FileMetaData]:
-        """End all files: each with its footer."""
+    def close(self) -> None:
+        """Write what waits, and end all files."""
         for value in list(self._waiting):
             self._flush(value)
-        for _, writer in self._writers.values():
+        for writer in self._writers.values():
             writer.close()
-        return {file: pq.read_metadata(file) for file, _ in self._writers.values()}
 
     def remove(self) -> None:
         """Delete what has been written."""
-        for file, writer in self._writers.values():
-            with suppress(OSError, pa.ArrowException):
+        for writer in self._writers.values():
+            with suppress(OSError, pa.ArrowException):  # what is wrong has been raised already
                 writer.close()
+        for file, _ in self.written:
             file.unlink(missing_ok=True)
 
 
-def _added(folder: Path, file: Path, footer: pq.FileMetaData, bounded: list[str]) -> AddAction:
-    path, found = file.relative_to(folder), file.stat()
-    values = dict(part.split("=", 1) for part in path.parts[:-1])
+def _added(folder: Path, file: Path, partition: Mapping[str, Any], bounded: list[str]) -> AddAction:
+    found = file.stat()
     return AddAction(
-        path=str(path),
+        path=str(file.relative_to(folder)),
         size=found.st_size,
-        partition_values={n: None if value == _NULL else unquote(value) for n, value in values.items()},
+        partition_values={name: None if value is None else _text(value) for name, value in partition.items()},
         modification_time=found.st_mtime_ns // 1_000_000,
         data_change=True,
-        stats=json.dumps(_statistics(footer, bounded)),
+        stats=json.dumps(_statistics(pq.read_metadata(file), bounded)),
     )
+
+
+def _text(value: Any) -> str:
+    """A value as Delta writes it for a partition. Source: the Delta protocol, "Partition Value Serialization"."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _statistics(footer: pq.FileMetaData, bounded: list[str]) -> dict[str, Any]:

@@ -73,6 +73,29 @@ def refuse_nulls(contract: Contract, nulls: Mapping[str, int]) -> None:
         )
 
 
+UNWRITABLE = ("", "__HIVE_DEFAULT_PARTITION__")
+"""Texts that Delta and its readers take for null where they are the value of a partition. Source: the Delta protocol,
+"Partition Value Serialization".
+"""
+
+
+def partition_text(contract: Contract) -> str | None:
+    """The partition column, where it is one of texts."""
+    return next((c for c in contract.partition_by if contract.column(c).type.kind == "string"), None)
+
+
+def refuse_unwritable(contract: Contract, rows: int) -> None:
+    """Raise `LakehouseError` where a slice has texts in its partition column that would come back as null. rows: how
+    many.
+    """
+    if rows:
+        raise LakehouseError(
+            f"In the slice for {contract.name} {rows} rows have an empty text, or {UNWRITABLE[1]}, in"
+            f" {partition_text(contract)}, by which the table is partitioned: Delta takes that for null; nothing was"
+            " published, put another value there in its transform."
+        )
+
+
 def doubled_key(contract: Contract) -> LakehouseError:
     """The error for a slice that has a key more than once. An engine refuses a key that updates a row twice, but
     inserts one that is new as often as it comes.

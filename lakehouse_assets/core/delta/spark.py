@@ -31,11 +31,14 @@ from lakehouse_assets.core.delta.log_files import entry_path
 from lakehouse_assets.core.delta.rs_reader import DeltaRsReader
 from lakehouse_assets.core.delta.slice_rules import (
     OPERATION,
+    UNWRITABLE,
     doubled_key,
     meeting,
+    partition_text,
     refuse_columns,
     refuse_nulls,
     refuse_types,
+    refuse_unwritable,
     required,
 )
 from lakehouse_assets.core.delta.store import DeltaStore, recorded
@@ -191,8 +194,11 @@ class DeltaSparkStore(DeltaStore):
         refuse_types(contract, {f.name: f.dataType.simpleString() for f in found.schema.fields})
         promised = required(contract)
         counts = ["count(*) AS n", *(f"count_if({quoted(c)} IS NULL) AS n_{i}" for i, c in enumerate(promised))]
-        rows, *nulls = found.selectExpr(*counts).collect()[0]
+        text = partition_text(contract)
+        counts.append(f"count_if({in_list(quoted(text), UNWRITABLE)})" if text else "0")
+        rows, *nulls, unwritable = found.selectExpr(*counts).collect()[0]
         refuse_nulls(contract, dict(zip(promised, nulls, strict=True)))
+        refuse_unwritable(contract, unwritable)
         if rows and unique and found.groupBy(*contract.key).count().where("`count` > 1").limit(1).count():
             raise doubled_key(contract)
         return bool(rows)

@@ -22,6 +22,7 @@ from lakehouse_assets.errors import LakehouseError
         ({"handoff": {"buckets": 3}}, "as handoff, which cannot be read"),
         ({"z_order_by": ["nothing"]}, "z-ordered by nothing, which is no column of texts, whole numbers or dates"),
         ({"z_order_by": ["thing"], "partition_by": ["thing"]}, "z-ordered by thing, which is no column of"),
+        ({"partition_by": ["thing", "thing"]}, "partitioned by thing, thing; name one column of days, texts, whole"),
         ({"blocking": {"row": 5}}, "as blocking, which cannot be read"),
     ],
 )

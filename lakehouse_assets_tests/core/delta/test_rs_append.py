@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,13 +14,22 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 
 from lakehouse_assets.core.contracts import Contract
-from lakehouse_assets.core.contracts.types import Day, Text, Whole
+from lakehouse_assets.core.contracts.types import Day, Flag, Text, Whole
 from lakehouse_assets.core.delta import rs_append
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.files import Span
+from lakehouse_assets.core.delta.findings import DamagedTableError
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.delta.slice_rules import OPERATION
-from lakehouse_assets.errors import StaleSliceError
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
+
+
+class Divided(pa.DataFrameModel):
+    """Rows that lie by a flag or a number."""
+
+    id: Whole = pa.Field(description="the key")
+    sold: Flag = pa.Field(nullable=True)
+    year: Whole = pa.Field(nullable=True)
 
 
 class ByText(pa.DataFrameModel):
@@ -112,7 +122,7 @@ def test_files_have_a_proof(store: DeltaRsStore, tmp_path: Path):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     fresh = DeltaRsStore(store.root, store.scratch)
-    with pytest.raises(Exception, match=r"is not as it was|differs"):
+    with pytest.raises(DamagedTableError, match=file.name):
         fresh.prove(CONTRACT.name)
 
 
@@ -149,22 +159,77 @@ def test_what_fails_leaves_no_file(store: DeltaRsStore, tmp_path: Path, monkeypa
     assert store.count(CONTRACT.name) == 10
 
 
-def test_the_second_of_two_publishers_leaves_no_file(store: DeltaRsStore, tmp_path: Path):
+def test_the_second_of_two_publishers_leaves_no_file(
+    store: DeltaRsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """The protocol refuses it, when its files are there already."""
     rows = [{"id": 1, "place": "p", "note": "n", "day": None}]
     other = DeltaRsStore(store.root, store.scratch)
-    add_action = rs_append._added
+    describe = rs_append._added
 
     def meanwhile(*args: Any) -> Any:
-        rs_append._added = add_action
+        monkeypatch.setattr(rs_append, "_added", describe)
         append(other, tmp_path / "other", rows)
-        return add_action(*args)
+        return describe(*args)
 
-    rs_append._added = meanwhile
-    try:
-        with pytest.raises(StaleSliceError):
-            append(store, tmp_path / "slice", rows)
-    finally:
-        rs_append._added = add_action
+    monkeypatch.setattr(rs_append, "_added", meanwhile)
+    with pytest.raises(StaleSliceError):
+        append(store, tmp_path / "slice", rows)
     assert len(files_of(store)) == 1
     assert store.count(CONTRACT.name) == 1
+
+
+def test_no_more_files_are_open_than_a_process_may_have(store: DeltaRsStore, tmp_path: Path):
+    """A first load of some years has a partition a day, each with a file, and their rows may come in any order."""
+    rows = [{"id": n, "place": f"p{n % 700}", "note": "n", "day": None} for n in range(2100)]
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len([*Path("/dev/fd").iterdir()]) + 350, allowed[1]))
+    try:
+        append(store, tmp_path / "slice", rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+    assert sorted(store.read(CONTRACT.name).to_pylist(), key=lambda r: r["id"]) == rows
+
+
+def test_a_value_whose_file_was_ended_gets_another_one(
+    store: DeltaRsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Rows of a file that is written anew would be lost."""
+    monkeypatch.setattr(rs_append, "_MOST_OPEN", 2)
+    monkeypatch.setattr(rs_append, "_GROUP_ROWS", 10)
+    monkeypatch.setattr(rs_append, "_MOST_WAITING", 15)
+    rows = [{"id": n, "place": f"p{n * 7 % 5}", "note": "n", "day": None} for n in range(4000)]
+    append(store, tmp_path / "slice", rows)
+    assert sorted(store.read(CONTRACT.name).to_pylist(), key=lambda r: r["id"]) == rows
+    assert len(files_of(store)) > 5
+
+
+@pytest.mark.parametrize("place", ["", "__HIVE_DEFAULT_PARTITION__"])
+def test_a_text_that_delta_takes_for_null_is_refused(store: DeltaRsStore, tmp_path: Path, place: str):
+    """It would come back as null, without a word."""
+    with pytest.raises(LakehouseError, match="1 rows have an empty text, or __HIVE_DEFAULT_PARTITION__, in place"):
+        append(store, tmp_path / "slice", [{"id": 1, "place": place, "note": "n", "day": None}])
+    assert not files_of(store)
+
+
+def test_flags_and_numbers_divide_a_table_too(tmp_path: Path):
+    """Delta writes a flag in lower case, and another reader takes `True` for nothing."""
+    for column, values in (("sold", [True, False, None]), ("year", [2026, -1, None])):
+        model = type(
+            "Divided",
+            (Divided,),
+            {"Config": type("Config", (), {"metadata": {"key": ["id"], "partition_by": [column]}})},
+        )
+        contract = Contract("gold.divided", model)
+        made = DeltaRsStore(str(tmp_path / column), str(tmp_path / "changes"))
+        made.create(contract)
+        rows = [{"id": n, "sold": None, "year": None, column: value} for n, value in enumerate(values)]
+        folder = tmp_path / f"{column}-slice"
+        folder.mkdir()
+        schema = arrow.schema([*((f.name, f.type) for f in contract.arrow_schema), (OPERATION, arrow.string())])
+        table = arrow.Table.from_pylist([{**row, OPERATION: "I"} for row in rows], schema=schema)
+        pq.write_table(table, folder / "part-0.parquet")
+        made.commit(contract, str(folder), base_version=0, consumed=Consumed(), append=True)
+        assert sorted(made.read(contract.name).to_pylist(), key=lambda r: r["id"]) == rows
+        log = Path(made.uri(contract.name), "_delta_log", f"{1:020}.json").read_text()
+        assert f'"{column}":"{str(values[0]).lower()}"' in log.replace(" ", "")
