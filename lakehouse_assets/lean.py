@@ -115,6 +115,6 @@ class _Later(ModuleType):
     DataFrame: Any
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what Python asks of every module that it is told to import
+        if name.startswith("__"):  # what Python asks of every module that it imports
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__), name)

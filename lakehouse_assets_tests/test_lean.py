@@ -50,7 +50,7 @@ def test_pyarrow_takes_a_missing_value_of_a_series_for_null() -> None:
 
 
 def test_polars_gives_frames_of_pandas() -> None:
-    """A user is told to install what is installed."""
+    """An error asks the user to install pandas, which is installed."""
     assert run("import polars", "print(len(polars.DataFrame({'a': [1]}).to_pandas()))") == "1"
 
 

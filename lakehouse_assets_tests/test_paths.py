@@ -13,9 +13,27 @@ from lakehouse_assets_tests.pipeline.world import ROOT, line, order_csv, outside
 
 SAMPLE = ["a b", "50% off", "it's", "ünï"]
 USABLE = [
-    *SAMPLE, 'quo"te', "star*", "plus+&=", "{ace}", "日本語", "semi;colon", "-dash", "--", "a  b ", "dot.", "~tilde", "dollar$HOME",  # noqa: E501
-    "back`tick", "pipe|<>", "comma,colon:", "(paren)!^", "emoji😀", "combining\u0301", "percent%",
-]  # fmt: skip
+    *SAMPLE,
+    'quo"te',
+    "star*",
+    "plus+&=",
+    "{ace}",
+    "日本語",
+    "semi;colon",
+    "-dash",
+    "--",
+    "a  b ",
+    "dot.",
+    "~tilde",
+    "dollar$HOME",
+    "back`tick",
+    "pipe|<>",
+    "comma,colon:",
+    "(paren)!^",
+    "emoji😀",
+    "combining\u0301",
+    "percent%",
+]
 UNUSABLE = ["x%20y", "%41", "no#1", "what?", "[br]", "back\\slash"]
 
 

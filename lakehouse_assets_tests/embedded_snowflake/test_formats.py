@@ -31,7 +31,7 @@ def test_a_file_format_is_described_and_altered(sql: Sql) -> None:
 
 
 def test_an_internal_stage_has_no_url(sql: Sql) -> None:
-    """Without it an external stage cannot be told from the internal one that a hand-off needs."""
+    """Without it an external stage looks like the internal one that a hand-off needs."""
     sql("CREATE STAGE S")
     assert sql("DESCRIBE STAGE S") == [("STAGE_LOCATION", "URL", "String", "", "")]
 
@@ -40,7 +40,7 @@ def test_an_internal_stage_has_no_url(sql: Sql) -> None:
     "statement", ["DESCRIBE STAGE NONE", "DESCRIBE FILE FORMAT NONE", "ALTER FILE FORMAT NONE SET TRIM_SPACE = TRUE"]
 )
 def test_what_is_not_there_is_said_by_the_number_that_snowflake_gives_it(sql: Sql, statement: str) -> None:
-    """Without it what is missing cannot be told from what went wrong."""
+    """Without it a missing object looks like any other failure."""
     with pytest.raises(ProgrammingError) as error:
         sql(statement)
     assert error.value.errno == 2003
@@ -57,7 +57,7 @@ def test_the_schemas_of_a_database_that_is_not_there_are_not_shown_as_none(sql: 
 def test_a_table_is_described_from_any_database(
     sql: Sql, connect: Callable[..., SnowflakeConnection], current: str | None
 ) -> None:
-    """Without it a session without a current database is told that something of the account's own is missing."""
+    """Without it a session without a current database gets an error about a table that is the account's own."""
     sql("CREATE TABLE T (a INT)")
     schema = sql.value("CURRENT_SCHEMA()")
     other = Sql(connect(database=current, schema=None))

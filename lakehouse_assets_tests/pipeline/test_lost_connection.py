@@ -48,7 +48,7 @@ def once_at(monkeypatch: pytest.MonkeyPatch, point: str, fault: Callable[[], obj
 
 
 def test_an_account_that_dies_once_fails_no_run(world: World, shared: Path, monkeypatch: pytest.MonkeyPatch):
-    """Otherwise every hiccup of the network would be a red run and an alert at night."""
+    """Otherwise every short failure of the network is a red run and an alert at night."""
     once_at(monkeypatch, "inserted", lambda: stop(shared))
     (result,) = world.run().results
     assert result.success
@@ -98,7 +98,7 @@ def test_what_would_fail_again_is_not_tried_again(world: World, monkeypatch: pyt
 
 @pytest.mark.parametrize("check", ["equals_snapshot", "published_equals_sent"])
 def test_a_check_whose_connection_breaks_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch, check: str):
-    """Otherwise a hiccup of the network is a red check on a table that is right, and an alert that says so."""
+    """Otherwise a short failure of the network is a red check on a table that is right, and an alert."""
     world.run()
     execute, once = Session._execute, iter([True])
 

@@ -31,8 +31,8 @@ FORMAT = {
 
 
 def plan_containers(session: Session, names: TargetNames, objects: Mapping[str, Object]) -> Iterator[PlannedStatement]:
-    """What is missing, created; what is another than it must be, altered or, where it cannot be altered, told. By
-    statements that need no warehouse. objects: the definitions by their name in `sql/objects.sql`.
+    """What is missing is created; what differs is altered, or named where it cannot be altered. By statements that need
+    no warehouse. objects: the definitions by their name in `sql/objects.sql`.
     """
     schemas = _schemas(session, names)
     there = {which for which, field in SCHEMAS.items() if getattr(names, field) in (schemas or ())}

@@ -46,8 +46,8 @@ def continues(store: DeltaStore, contract: Contract, known: TableState) -> bool:
 
 
 def difference(attempt: Attempt, fits: bool) -> Difference:
-    """The slices whose rows differ. Counts and hashes decide, so that a slice that changed and changed
-    back stays. fits: what `continues` says.
+    """The slices whose rows differ. Counts and hashes decide, so that a slice that changed and changed back
+    stays. fits: what `continues` says.
     """
     known, contract, force = attempt.known, attempt.contract, attempt.force
     if known is None or known.version < 0 or known.fingerprint != attempt.fingerprint:

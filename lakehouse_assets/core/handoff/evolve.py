@@ -27,8 +27,8 @@ _COLUMN = re.compile(r"^    ([A-Z_]+) ([A-Z_]+(?:\(\d+,\d+\))?),?$", re.MULTILIN
 class PlannedStatement:
     """One pending definition. `safe`: altered in place; `rebuild`: the table is made anew of its own rows, in one
     statement; `breaking`: readers lose something; `foreign`: another lakehouse is served there; `unlike`: somebody made
-    an object of that name that does not serve, which stops a deployment; `left`: for a person to
-    do, and never executed here.
+    an object of that name that does not serve, which stops a deployment; `left`: for a person to do, and never executed
+    here.
     """
 
     sql: str

@@ -30,7 +30,7 @@ def retried(tried: int, close: Callable[[], Any] = lambda: None, pause: float = 
     except Exception as error:
         if not is_transient(error):
             raise
-        with suppress(Exception):
+        with suppress(Exception):  # the session is broken already, and that is what is raised
             close()
         if tried >= RETRIES:
             raise

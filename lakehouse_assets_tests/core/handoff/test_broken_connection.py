@@ -116,7 +116,7 @@ def test_a_verification_whose_nth_statement_breaks_says_that_it_can_be_tried_aga
 def test_a_connection_that_always_breaks_at_its_transaction_stays_a_broken_connection(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise it is told as a race that was lost, which is not tried again and has another remedy."""
+    """Otherwise it is reported as a lost race, which is not tried again and has another remedy."""
     lakehouse.add(FIRST_DAY)
     execute = Session._execute
 
@@ -130,7 +130,7 @@ def test_a_connection_that_always_breaks_at_its_transaction_stays_a_broken_conne
         lakehouse.handoff.hand_off(lakehouse.spark, lakehouse.contract, lakehouse.version)
 
 
-def test_what_another_session_cures_is_told_from_what_it_does_not() -> None:
+def test_only_what_another_session_cures_is_transient() -> None:
     """Otherwise a token that has expired overnight makes a red step, or a wrong password locks the user by retries."""
 
     def unreachable(cause: Exception) -> AccountUnavailableError:

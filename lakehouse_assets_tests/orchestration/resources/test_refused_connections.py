@@ -1,4 +1,4 @@
-"""What a user is told where an account refuses: the real connector against a server that answers as an account does."""
+"""The errors that a user gets where an account refuses: the real connector against a server that answers as one."""
 
 import json
 from collections.abc import Callable, Iterator

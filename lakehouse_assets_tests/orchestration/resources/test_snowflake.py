@@ -34,7 +34,9 @@ def test_the_embedded_account_starts_with_the_first_connection_of_a_run(tmp_path
     @dg.asset
     def version(account: dg.ResourceParam[snowflake.SnowflakeAccount]) -> dg.MaterializeResult:
         with account.get_connection() as connection:
-            row = connection.cursor().execute("SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()").fetchone()  # type: ignore[union-attr]
+            cursor = connection.cursor()
+            cursor.execute("SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()")
+            row = cursor.fetchone()
         return dg.MaterializeResult(metadata={"context": str(row)})
 
     definitions = dg.Definitions(assets=[version], resources={"account": resource})
@@ -137,14 +139,16 @@ def test_what_an_account_has_set_for_its_sessions_changes_no_meaning(
             ask("CREATE TABLE T (a DATE)")
             ask("INSERT INTO T SELECT '2026-02-01'::DATE")
         with connect(home=tmp_path, database="LAKEHOUSE", schema="OPS") as connection:
-            assert connection.cursor().execute("SELECT a FROM T").fetchall() == [(date(2026, 2, 1),)]  # type: ignore[union-attr]
+            cursor = connection.cursor()
+            cursor.execute("SELECT a FROM T")
+            assert cursor.fetchall() == [(date(2026, 2, 1),)]
     finally:
         stop(tmp_path)
 
 
 def test_decimals_are_exact_beyond_the_digits_of_a_float(tmp_path: Path) -> None:
     """Without it a verification calls 123456789012345.678 and .677 the same. An account sends such a decimal as an
-    integer with its scale, and the connector makes a float of it unless it is told not to.
+    integer with its scale, and the connector makes a float of it by default.
     """
     column = pa.field("A", pa.int64(), metadata={"logicalType": "FIXED", "scale": "3", "precision": "18"})
     sent = pa.record_batch([pa.array([123456789012345678])], schema=pa.schema([column]))
