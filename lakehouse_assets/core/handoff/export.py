@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ROW_GROUP_ROWS = 131_072
+_MOST_SORTED_BYTES = 2**31
+"""Arrow sorts a column in one piece, and one piece of texts ends here."""
 COMPRESSION = "zstd"  # Snowflake detects it, and it takes about a third less to the stage than snappy
 
 
@@ -88,14 +90,15 @@ def read_rows(
     store: DeltaStore, spark: SparkSession, contract: Contract, version: int, names: Sequence[str]
 ) -> pa.Table:
     """The rows of some slices of a snapshot in the contract's types, sorted by slice and key: from the table's files
-    where this process sees them, for an engine takes three times as long, else by the engine.
+    where this process sees them, for an engine takes three times as long, else by the engine, which also sorts what is
+    very large.
     """
     among, order = slices.among(contract, names), list(contract.key or contract.names)
     by_engine = slices.handoff_slice(contract).kind == "hash" or any(
         contract.column(c).type.kind == "list" for c in order
     )
     rows = None if by_engine else store.rows(contract.name, version, contract.names, among)
-    if rows is None:
+    if rows is None or rows.nbytes >= _MOST_SORTED_BYTES:
         within = slices.span(contract, names)
         frame = store.frame(spark, contract.name, version, Span(*within) if within else None)
         return rows_of(frame, contract, names)

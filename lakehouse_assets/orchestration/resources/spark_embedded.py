@@ -21,15 +21,6 @@ from lakehouse_assets.orchestration.resources.spark_endpoint import connect
 
 _servers: list[Any] = []
 
-_SAIL = {
-    "RUST_LOG": "error",
-    # Of the rows that a step writes for itself: read once or twice, and then removed.
-    "SAIL_PARQUET__COMPRESSION": "zstd(1)",
-    "SAIL_PARQUET__STATISTICS_ENABLED": "chunk",
-    "SAIL_PARQUET__WRITE_BATCH_SIZE": "8192",
-}
-"""Sail's own settings, read from the environment when it starts. What the environment has already is kept."""
-
 
 def start_embedded() -> Any:
     """A session on a Sail of this process to which nobody else can connect.
@@ -124,8 +115,7 @@ def _strangers(port: int, before: Collection[tuple[int, ...]]) -> set[int]:
 
 
 def _start_sail() -> tuple[str, int]:
-    for name, value in _SAIL.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("RUST_LOG", "error")
     from pysail.spark import SparkConnectServer
 
     server = SparkConnectServer(port=0)

@@ -109,6 +109,23 @@ def test_what_is_read_from_the_files_is_what_the_engine_reads(
         assert in_files is not None, "else the engine has been compared with itself"
 
 
+@pytest.mark.heavy
+def test_texts_of_more_than_two_gigabytes_travel(spark: Any, tmp_path: Path) -> None:
+    """Arrow cannot sort them, and a slice is not cut: the hand-off of the table would fail for ever."""
+    things = contract(Undivided)
+    store = DeltaRsStore(str(tmp_path / "tables"), str(tmp_path / "changes"))
+    store.create(things)
+    number = 740_000
+    for part in range(3):
+        columns = {f.name: arrow.nulls(number, f.type) for f in things.arrow_schema}
+        columns["id"] = arrow.array(range(part, 3 * number, 3), arrow.int64())
+        columns["label"] = arrow.repeat(arrow.scalar("x" * 1000), number)
+        write_deltalake(store.uri(things.name), arrow.table(columns), mode="append")
+    found = export.read_rows(store, spark, things, store.version(things.name), ["all"])
+    assert found.nbytes > 2**31
+    assert found["id"].to_pylist() == list(range(3 * number))
+
+
 def test_no_more_rows_are_fetched_at_a_time_than_asked(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
