@@ -28,6 +28,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 _SAMPLE = Path("data", "landing")
 STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "wasb", "wasbs", "lakefs", "dbfs", "hdfs", "file")
 """Schemes of the URIs below which the embedded engine, or what comes with it, can have tables and staged files."""
+CATALOG = "catalog://"
+"""What an address of tables begins with that a catalogue names, as `catalog://main`."""
 
 
 def _is_web(address: str) -> bool:
@@ -36,6 +38,15 @@ def _is_web(address: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _named(value: str, info: ValidationInfo) -> str:
+    """An address of tables in a catalogue."""
+    if info.field_name != "tables" or not str(info.data.get("engine")).startswith("sc://"):
+        raise ValueError("only tables have names in a catalogue, and only with LAKEHOUSE_ENGINE=sc://…; name a folder")
+    if not re.fullmatch(r"[A-Za-z_][\w-]*", value.removeprefix(CATALOG)):
+        raise ValueError("it names no catalogue; write one as catalog://main")
+    return value
 
 
 _ENV_FILE = ".env"
@@ -83,7 +94,13 @@ class Settings(_Settings):
     )
     # before the places, which are judged by it
     engine: str = Field("embedded", description="embedded, local, or a Spark Connect URL sc://…")
-    tables: str | None = Field(None, description="root of the Delta tables: a path or URI; default HOME/tables")
+    tables: str | None = Field(
+        None,
+        description=(
+            "root of the Delta tables: a path or URI, or for a remote engine catalog://NAME, whose tables are"
+            " NAME.layer.table; default HOME/tables"
+        ),
+    )
     staging: str | None = Field(None, description="where slices are staged: a path or URI; default HOME/staging")
     spark_jars: Path | None = Field(
         None, description="local engine: a folder with the Delta jars; default: Maven, cached by Ivy"
@@ -97,6 +114,13 @@ class Settings(_Settings):
         description=(
             "local and remote engine: settings of Spark over ours, as `spark.sql.shuffle.partitions=64"
             " spark.local.dir=/fast`"
+        ),
+    )
+    spark_commits: Literal["settings", "options"] = Field(
+        "settings",
+        description=(
+            "local and remote engine: how a commit carries what it is computed from: by settings of the session, or, as"
+            " on Databricks serverless, which has none, by options of each write"
         ),
     )
     spark_token: SecretStr | None = Field(None, description="remote engine: the token of the Spark Connect endpoint")
@@ -191,6 +215,8 @@ class Settings(_Settings):
             return None
         if not value.strip():
             raise ValueError("it is empty; name a folder or a URI, or leave the setting out")
+        if value.startswith(CATALOG):
+            return _named(value, info)
         scheme, _, rest = value.partition(":")
         if rest.startswith("//") or scheme in STORES:
             # Apache Spark writes wherever it has a driver.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lakehouse_assets.core.contracts import Column, ColumnType, Contract
-from lakehouse_assets.core.spark_sql import delta_table, literal, quoted, quoted_list
+from lakehouse_assets.core.spark_sql import literal, quoted, quoted_list
 from lakehouse_assets.errors import LakehouseError
 
 Class = Literal["safe", "rebuild", "breaking"]
@@ -35,20 +35,20 @@ class PlannedChange:
     reason: str
 
 
-def created(contract: Contract, uri: str) -> PlannedChange:
-    """What makes a table that is not there."""
+def created(contract: Contract, table: str) -> PlannedChange:
+    """What makes a table that is not there. table: as Spark's SQL names it, here and below."""
     columns = ",\n    ".join(
         f"{quoted(c.name)} {c.type.spark} COMMENT {literal(c.description)}" for c in contract.columns
     )
-    sql = f"CREATE TABLE IF NOT EXISTS {delta_table(uri)} (\n    {columns}\n)\nUSING delta{clauses(contract)}"
+    sql = f"CREATE TABLE IF NOT EXISTS {table} (\n    {columns}\n)\nUSING delta{clauses(contract)}"
     return PlannedChange(sql, "safe", contract.name, "the table is not there")
 
 
-def differing(contract: Contract, present: Mapping[str, str], uri: str) -> list[PlannedChange]:
+def differing(contract: Contract, present: Mapping[str, str], table: str) -> list[PlannedChange]:
     """What brings a table with the columns `present` (name → type in Spark SQL) to its contract. A rewrite adds columns
     as well.
     """
-    name, table = contract.name, delta_table(uri)
+    name = contract.name
     changes = [(c, present[c.name]) for c in contract.columns if present.get(c.name, c.type.spark) != c.type.spark]
     lost = [n for n in present if n not in contract.names]
     planned = [
@@ -69,20 +69,20 @@ def differing(contract: Contract, present: Mapping[str, str], uri: str) -> list[
     adds = [f"adds {', '.join(c.name for c in gained)}"] if gained else []
     wider = [f"widens {c.name} {was} → {c.type.spark}" for c, was in changes if holds(c.type, was)]
     if wider:
-        planned.append(PlannedChange(rewriting(contract, present, uri), "rebuild", name, ", ".join(wider + adds)))
+        planned.append(PlannedChange(rewriting(contract, present, table), "rebuild", name, ", ".join(wider + adds)))
     elif gained:
-        planned.append(PlannedChange(adding(gained, uri), "safe", name, adds[0]))
+        planned.append(PlannedChange(adding(gained, table), "safe", name, adds[0]))
     return planned
 
 
-def refuse_breaking(planned: Sequence[PlannedChange], uri: str) -> None:
-    """Raise `LakehouseError` where rows that are there cannot follow the contract."""
+def refuse_breaking(planned: Sequence[PlannedChange], place: str) -> None:
+    """Raise `LakehouseError` where rows that are there cannot follow the contract. place: where the table lies."""
     breaking = [p for p in planned if p.kind == "breaking"]
     if breaking:
         name = breaking[0].object
         raise LakehouseError(
             f"The contract of {name} now {' and '.join(p.reason for p in breaking)}, which its rows cannot follow; put"
-            f" that back, or move {uri} away and run `lakehouse rebuild {name}` to make the table anew from its"
+            f" that back, or move {place} away and run `lakehouse rebuild {name}` to make the table anew from its"
             " upstreams."
         )
 
@@ -101,20 +101,22 @@ def holds(wanted: ColumnType, was: str) -> bool:
     return (was, wanted.kind) == ("date", "timestamp_ntz")
 
 
-def adding(columns: list[Column], uri: str) -> str:
+def adding(columns: list[Column], table: str) -> str:
     """The statement that adds columns at the end."""
-    return (
-        f"ALTER TABLE {delta_table(uri)} ADD COLUMNS ({', '.join(f'{quoted(c.name)} {c.type.spark}' for c in columns)})"
-    )
+    return f"ALTER TABLE {table} ADD COLUMNS ({', '.join(f'{quoted(c.name)} {c.type.spark}' for c in columns)})"
 
 
-def rewriting(contract: Contract, present: Mapping[str, str], uri: str) -> str:
-    """The statement that writes a table's rows anew in the types of its contract, with new columns null."""
-    values = ",\n    ".join(
+def recast(contract: Contract, present: Mapping[str, str]) -> list[str]:
+    """A table's columns in the types of its contract, with new columns null."""
+    return [
         f"CAST({quoted(c.name) if c.name in present else 'NULL'} AS {c.type.spark}) AS {quoted(c.name)}"
         for c in contract.columns
-    )
-    table = delta_table(uri)
+    ]
+
+
+def rewriting(contract: Contract, present: Mapping[str, str], table: str) -> str:
+    """The statement that writes a table's rows anew in the types of its contract."""
+    values = ",\n    ".join(recast(contract, present))
     return f"CREATE OR REPLACE TABLE {table} USING delta{clauses(contract)}\nAS SELECT\n    {values}\nFROM {table}"
 
 

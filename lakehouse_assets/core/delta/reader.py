@@ -16,6 +16,7 @@ from lakehouse_assets.core.delta.files import Among, DataFile, Span
 from lakehouse_assets.core.delta.heads import Head, head_of
 from lakehouse_assets.core.delta.holds import Holds
 from lakehouse_assets.core.delta.proof import Proof
+from lakehouse_assets.core.spark_sql import delta_table
 from lakehouse_assets.errors import LakehouseError
 
 if TYPE_CHECKING:
@@ -79,8 +80,12 @@ class DeltaReader(ABC):
         """Whether the table has been created."""
 
     def uri(self, name: str) -> str:
-        """Where the table lies."""
+        """Where the table lies: a path or URI, or its full name in a catalogue."""
         return f"{self.root}/{name.replace('.', '/')}"
+
+    def sql_name(self, name: str) -> str:
+        """The table as Spark's SQL names it."""
+        return delta_table(self.uri(name))
 
     @abstractmethod
     def version(self, name: str) -> int:

@@ -11,15 +11,12 @@ done and merges nothing: both are a stale slice.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql.types import StructType
 
 from lakehouse_assets.core.contracts import Column, Contract
@@ -41,28 +38,28 @@ from lakehouse_assets.core.delta.slice_rules import (
     refuse_unwritable,
     required,
 )
+from lakehouse_assets.core.delta.spark_answers import (
+    ENGINE_ERRORS,
+    NO_FILES,
+    NO_SNAPSHOT,
+    NO_TABLE,
+    UNSETTABLE,
+    first_alone,
+)
 from lakehouse_assets.core.delta.store import DeltaStore, recorded
-from lakehouse_assets.core.spark_sql import delta_table, in_list, literal, quoted, quoted_list
-from lakehouse_assets.errors import StaleSliceError
+from lakehouse_assets.core.spark_sql import in_list, literal, quoted, quoted_list
+from lakehouse_assets.errors import LakehouseError, StaleSliceError
 from lakehouse_assets.processes import scratch_name
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, Row, SparkSession
-
-_ENGINE_ERRORS = (PySparkException, Py4JError)
-_NO_TABLE = re.compile(
-    r"DELTA_(MISSING_DELTA_TABLE|TABLE_ONLY_OPERATION|TABLE_NOT_FOUND|PATH_DOES_NOT_EXIST)|PATH_NOT_FOUND"
-)
-_NO_SNAPSHOT = re.compile(
-    r"DELTA_(VERSION_NOT_FOUND|VERSIONS_NOT_CONTIGUOUS|FILE_NOT_FOUND\w*|LOG_FILE_NOT_FOUND\w*|TRUNCATED_TRANSACTION_LOG|UNSUPPORTED_TIME_TRAVEL\w*)"
-    r"|FILE_NOT_EXIST|FileNotFoundException|VersionNotFoundException|Cannot time travel Delta table to version"
-)
-_NO_FILES = re.compile(r"UNABLE_TO_INFER_SCHEMA")
-_OVERTAKEN = re.compile(
-    r"DELTA_(CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)|Concurrent\w+Exception|(Metadata|Protocol)ChangedException"
-)
+    from pyspark.sql import DataFrame, DataFrameReader, Row, SparkSession
 
 _USER_METADATA = f"spark.databricks.delta.commitInfo.{METADATA}"
+
+_OPTIONS_INSTEAD = (
+    "The Spark endpoint refuses the session settings by which commits say what they are; set"
+    " LAKEHOUSE_SPARK_COMMITS=options, which says it by options of each write."
+)
 
 _one_at_a_time = threading.Lock()
 
@@ -112,7 +109,7 @@ class DeltaSparkStore(DeltaStore):
         folder = f"{self.scratch}/changes-{scratch_name()}"
         try:
             feed = spark.read.format("delta").option("readChangeFeed", "true")
-            feed = feed.option("startingVersion", since + 1).option("endingVersion", until).load(self.uri(name))
+            feed = self._load(feed.option("startingVersion", since + 1).option("endingVersion", until), name)
             mixed = not self._is_one_merge(name, since, until)
             if mixed:
                 before = dict(self.frame(spark, name, since).dtypes)
@@ -120,7 +117,7 @@ class DeltaSparkStore(DeltaStore):
                     raise unavailable(name, since, until, "it was written anew in other types")
             # Written out at once: transforms look at it several times, and what is gone from the history shows here.
             netted(feed, table.columns, mixed=mixed).write.parquet(folder)
-        except _ENGINE_ERRORS as error:
+        except ENGINE_ERRORS as error:
             raise unavailable(name, since, until, error) from error
         return spark.read.schema(StructType([*table.schema.fields]).add(CHANGE, "string")).parquet(folder)
 
@@ -133,24 +130,27 @@ class DeltaSparkStore(DeltaStore):
         newest = self.history(name, 1)[0]
         return (newest.version, newest.operation) == (until, "MERGE")
 
+    def _load(self, reader: DataFrameReader, name: str) -> DataFrame:
+        return reader.load(self.uri(name))
+
     def digest(self, name: str, version: int) -> str:
         commit = self._start_spark().read.format("binaryFile").load(f"{self.uri(name)}/{entry_path(version)}")
         try:
             return str(commit.selectExpr("sha2(content, 256)").collect()[0][0])
-        except _ENGINE_ERRORS as error:
-            if _NO_TABLE.search(str(error)):
+        except ENGINE_ERRORS as error:
+            if NO_TABLE.search(str(error)):
                 return ""
             raise
 
     def is_gone(self, name: str, version: int, error: Exception) -> bool:
-        return _NO_SNAPSHOT.search(str(error)) is not None
+        return NO_SNAPSHOT.search(str(error)) is not None
 
     # -- tables ------------------------------------------------------------------------------------------------------
 
     @recorded
     def create(self, contract: Contract, consumed: Consumed | None = None) -> int:
         try:
-            self._write(contract.name, written(consumed), created(contract, self.uri(contract.name)).sql)
+            self._write(contract.name, written(consumed), created(contract, self.sql_name(contract.name)).sql)
         except StaleSliceError:
             # Another process made it first; if not, this says what is wrong.
             if not self.exists(contract.name):
@@ -159,10 +159,10 @@ class DeltaSparkStore(DeltaStore):
 
     @recorded
     def add_columns(self, contract: Contract, columns: Sequence[Column]) -> int:
-        table = self._table(contract.name)
+        table = self.sql_name(contract.name)
         settings = (f"{literal(key)} = {literal(value)}" for key, value in features(columns).items())
         statements = [f"ALTER TABLE {table} SET TBLPROPERTIES ({setting})" for setting in settings]
-        statements.append(adding(list(columns), self.uri(contract.name)))
+        statements.append(adding(list(columns), table))
         self._write(contract.name, self._kept(contract.name, rows_change=True), *statements)
         return self.version(contract.name)
 
@@ -173,7 +173,7 @@ class DeltaSparkStore(DeltaStore):
         if head is None:
             raise self._missing(name)
         self.prove(name, head.version)
-        statement = rewriting(contract, self.columns(name), self.uri(name))
+        statement = rewriting(contract, self.columns(name), self.sql_name(name))
         self._write(name, written(head.consumed), statement, number=head.version + 1)
         # the transaction with our number was there already, so that Delta skipped the statement
         if self.plan(contract):
@@ -186,8 +186,8 @@ class DeltaSparkStore(DeltaStore):
         try:
             found = self._start_spark().read.parquet(slice_uri)
             names = found.columns
-        except _ENGINE_ERRORS as error:
-            if _NO_FILES.search(str(error)):  # an engine may write no file for no rows
+        except ENGINE_ERRORS as error:
+            if NO_FILES.search(str(error)):  # an engine may write no file for no rows
                 return False
             raise
         refuse_columns(contract, names)
@@ -207,19 +207,19 @@ class DeltaSparkStore(DeltaStore):
         self._insert(contract, f"parquet.{quoted(slice_uri)}", base_version, said)
 
     def _record(self, contract: Contract, base_version: int, said: str) -> None:
-        no_rows = f"(SELECT *, 'I' AS {OPERATION} FROM {self._table(contract.name)} WHERE false)"
+        no_rows = f"(SELECT *, 'I' AS {OPERATION} FROM {self.sql_name(contract.name)} WHERE false)"
         self._insert(contract, no_rows, base_version, said)
 
     def _insert(self, contract: Contract, source: str, base_version: int, said: str) -> None:
         when = f"ON false WHEN NOT MATCHED THEN {_inserting(contract)}"
-        statement = f"MERGE INTO {self._table(contract.name)} t USING {source} s {when}"
+        statement = f"MERGE INTO {self.sql_name(contract.name)} t USING {source} s {when}"
         self._publish(contract.name, statement, base_version, said)
 
     def _merge(
         self, contract: Contract, slice_uri: str, base_version: int, said: str, partitions: Sequence[Any] | None
     ) -> bool:
         statement = (
-            f"MERGE INTO {self._table(contract.name)} t USING parquet.{quoted(slice_uri)} s"
+            f"MERGE INTO {self.sql_name(contract.name)} t USING parquet.{quoted(slice_uri)} s"
             f" ON {meeting(contract, partitions, literal)}"
             f" WHEN MATCHED AND s.{OPERATION} = 'D' THEN DELETE"
             f" WHEN MATCHED THEN UPDATE SET {', '.join(f't.{quoted(c)} = s.{quoted(c)}' for c in contract.names)}"
@@ -239,15 +239,15 @@ class DeltaSparkStore(DeltaStore):
     def optimize(self, name: str) -> int:
         self.prove_compacted(name)
         # Nothing is written beside it: unlike a publication it may land after one that it does not know of.
-        with _first(name):
-            return _files_removed(self._sql(f"OPTIMIZE {self._table(name)}"))
+        with first_alone(name):
+            return files_removed(self._sql(f"OPTIMIZE {self.sql_name(name)}"))
 
     @recorded
     def _z_order(self, contract: Contract, partitions: Sequence[Any] | None, extra: Mapping[str, Any]) -> int:
         self.prove(contract.name, within=span_of(contract, partitions))
         within = f" WHERE {in_list(quoted(contract.partition_by[0]), partitions)}" if partitions is not None else ""
-        statement = f"OPTIMIZE {self._table(contract.name)}{within} ZORDER BY ({quoted_list(contract.z_order_by)})"
-        return _files_removed(self._write(contract.name, written(None, extra), statement))
+        statement = f"OPTIMIZE {self.sql_name(contract.name)}{within} ZORDER BY ({quoted_list(contract.z_order_by)})"
+        return files_removed(self._write(contract.name, written(None, extra), statement))
 
     @recorded
     def vacuum(self, name: str, retention_hours: int, run: str = "") -> int:
@@ -259,17 +259,14 @@ class DeltaSparkStore(DeltaStore):
             "spark.databricks.delta.vacuum.logging.enabled": "true",  # only the log says how many files went
         }
         with self._setting(settings):
-            self._sql(f"VACUUM {self._table(name)} RETAIN {int(retention_hours)} HOURS")
+            self._sql(f"VACUUM {self.sql_name(name)} RETAIN {int(retention_hours)} HOURS")
         done = [c for c in self.history(name, 10) if c.version > before and c.operation == "VACUUM END"]
         return sum(int(c.metrics.get("numDeletedFiles", 0)) for c in done)
 
     def _restore(self, name: str, version: int, said: str) -> None:
-        self._write(name, said, f"RESTORE TABLE {self._table(name)} TO VERSION AS OF {int(version)}")
+        self._write(name, said, f"RESTORE TABLE {self.sql_name(name)} TO VERSION AS OF {int(version)}")
 
     # -- statements --------------------------------------------------------------------------------------------------
-
-    def _table(self, name: str) -> str:
-        return delta_table(self.uri(name))
 
     def _write(self, name: str, said: str, *statements: str, number: int | None = None) -> list[Row]:
         """Run statements that commit, and return what the last one gives. said: what goes beside the commit; number: of
@@ -283,7 +280,7 @@ class DeltaSparkStore(DeltaStore):
                 # Staged files do not change, so there is nothing to gain by copying them first.
                 "spark.databricks.delta.merge.materializeSource": "none",
             }
-        with _first(name), self._setting(settings):
+        with first_alone(name), self._setting(settings):
             return [self._sql(statement) for statement in statements][-1]
 
     def _sql(self, statement: str) -> list[Row]:
@@ -292,22 +289,27 @@ class DeltaSparkStore(DeltaStore):
     @contextmanager
     def _setting(self, settings: Mapping[str, str]) -> Iterator[None]:
         """Settings of the session for one statement: SQL has no other place for what goes beside a commit."""
-        conf = self._start_spark().conf
+        conf, done = self._start_spark().conf, list[str]()
         with _one_at_a_time:
             try:
                 for key, value in settings.items():
                     conf.set(key, value)
+                    done.append(key)
                 yield
+            except ENGINE_ERRORS as error:
+                if len(done) < len(settings) and UNSETTABLE.search(str(error)):
+                    raise LakehouseError(_OPTIONS_INSTEAD) from error
+                raise
             finally:
-                for key in settings:
+                for key in done:
                     conf.unset(key)
 
     def _detail(self, name: str) -> Row | None:
-        return next(iter(self._about(f"DESCRIBE DETAIL {self._table(name)}", ["id", "name"]) or []), None)
+        return next(iter(self._about(f"DESCRIBE DETAIL {self.sql_name(name)}", ["id", "name"]) or []), None)
 
     def _commits(self, name: str, limit: int | None) -> list[Commit] | None:
         columns = ["version", "unix_millis(timestamp) AS at", "operation", METADATA, "operationMetrics"]
-        rows = self._about(f"DESCRIBE HISTORY {self._table(name)}" + (f" LIMIT {limit}" if limit else ""), columns)
+        rows = self._about(f"DESCRIBE HISTORY {self.sql_name(name)}" + (f" LIMIT {limit}" if limit else ""), columns)
         if rows is None:
             return None
         return [
@@ -319,8 +321,8 @@ class DeltaSparkStore(DeltaStore):
         """What a statement says of a table; None where there is no such table."""
         try:
             return self._start_spark().sql(statement).selectExpr(*columns).collect()
-        except _ENGINE_ERRORS as error:
-            if _NO_TABLE.search(str(error)):
+        except ENGINE_ERRORS as error:
+            if NO_TABLE.search(str(error)):
                 return None
             raise
 
@@ -331,20 +333,10 @@ class SharedDeltaSparkStore(DeltaRsReader, DeltaSparkStore):
     """
 
 
-@contextmanager
-def _first(name: str) -> Iterator[None]:
-    """Turns what the protocol says to the second of two publishers into a `StaleSliceError`."""
-    try:
-        yield
-    except _ENGINE_ERRORS as error:
-        if _OVERTAKEN.search(str(error)):
-            raise overtaken(name, error) from error
-        raise
-
-
 def _inserting(contract: Contract) -> str:
     return f"INSERT ({quoted_list(contract.names)}) VALUES ({', '.join(f's.{quoted(c)}' for c in contract.names)})"
 
 
-def _files_removed(optimized: list[Row]) -> int:
+def files_removed(optimized: list[Row]) -> int:
+    """What OPTIMIZE says of the files that it has replaced."""
     return sum(r["metrics"]["numFilesRemoved"] for r in optimized)

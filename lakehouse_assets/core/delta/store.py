@@ -73,8 +73,8 @@ class DeltaStore(DeltaReader):
     def plan(self, contract: Contract) -> list[PlannedChange]:
         """What brings the table to its contract; nothing where it is there already. Executes nothing."""
         if not self.exists(contract.name):
-            return [created(contract, self.uri(contract.name))]
-        return differing(contract, self.columns(contract.name), self.uri(contract.name))
+            return [created(contract, self.sql_name(contract.name))]
+        return differing(contract, self.columns(contract.name), self.sql_name(contract.name))
 
     def evolve(self, contract: Contract) -> None:
         """Do what `plan` says: create the table, or give it the columns that its contract has gained and the wider

@@ -25,7 +25,7 @@ from lakehouse_assets.orchestration.resources.spark import SparkEngine
 from lakehouse_assets.orchestration.resources.spark_endpoint import refuse_url
 from lakehouse_assets.paths import plain
 from lakehouse_assets.private import open_home
-from lakehouse_assets.settings import DatabaseSettings, Settings, refuse_strange_databases
+from lakehouse_assets.settings import CATALOG, DatabaseSettings, Settings, refuse_strange_databases
 
 if TYPE_CHECKING:
     from lakehouse_assets.core.sources.database import SourceDatabase
@@ -38,7 +38,9 @@ class LakehouseAccess(BaseModel):
     spark_jars: str = ""
     spark_packages_mirror: str = ""
     spark_memory: str = "2g"
+    spark_commits: str = "settings"
     tables_folder: str
+    """Their root: a path, a URI, or the address of a catalogue."""
     staging: str
     landing: str
     timezone: str
@@ -67,6 +69,7 @@ class LakehouseAccess(BaseModel):
             spark_jars=str(settings.spark_jars or ""),
             spark_packages_mirror=settings.spark_packages_mirror or "",
             spark_memory=settings.spark_memory,
+            spark_commits=settings.spark_commits,
             tables_folder=settings.tables_root,
             staging=settings.staging_root,
             landing=str(settings.landing),
@@ -115,11 +118,18 @@ class LakehouseAccess(BaseModel):
 
             return DeltaRsStore(self.tables_folder, str(self.local_staging / "changes"))
         from lakehouse_assets.core.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
+        from lakehouse_assets.core.delta.spark_named import NamedDeltaOptionsStore, NamedDeltaSparkStore
+        from lakehouse_assets.core.delta.spark_options import DeltaOptionsStore
 
-        shared = self.engine == "local" and "://" not in self.tables_folder
-        return (SharedDeltaSparkStore if shared else DeltaSparkStore)(
-            self.tables_folder, f"{self.staging}/changes", lambda: engine.session
-        )
+        by_options = self.spark_commits == "options"
+        if self.tables_folder.startswith(CATALOG):
+            kind = NamedDeltaOptionsStore if by_options else NamedDeltaSparkStore
+        elif by_options:
+            kind = DeltaOptionsStore
+        else:
+            shared = self.engine == "local" and "://" not in self.tables_folder
+            kind = SharedDeltaSparkStore if shared else DeltaSparkStore
+        return kind(self.tables_folder.removeprefix(CATALOG), f"{self.staging}/changes", lambda: engine.session)
 
     @property
     def databases(self) -> dict[str, SourceDatabase]:

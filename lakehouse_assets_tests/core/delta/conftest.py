@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import uuid4
 
 import pandera.polars as pa
 import pyarrow as arrow
 import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from lakehouse_assets.core.contracts import Contract
@@ -23,8 +24,11 @@ from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
+from lakehouse_assets.core.delta.spark_named import NamedDeltaOptionsStore, NamedDeltaSparkStore
+from lakehouse_assets.core.delta.spark_options import DeltaOptionsStore
 from lakehouse_assets.core.delta.store import DeltaStore
 from lakehouse_assets.orchestration.resources.spark import SparkEngine
+from lakehouse_assets.orchestration.resources.spark_settings import SESSION_SETTINGS
 
 
 class Things(pa.DataFrameModel):
@@ -90,6 +94,17 @@ class Workbench:
     spark: Any
     folder: Path
     another: Callable[[], DeltaStore]
+    commits_a_statement: int = 1
+    """How many commits a statement makes that no data is written by."""
+
+    @property
+    def place(self) -> Path:
+        """The folder of the table, also of one that only a catalogue knows."""
+        uri = self.store.uri(THINGS.name)
+        if uri.startswith("/"):
+            return Path(uri)
+        [row] = self.spark.sql(f"DESCRIBE DETAIL {self.store.sql_name(THINGS.name)}").select("location").collect()
+        return Path(row[0].removeprefix("file:"))
 
     def stage(self, rows: Sequence[tuple[str, Row]], schema: arrow.Schema | None = None) -> str:
         """A slice of (operation, row), as a folder."""
@@ -147,6 +162,74 @@ def _spark(request: pytest.FixtureRequest, folder: Path) -> Workbench:
     return Workbench(make(), session, folder, another)
 
 
+class WithoutSettings:
+    """A session that refuses settings, as serverless compute does; everything else is the real one's."""
+
+    def __init__(self, session: Any):
+        self._session = session
+        self.conf = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def set(self, key: str, _: Any) -> None:
+        raise AnalysisException(f"[CONFIG_NOT_AVAILABLE] Configuration {key} is not available.")
+
+    def unset(self, key: str) -> None:
+        self.set(key, None)
+
+
+def _session_of_options(request: pytest.FixtureRequest) -> Any:
+    """A session of one's own, whose server lets files be deleted at once: a session may not say so by itself."""
+    session = SparkSession.builder.remote(request.getfixturevalue("connect_url")).create()
+    request.addfinalizer(session.stop)
+    for key, value in {**SESSION_SETTINGS, **DELETES_AT_ONCE}.items():
+        session.conf.set(key, value)
+    return session
+
+
+def _options(request: pytest.FixtureRequest, folder: Path) -> Workbench:
+    def make() -> DeltaStore:
+        session = _session_of_options(request)
+        return DeltaOptionsStore(
+            str(folder / "tables"), str(folder / "changes"), lambda: cast(SparkSession, WithoutSettings(session))
+        )
+
+    request.getfixturevalue("spark")  # Sail's stays the active one
+    return Workbench(make(), request.getfixturevalue("connect_spark"), folder, make, commits_a_statement=2)
+
+
+def _named(request: pytest.FixtureRequest, folder: Path, of: type[DeltaSparkStore] = NamedDeltaSparkStore) -> Workbench:
+    session = request.getfixturevalue("connect_spark")
+    url = request.getfixturevalue("connect_url")
+
+    def make(session: Any = session) -> DeltaStore:
+        return of("spark_catalog", str(folder / "changes"), lambda: session)
+
+    def another() -> DeltaStore:
+        other = SparkSession.builder.remote(url).create()
+        request.addfinalizer(other.stop)
+        return make(other)
+
+    bench = Workbench(make(), session, folder, another)
+    drop = f"DROP TABLE IF EXISTS {bench.store.sql_name(THINGS.name)}"
+    session.sql(drop)
+    request.addfinalizer(lambda: session.sql(drop))
+    return bench
+
+
+def _named_by_options(request: pytest.FixtureRequest, folder: Path) -> Workbench:
+    bench = _named(request, folder, NamedDeltaOptionsStore)
+
+    def make() -> DeltaStore:
+        session = _session_of_options(request)
+        return NamedDeltaOptionsStore(
+            "spark_catalog", str(folder / "changes"), lambda: cast(SparkSession, WithoutSettings(session))
+        )
+
+    return Workbench(make(), bench.spark, folder, make, commits_a_statement=2)
+
+
 def _local(request: pytest.FixtureRequest, folder: Path) -> Workbench:
     session = SparkEngine(engine="local", log=str(folder / "spark.log")).session
 
@@ -156,14 +239,29 @@ def _local(request: pytest.FixtureRequest, folder: Path) -> Workbench:
     return Workbench(make(), session, folder, lambda: make(session.newSession()))
 
 
-STORES = {"delta-rs": _rs, "delta-spark": _spark, "local": _local}
+STORES = {
+    "delta-rs": _rs,
+    "delta-spark": _spark,
+    "local": _local,
+    "options": _options,
+    "named": _named,
+    "named-options": _named_by_options,
+}
+DELETES_AT_ONCE = {
+    "spark.databricks.delta.retentionDurationCheck.enabled": "false",
+    "spark.databricks.delta.vacuum.logging.enabled": "true",
+}
 IN_PROCESS = "LAKEHOUSE_TEST_IN_PROCESS"
 """Set in a test process that computes on Apache Spark itself, and so on nothing else."""
 
-_BOTH = ["delta-rs", "delta-spark"]
+_EACH = [
+    "delta-rs",
+    "delta-spark",
+    *(pytest.param(store, marks=pytest.mark.heavy) for store in ("options", "named", "named-options")),
+]
 
 
-@pytest.fixture(params=["local"] if IN_PROCESS in os.environ else _BOTH)
+@pytest.fixture(params=["local"] if IN_PROCESS in os.environ else _EACH)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Workbench:
     """The workbench of each store in turn."""
     return STORES[request.param](request, tmp_path)

@@ -239,7 +239,7 @@ def test_a_wider_type_and_a_gained_column_are_one_commit_that_keeps_rows_and_pro
 
 
 def metadata(bench: Workbench, version: int) -> dict[str, Any]:
-    log = Path(bench.store.uri(THINGS.name), "_delta_log", f"{version:020d}.json").read_text()
+    log = Path(bench.place, "_delta_log", f"{version:020d}.json").read_text()
     return next(found for line in log.splitlines() if (found := json.loads(line).get("metaData")))
 
 

@@ -16,7 +16,7 @@ NAME = THINGS.name
 
 def readable(bench: Workbench, version: int) -> bool:
     try:
-        DeltaTable(bench.store.uri(NAME), version=version).to_pyarrow_table()
+        DeltaTable(bench.place, version=version).to_pyarrow_table()
         return True
     except (FileNotFoundError, OSError):
         return False

@@ -35,7 +35,7 @@ def rs(request: pytest.FixtureRequest, tmp_path: Path) -> Workbench:
 
 
 def folder(bench: Workbench) -> Path:
-    return Path(bench.store.uri(NAME))
+    return bench.place
 
 
 def files(bench: Workbench) -> list[Path]:

@@ -11,6 +11,8 @@ import pytest
 
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.delta.spark import DeltaSparkStore, SharedDeltaSparkStore
+from lakehouse_assets.core.delta.spark_named import NamedDeltaOptionsStore, NamedDeltaSparkStore
+from lakehouse_assets.core.delta.spark_options import DeltaOptionsStore
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.resources.lakehouse import LakehouseResource
 from lakehouse_assets.orchestration.resources.spark import SparkEngine
@@ -43,6 +45,31 @@ def fake_java(folder: Path, says: str) -> None:
 def test_the_store_goes_with_the_engine(engine: str, tables: str, store: type):
     """Else Sail's own writer gets at a table, or a log is looked for on a machine that does not have it."""
     assert type(LakehouseResource.of(settings(engine=engine, tables=tables)).tables.store) is store
+
+
+@pytest.mark.parametrize(
+    ("tables", "commits", "store", "name"),
+    [
+        ("/lake", "options", DeltaOptionsStore, "delta.`/lake/gold/t`"),
+        ("catalog://main", "settings", NamedDeltaSparkStore, "`main`.`gold`.`t`"),
+        ("catalog://main", "options", NamedDeltaOptionsStore, "`main`.`gold`.`t`"),
+    ],
+)
+def test_the_store_goes_with_where_tables_are_and_with_what_sessions_may(
+    tables: str, commits: str, store: type, name: str
+):
+    """Else a table of a catalogue is looked for at a path, or serverless compute refuses the first commit."""
+    given = settings(engine="sc://host:15002", tables=tables, spark_commits=commits)
+    chosen = LakehouseResource.of(given).tables.store
+    assert type(chosen) is store
+    assert chosen.sql_name("gold.t") == name
+
+
+@pytest.mark.parametrize("tables", ["catalog://", "catalog://a.b", "catalog://a b", "catalog://1"])
+def test_a_catalogue_has_a_name(tables: str):
+    """Else the first statement says it, and in words that nobody has written."""
+    with pytest.raises(LakehouseError, match=r"LAKEHOUSE_TABLES is .*: it names no catalogue; write one as catalog://"):
+        settings(engine="sc://host:15002", tables=tables)
 
 
 @pytest.mark.parametrize(
