@@ -176,6 +176,8 @@ def test_tables_that_a_catalogue_names_come_out_the_same_on_an_endpoint_shaped_l
     with serverless.endpoint(connect_url, refused) as url:
         on = {"LAKEHOUSE_TABLES": "catalog://spark_catalog", "LAKEHOUSE_SPARK_COMMITS": "options"}
         try:
+            looked = named.command("doctor", LAKEHOUSE_ENGINE=url, **on)
+            assert looked.returncode == 0, looked.stdout + looked.stderr
             for step in ("first", "then"):
                 for world, engine, where in ((embedded, "embedded", {}), (named, url, on)):
                     if step == "first":
@@ -200,6 +202,9 @@ def test_tables_that_a_catalogue_names_come_out_the_same_on_an_endpoint_shaped_l
             done = refusing.command("run", LAKEHOUSE_ENGINE=url, LAKEHOUSE_TABLES=str(refusing.root / "tables"))
             assert done.returncode == 1
             assert "set LAKEHOUSE_SPARK_COMMITS=options" in done.stdout + done.stderr
+            looked = refusing.command("doctor", LAKEHOUSE_ENGINE=url)
+            assert looked.returncode == 1
+            assert "set LAKEHOUSE_SPARK_COMMITS=options" in looked.stdout
             assert refused
         finally:
             for schema in schemas:
