@@ -27,9 +27,11 @@ def roles_script(
     return _script(sql.statement("roles", name, **fields) for name in sql.names("roles"))
 
 
-def external_lane_script(names: TargetNames, contracts: Collection[Contract], url: str, integration: str) -> str:
+def external_lane_script(
+    names: TargetNames, contracts: Collection[Contract], url: str, integration: str, loader: str = "LAKEHOUSE_LOADER"
+) -> str:
     """The other lane, for an account whose files come over a bucket: an external stage, and for each contract an
-    external table over its files.
+    external table over its files, which the role `loader` may read.
 
     Rendered, for an administrator; the embedded account has no external stages, and an external table cannot read an
     internal one.
@@ -44,8 +46,9 @@ def external_lane_script(names: TargetNames, contracts: Collection[Contract], ur
             "table": contract.table,
             "external": f"{contract.table.upper()}_EXTERNAL",
             "columns": columns,
+            "loader": loader,
         }
-        statements += [sql.statement("external", name, **fields) for name in ("table", "refresh")]
+        statements += [sql.statement("external", name, **fields) for name in ("table", "grant", "refresh")]
     return _script(statements)
 
 

@@ -304,7 +304,11 @@ def test_definitions_are_snowflake_sql() -> None:
         if n.startswith(("add_", "widen_", "set_", "drop_", "comment_"))
     ]
     assert_parses(";\n".join(statements) + ";\n")
-    assert_parses(scripts.external_lane_script(names, SERVED, "s3://bucket/handoff/", "LAKEHOUSE_STORAGE"))
+    lane = scripts.external_lane_script(names, SERVED, "s3://bucket/handoff/", "LAKEHOUSE_STORAGE")
+    assert_parses(lane)
+    # Manifests lie in the same place, and a table made anew would be readable by nobody.
+    for words in ("PATTERN = '.*[.]parquet'", "COPY GRANTS", "GRANT SELECT ON EXTERNAL TABLE"):
+        assert lane.count(words) == len(SERVED), words
 
 
 FIELDS = {

@@ -12,7 +12,12 @@ CREATE OR REPLACE EXTERNAL TABLE {staging}.{external} (
 )
 LOCATION = @{stage}_EXTERNAL/{table}/
 AUTO_REFRESH = FALSE
+PATTERN = '.*[.]parquet'
 FILE_FORMAT = (FORMAT_NAME = '{file_format}')
+COPY GRANTS
+
+-- name: grant
+GRANT SELECT ON EXTERNAL TABLE {staging}.{external} TO ROLE {loader}
 
 -- name: refresh
 ALTER EXTERNAL TABLE {staging}.{external} REFRESH
