@@ -12,10 +12,10 @@ from lakehouse_assets_tests.pipeline.world import State, World, differences, lin
 @pytest.mark.parametrize(
     ("done", "noticed"),
     [
-        (["DROP TABLE {a}.DIM_PRODUCTS"], {"dim_products", "sales"}),
+        pytest.param(["DROP TABLE {a}.DIM_PRODUCTS"], {"dim_products", "sales"}, marks=pytest.mark.heavy),
         pytest.param(["DROP VIEW {a}.SALES"], {"sales"}, marks=pytest.mark.heavy),
         (["DROP TABLE {a}.DIM_CUSTOMERS", "DROP TABLE {a}.SALES_LINES"], {"dim_customers", "sales_lines", "sales"}),
-        (["ALTER TABLE {a}.DAILY_SALES DROP COLUMN UNITS"], {"daily_sales"}),
+        pytest.param(["ALTER TABLE {a}.DAILY_SALES DROP COLUMN UNITS"], {"daily_sales"}, marks=pytest.mark.heavy),
         pytest.param(
             ["ALTER TABLE {a}.DAILY_SALES RENAME TO {a}.DAILY_SALES_OLD"], {"daily_sales"}, marks=pytest.mark.heavy
         ),

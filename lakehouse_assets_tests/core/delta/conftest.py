@@ -254,14 +254,18 @@ DELETES_AT_ONCE = {
 IN_PROCESS = "LAKEHOUSE_TEST_IN_PROCESS"
 """Set in a test process that computes on Apache Spark itself, and so on nothing else."""
 
-_EACH = [
-    "delta-rs",
-    "delta-spark",
-    *(pytest.param(store, marks=pytest.mark.heavy) for store in ("options", "named", "named-options")),
-]
+_SPARK_OTHERWISE = [pytest.param(store, marks=pytest.mark.heavy) for store in ("options", "named", "named-options")]
+_IN_PROCESS_ONLY = ["local"] if IN_PROCESS in os.environ else None
+
+spark_is_slow = pytest.mark.parametrize(
+    "bench",
+    _IN_PROCESS_ONLY or ["delta-rs", pytest.param("delta-spark", marks=pytest.mark.heavy), *_SPARK_OTHERWISE],
+    indirect=True,
+)
+"""For a test that takes Spark a minute, and whose Spark half is therefore for `make test-all` alone."""
 
 
-@pytest.fixture(params=["local"] if IN_PROCESS in os.environ else _EACH)
+@pytest.fixture(params=_IN_PROCESS_ONLY or ["delta-rs", "delta-spark", *_SPARK_OTHERWISE])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Workbench:
     """The workbench of each store in turn."""
     return STORES[request.param](request, tmp_path)

@@ -22,7 +22,15 @@ from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.frames import Recomputed
 from lakehouse_assets.errors import LakehouseError, StaleSliceError
-from lakehouse_assets_tests.core.delta.conftest import FEBRUARY, JANUARY, THINGS, Workbench, ordered, thing
+from lakehouse_assets_tests.core.delta.conftest import (
+    FEBRUARY,
+    JANUARY,
+    THINGS,
+    Workbench,
+    ordered,
+    spark_is_slow,
+    thing,
+)
 
 
 class Before(pa.DataFrameModel):
@@ -195,6 +203,7 @@ def narrow(bench: Workbench) -> int:
     return bench.store.commit(NARROW, slice_uri, base_version=0, consumed=CONSUMED, append=True)
 
 
+@spark_is_slow
 def test_a_wider_type_and_a_gained_column_are_one_commit_that_keeps_rows_and_properties(bench: Workbench) -> None:
     """Else a contract that promises more stops the load, loses rows, or costs the table its partitions and its change
     feed.
@@ -255,6 +264,7 @@ def test_a_gained_column_may_be_of_any_type(bench: Workbench) -> None:
     assert bench.rows() == [WIDENED[0]]
 
 
+@spark_is_slow
 def test_a_table_rewritten_while_it_is_published_has_both(bench: Workbench) -> None:
     """Else rows that came meanwhile are lost, or are in files of the old types."""
     base = narrow(bench)

@@ -45,7 +45,9 @@ def read_by_others(table: Path) -> dict[str, list[dict[str, Any]]]:
     return {"duckdb": rows, "polars": pl.read_delta(str(table)).to_dicts()}
 
 
-@pytest.mark.parametrize("first", [0, 1], ids=["delta-rs begins", "delta-spark begins"])
+@pytest.mark.parametrize(
+    "first", [0, pytest.param(1, marks=pytest.mark.heavy)], ids=["delta-rs begins", "delta-spark begins"]
+)
 def test_each_store_continues_what_the_other_began(both: tuple[Workbench, Workbench], first: int):
     """Else moving to another engine means loading everything anew, or loses what was loaded."""
     one, other = both[first], both[1 - first]

@@ -31,6 +31,7 @@ from lakehouse_assets_tests.core.delta.conftest import (
     Row,
     Workbench,
     ordered,
+    spark_is_slow,
     thing,
 )
 
@@ -138,6 +139,7 @@ def test_a_slice_that_is_not_the_contracts_is_refused_whole(bench: Workbench):
     assert bench.rows() == [thing(1)]
 
 
+@spark_is_slow
 def test_a_row_that_changes_its_partition_moves_there(bench: Workbench):
     """Else the merge, which looks at the partitions of a slice only, does not find the row where it was, and it is
     in both.
@@ -263,6 +265,7 @@ def test_changes_between_versions_are_netted(bench: Workbench):
     assert bench.changes(since, since) == []
 
 
+@spark_is_slow
 def test_what_has_changed_is_z_ordered_and_no_row_changes(bench: Workbench):
     """Else every night writes whole tables anew, a look for one note reads every file, or everything downstream works
     again.
@@ -340,6 +343,7 @@ def files_of(bench: Workbench, month: date) -> set[str]:
     return {uri for uri in DeltaTable(bench.place).file_uris() if f"month={month}" in uri}
 
 
+@spark_is_slow
 def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(bench: Workbench):
     """Else tidying up makes everything downstream work again, or a restored table says that it has what it lacks."""
     bench.store.create(THINGS)
@@ -377,6 +381,7 @@ def test_upkeep_changes_no_row_and_restore_brings_rows_and_what_they_consumed(be
         bench.changes(first, first + 2)
 
 
+@spark_is_slow
 def test_a_restored_table_whose_version_does_not_say_what_it_had_consumed_has_consumed_nothing(bench: Workbench):
     """Else its rows are those of earlier and it says that it is up to date: no run ever brings back what it lacks."""
     bench.store.create(THINGS)
@@ -392,6 +397,7 @@ def test_a_restored_table_whose_version_does_not_say_what_it_had_consumed_has_co
         assert after.consumed == CONSUMED
 
 
+@spark_is_slow
 def test_versions_before_a_checkpoint_are_read_and_nothing_is_asked_of_one_that_is_gone(bench: Workbench):
     """Else a lakehouse works until its hundredth commit, and then no table that has an upstream without news."""
     bench.store.create(THINGS)

@@ -91,7 +91,9 @@ def test_a_hand_off_whose_nth_statement_breaks_is_tried_again_and_ends_equal(
     assert_equal(lakehouse)
 
 
-@pytest.mark.parametrize("kind", [errors.OperationalError, errors.InterfaceError])
+@pytest.mark.parametrize(
+    "kind", [errors.OperationalError, pytest.param(errors.InterfaceError, marks=pytest.mark.heavy)]
+)
 def test_a_verification_whose_nth_statement_breaks_says_that_it_can_be_tried_again(
     lakehouse: Lakehouse, breaking: Breaking, kind: type[errors.Error]
 ) -> None:

@@ -7,7 +7,7 @@ from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.core.sources.quarantine import age_quarantine
-from lakehouse_assets_tests.core.delta.conftest import Workbench, bench
+from lakehouse_assets_tests.core.delta.conftest import Workbench, bench, spark_is_slow
 
 __all__ = ["bench"]
 
@@ -15,6 +15,7 @@ QUARANTINE = contract("silver.fx_rates_quarantine")
 CONSUMED = Consumed({"bronze.landings": 3}, {"bronze.landings": "an id"}, QUARANTINE.fingerprint, "7ab1e", 3)
 
 
+@spark_is_slow
 def test_old_rows_go_in_one_commit_that_consumes_nothing(bench: Workbench):
     """Else ageing has everything judged again, which brings the rows back, or commits every night for nothing."""
     lakehouse = Lakehouse(bench.store, lambda: bench.spark, str(bench.folder / "staging"))
