@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 import lakehouse_assets.areas  # noqa: F401 -- tells the registry every source and table, which tests ask for by name
+from lakehouse_assets.orchestration.resources.spark_embedded import NEVER
 
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
     """A `SparkSession` on a Sail server of its own, in UTC."""
     os.environ.setdefault("RUST_LOG", "error")
+    os.environ["SAIL_SPARK__SESSION_TIMEOUT_SECS"] = NEVER  # tests of other engines take longer than Sail waits
     from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 

@@ -147,7 +147,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(make_world: NewWorld
 
 @pytest.mark.heavy
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("call", ["write", "rename"])
+@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
 def test_a_run_whose_nth_call_fails_says_so_and_is_finished_by_the_next(
     make_world: NewWorld, library: Path, tmp_path: Path, call: str
 ) -> None:

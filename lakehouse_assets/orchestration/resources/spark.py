@@ -8,9 +8,11 @@ Belongs here: starting, sharing and stopping one session a process. Does not bel
 from __future__ import annotations
 
 import atexit
+import re
 import threading
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,16 @@ start_seconds: dict[str, float] = {}
 _lock = threading.Lock()
 
 _sessions: dict[str, Any] = {}
+
+_used: dict[str, float] = {}
+"""When each was last handed out."""
+
+ASKED_AFTER = 60.0
+"""Seconds after which a session of an endpoint is asked whether it is still there before it is handed out."""
+_ENDED = re.compile(
+    r"INVALID_HANDLE\.SESSION|SESSION_(CLOSED|NOT_FOUND|EXPIRED)|session \S+ is not running", re.IGNORECASE
+)
+"""What endpoints say of a session that they have ended because it was idle."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +59,29 @@ class SparkEngine:
     def session(self) -> Any:
         """The `pyspark.sql.SparkSession`; started when first asked for. Raises `LakehouseError` where it cannot be."""
         with _lock:
+            self._forget_ended()
+            _used[self.engine] = time.monotonic()
             if self.engine not in _sessions:
                 began = time.perf_counter()
                 _sessions[self.engine] = self._start()
                 start_seconds[self.engine] = time.perf_counter() - began
             return _sessions[self.engine]
+
+    def _forget_ended(self) -> None:
+        """Forget a session that its endpoint has ended meanwhile, as they do after an idle hour, or minutes."""
+        held = _sessions.get(self.engine)
+        if held is None or not self.engine.startswith("sc://"):
+            return
+        if time.monotonic() - _used.get(self.engine, 0.0) < ASKED_AFTER:
+            return
+        try:
+            held.conf.get("spark.sql.session.timeZone")
+        except Exception as error:
+            if _ENDED.search(str(error)):
+                with suppress(Exception):  # there is nothing left to stop, and the next would be this one again
+                    held.stop()
+                del _sessions[self.engine]
+            # Whatever else is wrong is for the next statement to say.
 
     def _start(self) -> Any:
         # pyspark 4.2 imports its pandas layer and warns of pandas 3, which nothing here uses.

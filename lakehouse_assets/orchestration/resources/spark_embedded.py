@@ -21,6 +21,9 @@ from lakehouse_assets.orchestration.resources.spark_endpoint import connect
 
 _servers: list[Any] = []
 
+NEVER = "315360000"
+"""Ten years, in seconds."""
+
 
 def start_embedded() -> Any:
     """A session on a Sail of this process to which nobody else can connect.
@@ -116,6 +119,8 @@ def _strangers(port: int, before: Collection[tuple[int, ...]]) -> set[int]:
 
 def _start_sail() -> tuple[str, int]:
     os.environ.setdefault("RUST_LOG", "error")
+    # Sail ends a session that has been idle for some minutes, and a step may wait longer than that for Snowflake.
+    os.environ["SAIL_SPARK__SESSION_TIMEOUT_SECS"] = NEVER
     from pysail.spark import SparkConnectServer
 
     server = SparkConnectServer(port=0)
