@@ -5,6 +5,7 @@ What does not: its statements (`statement.py`), the protocol (`protocol/`), the 
 (`catalogue.py`).
 """
 
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,9 @@ class Session(FakeSnowflakeConnection):
         self.parameters: dict[str, Any] = {}
         self.role: str | None = None
         self.warehouse: str | None = None
+        self.name = secrets.token_hex(6)
+        self.tag = ""  # of the statement that runs, or ran last
+        self.changes: set[str] = set()  # what the open transaction has changed
 
     @property
     def context(self) -> Context:
@@ -48,6 +52,11 @@ class Session(FakeSnowflakeConnection):
     def lock_timeout(self) -> float:
         """Seconds for which a statement waits for locks of other sessions."""
         return float(self.parameters.get("LOCK_TIMEOUT", LOCK_TIMEOUT))
+
+    @property
+    def uses_results(self) -> bool:
+        """Whether a query may be answered by an earlier result."""
+        return str(self.parameters.get("USE_CACHED_RESULT", True)).upper() == "TRUE"
 
     def values(self) -> dict[type[Expr], str | None]:
         """What the context functions answer."""

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -26,6 +27,8 @@ from sqlglot.errors import SqlglotError
 from lakehouse_assets.embedded_snowflake import definitions, refusals, rewrites
 from lakehouse_assets.embedded_snowflake.comments import only_comments, take_comments
 from lakehouse_assets.embedded_snowflake.errors import compilation_error, conflict, programming_error
+from lakehouse_assets.embedded_snowflake.history import facts
+from lakehouse_assets.embedded_snowflake.history.facts import Facts
 from lakehouse_assets.embedded_snowflake.names import ObjectName
 from lakehouse_assets.embedded_snowflake.session import Session
 from lakehouse_assets.embedded_snowflake.stages import file_statements, formats, views
@@ -50,6 +53,7 @@ class Statement(FakeSnowflakeCursor):
         self.type_id = 0
         self.put: file_statements.Put | None = None
         self.rowtype: list[ColumnInfo] = []
+        self.facts: Facts | None = None
 
     def run(self, text: str, bindings: Any = None, describe_only: bool = False) -> None:
         """Execute one statement. Whatever goes wrong is a ProgrammingError: any other answer makes clients repeat the
@@ -75,6 +79,7 @@ class Statement(FakeSnowflakeCursor):
         expression = _parse(text)
         refusals.check(expression, text)
         self.type_id = statement_type_id(expression)
+        self._note(facts.of(expression, text, session.context))
         if self._transaction_control(expression):
             return
         if isinstance(expression, _DEFINITIONS):
@@ -100,6 +105,17 @@ class Statement(FakeSnowflakeCursor):
                 raise compilation_error("the embedded account describes queries only")
             expression = exp.select("*").from_(expression.subquery("described")).limit(0)
         self._execute_all(expression, params, comments)
+
+    def _note(self, found: Facts) -> None:
+        """Keep what the statement is for the log. What a transaction has changed counts again when it is committed."""
+        changes = self._conn.changes
+        if found.kind == "COMMIT":
+            found = replace(found, changes=tuple(changes))
+        if found.kind in ("COMMIT", "ROLLBACK"):
+            changes.clear()
+        elif self._conn.in_transaction:
+            changes.update(found.changes)
+        self.facts = found
 
     def _about_files(self, text: str) -> bool:
         """Whether a statement is about the files of a stage; then it is done. Read before a SQL parser sees it."""
