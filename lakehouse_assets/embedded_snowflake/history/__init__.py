@@ -4,6 +4,6 @@ What belongs here: what is said of a statement, and the files it is kept in. Wha
 (`statement.py`) and what they would cost (that is the reader's to say).
 """
 
-from lakehouse_assets.embedded_snowflake.history.log import Row, StatementLog, read_rows
+from lakehouse_assets.embedded_snowflake.history.log import Row, StatementLog, has_rows, read_rows
 
-__all__ = ["Row", "StatementLog", "read_rows"]
+__all__ = ["Row", "StatementLog", "has_rows", "read_rows"]

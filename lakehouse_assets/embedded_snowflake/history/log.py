@@ -121,6 +121,11 @@ class StatementLog:
         self._file.close()
 
 
+def has_rows(directory: Path) -> bool:
+    """Whether the account of a directory has a log."""
+    return (directory / FILE).is_file() or (directory / FILE_BEFORE).is_file()
+
+
 def _row(said: dict[str, Any]) -> Row:
     return Row(**said)
 
