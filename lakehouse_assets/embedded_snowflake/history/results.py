@@ -86,32 +86,33 @@ class Views:
                 continue
             found[name] = None
             if name not in self._reads:
-                self._reads[name] = self._read(name)
+                self._look_up({name, *waiting})
             waiting.extend(self._reads[name])
         return tuple(found)
 
-    def _read(self, name: str) -> tuple[str, ...]:
-        if name.count(".") != 2:
-            return ()
-        database, schema, view = name.split(".")
+    def _look_up(self, names: set[str]) -> None:
+        """All at once, for DuckDB goes through all of its views each time."""
+        statement = "SELECT database_name, schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal"
         try:
-            row = (
-                self._duck.cursor()
-                .execute(
-                    "SELECT sql FROM duckdb_views()"
-                    " WHERE upper(database_name) = upper(?) AND upper(schema_name) = upper(?)"
-                    " AND upper(view_name) = upper(?)",
-                    [database, schema, view],
-                )
-                .fetchone()
-            )
-            if row is None:
-                return ()
-            if UNSTABLE.search(row[0]):
-                return (TIME,)
-            tables = sqlglot.parse_one(row[0], read="duckdb").args["expression"].find_all(exp.Table)
-            context = Context(database, schema)
-            return tuple({str(ObjectName.of(t, context)).upper() for t in tables if t.name})
-        except (duckdb.Error, SqlglotError, KeyError, AttributeError) as error:
-            logger.info("what %s reads is not known, so any change counts: %s", name, type(error).__name__)
-            return (EVERYTHING,)
+            views = self._duck.cursor().execute(statement).fetchall()
+        except duckdb.Error as error:
+            logger.info("the views are not known, so any change counts: %s", type(error).__name__)
+            self._reads.update(dict.fromkeys(names - self._reads.keys(), (EVERYTHING,)))
+            return
+        definitions = {".".join(parts).upper(): sql for *parts, sql in views}
+        for name in names - self._reads.keys():
+            definition = definitions.get(name.upper())
+            self._reads[name] = _read_by(name, definition) if definition else ()
+
+
+def _read_by(view: str, definition: str) -> tuple[str, ...]:
+    """What a view reads, by its definition in DuckDB."""
+    if UNSTABLE.search(definition):
+        return (TIME,)
+    try:
+        tables = sqlglot.parse_one(definition, read="duckdb").args["expression"].find_all(exp.Table)
+        context = Context(*view.split(".")[:2])
+        return tuple({str(ObjectName.of(table, context)).upper() for table in tables if table.name})
+    except (SqlglotError, KeyError, AttributeError) as error:
+        logger.info("what %s reads is not known, so any change counts: %s", view, type(error).__name__)
+        return (EVERYTHING,)
