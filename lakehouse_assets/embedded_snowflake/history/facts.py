@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlglot import Expr, exp
 
-from lakehouse_assets.embedded_snowflake.names import Context, fold
+from lakehouse_assets.embedded_snowflake.names import Context, fold, without_strings
 
 EVERYTHING = "*"
 """Stands for every table there is."""
@@ -51,7 +51,9 @@ def of(expression: Expr, text: str, context: Context) -> Facts:
         return of_text("BEGIN" if isinstance(expression, exp.Transaction) else text)
     tables = _tables(expression, context)
     if query:
-        return Facts("SELECT", tables, (), True, not UNSTABLE.search(text))
+        # what is read is neither a stage nor a function
+        of_tables = all(isinstance(table.this, exp.Identifier) for table in expression.find_all(exp.Table))
+        return Facts("SELECT", tables, (), True, of_tables and not UNSTABLE.search(without_strings(text)))
     if not definition:
         return Facts(of_text(text).kind, tables, _target(expression, context), True)
     kind = str(expression.args.get("kind") or "").upper()
