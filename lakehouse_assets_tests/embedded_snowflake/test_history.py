@@ -157,7 +157,7 @@ def test_bound_values_and_texts_are_never_in_it(sql: Sql, rows: Rows, account_ho
     assert rows()[-1].tag == "of the statement"
     assert rows()[-2].query
     for file in account_directory(account_home).glob("statements*"):
-        assert "ada" not in file.read_text()
+        assert "ada@" not in file.read_text()
         assert file.stat().st_mode & 0o077 == 0
 
 
