@@ -56,7 +56,7 @@ def script(names: TargetNames, contracts: Collection[Contract]) -> str:
     objects = wanted(names, contracts)
     register = sql.statement("state", "register", **names.sql)
     registered = [register % ((sql.literal(c.table.upper()),) * 2) for c in contracts]
-    return _script([*(o.statement for o in objects), *registered, record_fingerprints(names, objects)])
+    return _script([*(o.first for o in objects), *registered, record_fingerprints(names, objects)])
 
 
 def _script(statements: Iterable[str]) -> str:

@@ -276,6 +276,18 @@ def test_the_roles_script_is_snowflake_sql_and_may_be_run_again(lakehouse: Lakeh
     lakehouse.sql("USE ROLE ACCOUNTADMIN")
 
 
+def test_a_view_copies_grants_only_where_it_is_there(lakehouse_of: Any) -> None:
+    """Under COPY GRANTS a new view gets none of the grants on FUTURE VIEWS, and the loading role would not see it."""
+    lakehouse: Lakehouse = lakehouse_of(deploy=False)
+    first = [p.sql for p in lakehouse.handoff.deploy(SERVED) if "VIEW" in p.sql]
+    assert len(first) == 2
+    assert not [s for s in first if "COPY GRANTS" in s]
+    lakehouse.sql(f"DELETE FROM {lakehouse.names.sql['ops']}.DEPLOYED_OBJECTS WHERE OBJECT_NAME LIKE '%view_%'")
+    again = [p.sql for p in lakehouse.handoff.deploy(SERVED)]
+    assert [s for s in again if "COPY GRANTS" in s] == again
+    assert len(again) == 2
+
+
 def test_the_rendered_script_is_a_whole_deployment(lakehouse_of: Any) -> None:
     """A pipeline that deploys by scripts must leave an account in which nothing is left to deploy, for the loader's
     role may not.
