@@ -23,7 +23,6 @@ from lakehouse_assets_tests.pipeline.world import World, drops_of
 
 DEPLOYER, LOADER, READER = "SHOP_DEPLOYER", "SHOP_LOADER", "SHOP_READER"
 LAST_DAY = "2026-09-05"
-Ask = Callable[[str], list[tuple]]
 
 
 def under(world: World, role: str) -> HandoffResource:
@@ -58,6 +57,13 @@ def ask(world: World, shared: Path) -> Iterator[Callable[..., list[tuple]]]:
     connection.close()
 
 
+def refused(ask: Callable[..., list[tuple]], statement: str, role: str, number: int) -> None:
+    """Assert that a role is refused a statement with that number."""
+    with pytest.raises(ProgrammingError) as error:
+        ask(statement, role)
+    assert error.value.errno == number, statement
+
+
 def test_the_application_under_three_roles(
     world: World, sample: Sample, ask: Callable[..., list[tuple]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +80,9 @@ def test_the_application_under_three_roles(
     assert not [s for s in sent if re.match(r"CREATE (DATABASE|SCHEMA)", s)]
     with handoff.open() as opened:
         assert not handoff.plan(opened).snowflake
+
+    for statement in ("CREATE SCHEMA {db}.MINE", "CREATE DATABASE MINE"):
+        refused(ask, statement, DEPLOYER, 3001)
 
     # the loader: a load, a proof, nothing to do, a day more
     handoff = under(world, LOADER)
@@ -97,9 +106,7 @@ def test_the_application_under_three_roles(
         ("TRUNCATE TABLE {db}.ANALYTICS.SALES_LINES", 3001),
         ("CREATE SCHEMA {db}.MINE", 3001),
     ):
-        with pytest.raises(ProgrammingError) as error:
-            ask(statement, LOADER)
-        assert error.value.errno == number, statement
+        refused(ask, statement, LOADER, number)
 
     # the reader
     for table in served():
@@ -114,6 +121,4 @@ def test_the_application_under_three_roles(
         ("LIST @{db}.STAGING.LAKEHOUSE_STAGE", 2003),
         ("CREATE VIEW {db}.ANALYTICS.MINE AS SELECT 1 AS A", 3001),
     ):
-        with pytest.raises(ProgrammingError) as error:
-            ask(statement, READER)
-        assert error.value.errno == number, statement
+        refused(ask, statement, READER, number)
