@@ -167,7 +167,7 @@ def test_grants_follow_a_table_as_snowflake_keeps_them(sql: Sql, other: Sql) -> 
     sql("ALTER TABLE T RENAME TO RENAMED")
     assert other("SELECT * FROM RENAMED") == [(5,)]
     sql("DROP TABLE RENAMED")
-    sql("CREATE TABLE RENAMED (A INT)")
+    sql("CREATE OR REPLACE TABLE RENAMED COPY GRANTS AS SELECT 1 AS A")  # there is nothing to copy them from
     refused(other, "SELECT * FROM RENAMED", HIDDEN)
 
 
@@ -187,6 +187,14 @@ def test_who_creates_owns_and_ownership_can_be_given_away(sql: Sql, other: Sql) 
     other("DROP TABLE MINE")
     assert other("SELECT COUNT(*) FROM T") == [(2,)]
     sql("DROP ROLE READER")
+
+
+def test_what_is_there_already_does_not_become_the_role_s(sql: Sql, other: Sql) -> None:
+    """IF NOT EXISTS would take a table away from its owner."""
+    sql(f"GRANT CREATE TABLE ON SCHEMA LAKEHOUSE.{sql.value('CURRENT_SCHEMA()')} TO ROLE R")
+    sql("GRANT SELECT ON TABLE T TO ROLE R")
+    other("CREATE TABLE IF NOT EXISTS T (N INT)")
+    refused(other, "DROP TABLE T", (3001, "table 'T'"))
 
 
 def test_who_owns_a_schema_makes_anything_in_it_and_reads_only_its_own(sql: Sql, other: Sql) -> None:
