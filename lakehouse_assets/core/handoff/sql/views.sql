@@ -1,4 +1,5 @@
 -- Views that a deployment keeps beside the served tables. `deploy.py` says which served tables each needs.
+-- None reads the clock: every look at what is deployed names them all, and an account answers no query over the clock from its result cache.
 
 -- name: sales
 CREATE OR REPLACE VIEW {analytics}.SALES
@@ -30,7 +31,6 @@ LEFT JOIN {analytics}.DIM_PRODUCTS AS P
 LEFT JOIN {analytics}.DIM_CUSTOMERS AS C
     ON L.CUSTOMER_ID = C.CUSTOMER_ID
 
--- It reads no clock: every look at what is deployed names it, and an account answers no query over the clock from its result cache.
 -- name: freshness
 CREATE OR REPLACE VIEW {ops}.FRESHNESS
 COPY GRANTS
