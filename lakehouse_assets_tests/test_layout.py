@@ -60,11 +60,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "orchestration/assets": _CORE | _ORCHESTRATION - {"orchestration/automation"},
     "orchestration/automation": _CORE | _ORCHESTRATION - {"orchestration/assets"},
     "domains": _CORE | {"orchestration"},
+    "operations": set(),
+    "operations/cost": {"embedded_snowflake"},
     "sample": {"errors", "core/sources", "domains"},
     "scaffold": {"core", "errors", "settings", "areas", "core/contracts", "core/declarations", "core/sources"},
     "areas": _CORE | {"orchestration"},
     "definitions": _CORE | _ORCHESTRATION | {"areas"},
-    "cli": _CORE | _ORCHESTRATION | {"areas", "definitions", "embedded_snowflake", "sample", "scaffold"},
+    "cli": _CORE
+    | _ORCHESTRATION
+    | {"areas", "definitions", "embedded_snowflake", "operations/cost", "sample", "scaffold"},
 }
 """Of each room or module at the top, the others that it may import. Arrows point one way: no two may import each
 other.

@@ -7,8 +7,8 @@ anything heavy to import, for every process of the application imports this modu
 
 On disk, below `<home>/account/`: `databases/` (one DuckDB file a Snowflake database, and `_fs_global` for stages and
 file formats), `stages/` (the staged files), `uploads/` (files on their way in), `server.json` (the address of the
-running server), `server.lock` (held while it runs), `server.log`, `secret` (what a login must know). All of it is for
-its owner alone.
+running server), `server.lock` (held while it runs), `server.log`, `secret` (what a login must know),
+`privileges.json` (roles and grants), `statements.jsonl` (the log of statements). All of it is for its owner alone.
 
 Where it answers otherwise than Snowflake, beside what it refuses as "rendered only" (`refusals.py`): a transaction
 reads a snapshot taken at its first statement, not what is committed meanwhile; a statement that fails ends its

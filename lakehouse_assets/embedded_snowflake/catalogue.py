@@ -21,6 +21,7 @@ from snowflake.connector.errors import ProgrammingError
 from lakehouse_assets.embedded_snowflake import refusals, rewrites
 from lakehouse_assets.embedded_snowflake.errors import compilation_error, does_not_exist
 from lakehouse_assets.embedded_snowflake.names import literal
+from lakehouse_assets.embedded_snowflake.privileges.store import Privileges
 from lakehouse_assets.embedded_snowflake.session import Session, Shared
 from lakehouse_assets.embedded_snowflake.stages import views
 from lakehouse_assets.embedded_snowflake.stages.paths import clear_stages
@@ -82,7 +83,7 @@ class Catalogue(FakeSnow):
         self.results_cache = _Results()
         rewrites.install()
         fakesnow.transforms.stage.LOCAL_BUCKET_PATH = str(self.stages)
-        self.shared = Shared(self.create_database, self.drop_database)
+        self.shared = Shared(self.create_database, self.drop_database, Privileges(directory))
         self._attaching = threading.Lock()
         self.duck_conn = duckdb.connect(
             ":memory:",

@@ -4,6 +4,7 @@ What belongs here: database, schema and name of an object. What does not: stages
 (`refusals.py`).
 """
 
+import re
 from typing import NamedTuple
 
 from sqlglot import Expr, exp
@@ -66,3 +67,8 @@ def quote(name: str) -> str:
 def literal(text: object) -> str:
     """A text or path as a literal of SQL."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def without_strings(text: str) -> str:
+    """A statement with nothing in its strings."""
+    return re.sub(r"'(?:[^']|'')*'", "''", text)

@@ -12,6 +12,7 @@ import duckdb
 from sqlglot import Expr, exp
 
 from lakehouse_assets.embedded_snowflake.errors import compilation_error, rendered_only
+from lakehouse_assets.embedded_snowflake.names import without_strings
 
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
 _CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Copy, exp.TruncateTable)
@@ -202,7 +203,7 @@ def _in_columns(expression: exp.Create, text: str, beginning: str) -> Iterator[s
     for constraint in expression.find_all(exp.ColumnConstraint):
         if isinstance(constraint.args.get("kind"), (exp.MaskingProperty, exp.Tags, exp.ComputedColumnConstraint)):
             yield f"{beginning} with a {type(constraint.kind).__name__}"
-    if _POLICY.search(_without_strings(text)):
+    if _POLICY.search(without_strings(text)):
         yield f"{beginning} with a policy or tag"
 
 
@@ -260,7 +261,3 @@ def _unset(expression: Expr) -> bool:
         and isinstance(expression.this, exp.Column)
         and expression.this.name.upper() == "UNSET"
     )
-
-
-def _without_strings(text: str) -> str:
-    return re.sub(r"'(?:[^']|'')*'", "''", text)

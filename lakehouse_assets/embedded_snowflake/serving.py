@@ -53,5 +53,6 @@ def serve(directory: Path, idle_seconds: int) -> None:
             (directory / "server.json").unlink(missing_ok=True)
         for client in list(server.clients.values()):
             client.close()
+        server.history.close()
         catalogue.close()
         logger.info("stopped")

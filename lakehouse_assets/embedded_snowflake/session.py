@@ -5,6 +5,7 @@ What does not: its statements (`statement.py`), the protocol (`protocol/`), the 
 (`catalogue.py`).
 """
 
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from snowflake.connector.errors import ProgrammingError
 from sqlglot import Expr, exp
 
 from lakehouse_assets.embedded_snowflake.names import Context
+from lakehouse_assets.embedded_snowflake.privileges.store import ADMIN, Privileges
 from lakehouse_assets.embedded_snowflake.stages.file_statements import Listing
 from lakehouse_assets.embedded_snowflake.stages.parquet import Schemas
 
@@ -36,8 +38,11 @@ class Session(FakeSnowflakeConnection):
         self.ending = False  # whether the session is being closed under a running statement
         self.autocommits = True
         self.parameters: dict[str, Any] = {}
-        self.role: str | None = None
+        self.role = ADMIN
         self.warehouse: str | None = None
+        self.name = secrets.token_hex(6)
+        self.tag = ""  # of the statement that runs, or ran last
+        self.changes: set[str] = set()  # what the open transaction has changed
 
     @property
     def context(self) -> Context:
@@ -48,6 +53,20 @@ class Session(FakeSnowflakeConnection):
     def lock_timeout(self) -> float:
         """Seconds for which a statement waits for locks of other sessions."""
         return float(self.parameters.get("LOCK_TIMEOUT", LOCK_TIMEOUT))
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the session's role may not do everything."""
+        return self.role != ADMIN
+
+    def take_role(self, role: str) -> None:
+        """Act under another role from now on."""
+        self.role = role
+
+    @property
+    def uses_results(self) -> bool:
+        """Whether a query may be answered by an earlier result."""
+        return str(self.parameters.get("USE_CACHED_RESULT", True)).upper() == "TRUE"
 
     def values(self) -> dict[type[Expr], str | None]:
         """What the context functions answer."""
@@ -119,16 +138,18 @@ class Session(FakeSnowflakeConnection):
 
 
 class Shared:
-    """What all sessions of the account share: memories about staged files, and the catalogue's ways to create and drop
-    a database.
+    """What all sessions of the account share: memories about staged files, who may what, and the catalogue's ways to
+    create and drop a database.
     """
 
     def __init__(
         self,
         create_database: Callable[[duckdb.DuckDBPyConnection, str, bool], bool],
         drop_database: Callable[[duckdb.DuckDBPyConnection, str, bool], None],
+        privileges: Privileges,
     ) -> None:
         self.schemas = Schemas()
         self.listing = Listing()
+        self.privileges = privileges
         self.create_database = create_database
         self.drop_database = drop_database

@@ -10,14 +10,13 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import snowflake.connector.errors
 import sqlglot
-from fakesnow.cursor import FakeSnowflakeCursor
-from fakesnow.rowtype import ColumnInfo, describe_as_rowtype
+from fakesnow.rowtype import describe_as_rowtype
 from fakesnow.statement_type import statement_type_id
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import Expr, exp
@@ -26,11 +25,15 @@ from sqlglot.errors import SqlglotError
 from lakehouse_assets.embedded_snowflake import definitions, refusals, rewrites
 from lakehouse_assets.embedded_snowflake.comments import only_comments, take_comments
 from lakehouse_assets.embedded_snowflake.errors import compilation_error, conflict, programming_error
+from lakehouse_assets.embedded_snowflake.history import facts
+from lakehouse_assets.embedded_snowflake.history.facts import Facts
 from lakehouse_assets.embedded_snowflake.names import ObjectName
+from lakehouse_assets.embedded_snowflake.privileges import owners
 from lakehouse_assets.embedded_snowflake.session import Session
-from lakehouse_assets.embedded_snowflake.stages import file_statements, formats, views
+from lakehouse_assets.embedded_snowflake.stages import formats, views
 from lakehouse_assets.embedded_snowflake.stages.expansion import Expander
 from lakehouse_assets.embedded_snowflake.stages.references import check_sources, without_stages
+from lakehouse_assets.embedded_snowflake.unparsed import Unparsed
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +41,10 @@ _CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Copy)
 _DEFINITIONS = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
 
 
-class Statement(FakeSnowflakeCursor):
+class Statement(Unparsed):
     """One statement of a session. `rowtype`, `type_id` and fakesnow's own attributes hold its result; `put` a file
     transfer for the client to do.
     """
-
-    _conn: Session
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session, session._duck_conn)
-        self.type_id = 0
-        self.put: file_statements.Put | None = None
-        self.rowtype: list[ColumnInfo] = []
 
     def run(self, text: str, bindings: Any = None, describe_only: bool = False) -> None:
         """Execute one statement. Whatever goes wrong is a ProgrammingError: any other answer makes clients repeat the
@@ -58,6 +53,8 @@ class Statement(FakeSnowflakeCursor):
         session = self._conn
         try:
             self._run(text.strip().rstrip(";").rstrip(), bindings, describe_only)
+            if self.definition:
+                owners.note(session.shared.privileges, session.role, self.definition)
         except Exception as error:
             if session.in_transaction and isinstance(error, duckdb.Error | snowflake.connector.errors.Error):
                 # DuckDB gives a failed transaction up and would answer its COMMIT with success.
@@ -67,14 +64,13 @@ class Statement(FakeSnowflakeCursor):
 
     def _run(self, text: str, bindings: Any, describe_only: bool) -> None:
         session = self._conn
-        if self._about_files(text):
-            return
-        if formats.alter(self._duck_conn, text, session.context):
-            self._succeed()
+        if self._done_unparsed(text):
             return
         expression = _parse(text)
         refusals.check(expression, text)
+        self._judge(expression)
         self.type_id = statement_type_id(expression)
+        self._note(facts.of(expression, text, session.context))
         if self._transaction_control(expression):
             return
         if isinstance(expression, _DEFINITIONS):
@@ -85,6 +81,7 @@ class Statement(FakeSnowflakeCursor):
             self.check_db_and_schema(without_stages(expression))
         _resolve_variables(expression, session)
         refusals.check_inner(expression)  # again, for a variable may hold what the text did not
+        self._hide(expression)
         check_sources(expression, session.context)
         created = expression.copy() if isinstance(expression, exp.Create) and expression.kind == "VIEW" else None
         comments = take_comments(expression, session.context)
@@ -100,23 +97,18 @@ class Statement(FakeSnowflakeCursor):
                 raise compilation_error("the embedded account describes queries only")
             expression = exp.select("*").from_(expression.subquery("described")).limit(0)
         self._execute_all(expression, params, comments)
+        self._hide_rows(expression)
 
-    def _about_files(self, text: str) -> bool:
-        """Whether a statement is about the files of a stage; then it is done. Read before a SQL parser sees it."""
-        session = self._conn
-        if put := file_statements.parse_put(text, session.context):
-            put.target.check_exists(self._duck_conn)
-            self.put = put
-            return True
-        if not (listing := file_statements.parse_listing(text, session.context)):
-            return False
-        remove, path, pattern = listing
-        path.check_exists(self._duck_conn)
-        if remove:
-            self._answer(("name", "result"), file_statements.remove(path, pattern))
-        else:
-            self._answer(("name", "size", "md5", "last_modified"), session.shared.listing.rows(path, pattern))
-        return True
+    def _note(self, found: Facts) -> None:
+        """Keep what the statement is for the log. What a transaction has changed counts again when it is committed."""
+        changes = self._conn.changes
+        if found.kind == "COMMIT":
+            found = replace(found, changes=tuple(changes))
+        if found.kind in ("COMMIT", "ROLLBACK"):
+            changes.clear()
+        elif self._conn.in_transaction:
+            changes.update(found.changes)
+        self.facts = found
 
     def _execute_all(self, expression: Expr, params: Any, comments: list[str]) -> None:
         """Execute a statement, waiting for another session's locks where Snowflake would.
@@ -181,26 +173,6 @@ class Statement(FakeSnowflakeCursor):
         self.rowtype = describe_as_rowtype(
             [(name, str(type_), None, None, None, None) for name, type_, *_ in self._duck_conn.description or []]
         )
-
-    def _describe_last_sql(self) -> list:
-        raise NotImplementedError("the result's types are read with the result")
-
-    def _answer(self, names: tuple[str, ...], rows: list[tuple]) -> None:
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-        types = [pa.int64() if name == "size" else pa.string() for name in names]
-        self._arrow_table = pa.table(
-            [pa.array(column, type_) for column, type_ in zip(columns, types, strict=True)], names=list(names)
-        )
-        self._rowcount = len(rows)
-        self.rowtype = describe_as_rowtype(
-            [
-                (name, "BIGINT" if type_ == pa.int64() else "VARCHAR", *[None] * 4)
-                for name, type_ in zip(names, types, strict=True)
-            ]
-        )
-
-    def _succeed(self, message: str = "Statement executed successfully.") -> None:
-        self._answer(("status",), [(message,)])
 
     def _transaction_control(self, expression: Expr) -> bool:
         session = self._conn

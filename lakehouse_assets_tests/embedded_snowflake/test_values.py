@@ -195,6 +195,11 @@ def test_what_the_client_said_at_connect_is_what_the_session_answers(
 ) -> None:
     """Without it role, warehouse and session parameters of a real account cannot be given to this one."""
     parameters = {"TIMEZONE": "UTC", "QUERY_TAG": "hand-off", "LOCK_TIMEOUT": 30}
+    admin = Sql(connect())
+    for role in ("LOADER", "OTHER"):
+        admin(f"CREATE ROLE IF NOT EXISTS {role}")
+        admin(f"GRANT ROLE {role} TO ROLE SYSADMIN")
+    admin("GRANT USAGE ON DATABASE LAKEHOUSE TO ROLE LOADER")
     session = Sql(connect(role="LOADER", warehouse="SMALL", session_parameters=parameters))
     assert session("SELECT CURRENT_ROLE(), CURRENT_WAREHOUSE(), CURRENT_DATABASE()") == [
         ("LOADER", "SMALL", "LAKEHOUSE")

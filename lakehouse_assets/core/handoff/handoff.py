@@ -185,7 +185,8 @@ class Handoff:
         """Compare the Snowflake table, or some slices of it, with the ledger and, while it is readable, with the Delta
         snapshot; names up to `limit` differing rows.
         """
-        return verify.verify(self.session, self.names, self.store, spark, contract, limit, slices)
+        with self.session.labelled(table=contract.table.upper()):
+            return verify.verify(self.session, self.names, self.store, spark, contract, limit, slices)
 
     def repair(self, spark: SparkSession, contract: Contract, slices: Collection[str] | None = None) -> HandoffResult:
         """Hand the slices that `verify` finds to differ off again: from the acknowledged snapshot, or from the current

@@ -60,13 +60,13 @@ def plan(
                 planned.extend(_unless_masked(session, list(evolve(names, contract, columns, comments=not same))))
         elif columns is not None:
             planned.extend(migrate(o, columns))
+        elif o.view and o.view not in present:
+            planned.append(PlannedStatement(o.first, "safe", o.name, "the view is not there"))
         elif not same:
             planned.append(PlannedStatement(o.statement, "safe", o.name, "not deployed in this form"))
         elif {p.object for p in planned} & o.reads:
             # A view keeps the types that it was made with.
             planned.append(PlannedStatement(o.statement, "safe", o.name, "reads what changes"))
-        elif o.view and o.view not in present:
-            planned.append(PlannedStatement(o.statement, "safe", o.name, "the view is not there"))
     return [*planned, *_orphans(sorted(deployed.keys() & present.keys() - {o.name for o in objects}))]
 
 

@@ -21,7 +21,7 @@ def roles_script(
     warehouse: str = "LAKEHOUSE_WH",
 ) -> str:
     """A script that makes the database, its schemas and a deploying, a loading and a reading role with least privilege;
-    what is deployed already becomes the deploying role's. For an administrator; the embedded account has no roles.
+    what is deployed already becomes the deploying role's. For an administrator.
     """
     fields = {**names.sql, "deployer": deployer, "loader": loader, "reader": reader, "warehouse": warehouse}
     return _script(sql.statement("roles", name, **fields) for name in sql.names("roles"))
@@ -59,7 +59,7 @@ def script(names: TargetNames, contracts: Collection[Contract]) -> str:
     objects = wanted(names, contracts)
     register = sql.statement("state", "register", **names.sql)
     registered = [register % ((sql.literal(c.table.upper()),) * 2) for c in contracts]
-    return _script([*(o.statement for o in objects), *registered, record_fingerprints(names, objects)])
+    return _script([*(o.first for o in objects), *registered, record_fingerprints(names, objects)])
 
 
 def _script(statements: Iterable[str]) -> str:

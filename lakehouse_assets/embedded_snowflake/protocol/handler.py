@@ -17,6 +17,8 @@ from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.embedded_snowflake import refusals
 from lakehouse_assets.embedded_snowflake.address import account_secret, proof
+from lakehouse_assets.embedded_snowflake.privileges.statements import check_login
+from lakehouse_assets.embedded_snowflake.privileges.store import ADMIN, Securable
 from lakehouse_assets.embedded_snowflake.protocol import queries, uploads
 from lakehouse_assets.embedded_snowflake.protocol.requests import LOGIN_BYTES, RefusedError, Requests, failure
 from lakehouse_assets.embedded_snowflake.protocol.server import Client
@@ -134,18 +136,25 @@ class Handler(Requests):
         ):
             return failure("390100", _WRONG, {})
         parameters = {name.upper(): value for name, value in (data.get("SESSION_PARAMETERS") or {}).items()}
-        database, schema = query.get("databaseName"), query.get("schemaName")
+        database, schema = _identifier(query.get("databaseName")), _identifier(query.get("schemaName"))
+        privileges, role = self.server.catalogue.shared.privileges, _identifier(query.get("roleName")) or ADMIN
         try:
             refusals.check_login(parameters)
-            session = self.server.catalogue.connect(_identifier(database), _identifier(schema))
+            if role != ADMIN:
+                check_login(privileges, role)
+                # A role begins in a database or schema that it may use, and makes none.
+                database = database if database and privileges.sees(role, Securable.of("DATABASE", database)) else None
+                inside = database and schema and privileges.sees(role, Securable.of("SCHEMA", database, schema))
+                schema = schema if inside else None
+            session = self.server.catalogue.connect(database, schema)
         except ProgrammingError as error:
-            return failure("390100", error.raw_msg, {})
+            return failure("390189" if error.errno == 390189 else "390100", error.raw_msg, {})
         except Exception as error:
             self.server.end_if_lost(error)
             logger.exception("login")
             return failure("390100", str(error), {})
         session.parameters.update(parameters)
-        session.role, session.warehouse = query.get("roleName"), query.get("warehouse")
+        session.role, session.warehouse = role, query.get("warehouse")
         session.autocommits = str(parameters.get("AUTOCOMMIT", True)).upper() == "TRUE"
         token = secrets.token_urlsafe(32)
         with self.server.mutex:
@@ -168,7 +177,7 @@ class Handler(Requests):
                     "databaseName": session.database,
                     "schemaName": session.schema,
                     "warehouseName": query.get("warehouse"),
-                    "roleName": query.get("roleName"),
+                    "roleName": role,
                 },
             },
         }

@@ -9,6 +9,7 @@ import secrets
 import time
 from base64 import b64encode
 from concurrent.futures import TimeoutError as StillRunning
+from dataclasses import replace
 from typing import Any
 
 from fakesnow.arrow import to_ipc, to_sf
@@ -16,9 +17,12 @@ from fakesnow.converter import from_binding
 from fakesnow.statement_type import DML_TYPE_IDS
 from snowflake.connector.errors import ProgrammingError
 
+from lakehouse_assets.embedded_snowflake.history.facts import of_text
+from lakehouse_assets.embedded_snowflake.history.log import MOST_OF_A_TAG
 from lakehouse_assets.embedded_snowflake.protocol.requests import failure
 from lakehouse_assets.embedded_snowflake.protocol.server import AccountServer, Client
 from lakehouse_assets.embedded_snowflake.protocol.uploads import invitation
+from lakehouse_assets.embedded_snowflake.session import Session
 from lakehouse_assets.embedded_snowflake.statement import Statement, without_values
 
 logger = logging.getLogger(__name__)
@@ -53,13 +57,17 @@ def result(client: Client, request_id: str) -> dict[str, Any]:
 
 def _execute(server: AccountServer, client: Client, content: dict[str, Any]) -> dict[str, Any]:
     text, session = content["sqlText"], client.session
-    started = time.perf_counter()
+    at, started = time.time(), time.perf_counter()
     statement = Statement(session)
+    session.tag = _tag(session, content)
+    changed, failed = None, ProgrammingError(errno=9999)
     try:
         changed = _run(statement, text, content)
         data = _data(server, client, statement, changed)
+        failed = None
     except ProgrammingError as error:
         server.end_if_lost(error)
+        failed = error
         code = f"{error.errno or 0:06d}"
         return failure(code, error.raw_msg, {"errorCode": code, "sqlState": error.sqlstate})
     except Exception as error:
@@ -68,13 +76,61 @@ def _execute(server: AccountServer, client: Client, content: dict[str, Any]) -> 
         return failure("009999", f"{type(error).__name__}: {error}", {"errorCode": "009999", "sqlState": "99999"})
     finally:
         client.used = time.monotonic()
-        logger.info("%.1f ms: %s", 1000 * (time.perf_counter() - started), without_values(text))
+        seconds = time.perf_counter() - started
+        logger.info("%.1f ms: %s", 1000 * seconds, without_values(text))
+        _log(server, statement, content, at, seconds, changed, failed)
     if statement.put:
         return {"success": True, "data": data}
     return {
         "success": True,
         "data": {**data, "finalDatabaseName": session.database, "finalSchemaName": session.schema},
     }
+
+
+def _tag(session: Session, content: dict[str, Any]) -> str:
+    """The query tag of a statement: its own, else the session's."""
+    of_statement = content.get("parameters")
+    own = of_statement.get("QUERY_TAG") if isinstance(of_statement, dict) else None
+    return str(own or session.parameters.get("QUERY_TAG") or "")[:MOST_OF_A_TAG]
+
+
+def _log(
+    server: AccountServer,
+    statement: Statement,
+    content: dict[str, Any],
+    at: float,
+    seconds: float,
+    changed: int | None,
+    failed: ProgrammingError | None,
+) -> None:
+    """Write a statement into the log of the account. changed: the number of changed rows if it was a batch."""
+    session = statement._conn
+    facts = statement.facts or of_text(content["sqlText"])
+    table = None if failed else statement._arrow_table
+    rows = changed if changed is not None else (statement.rowcount or 0) if table is not None else 0
+    unchanged = failed or (facts.changes and facts.needs_warehouse and not rows)
+    # An error of the compiler comes before a warehouse is asked.
+    compiled = failed is None or not str(failed.sqlstate).startswith(("42", "02"))
+    described = bool(content.get("describeOnly"))
+    cacheable = facts.repeatable and not failed and not described and session.uses_results
+    server.history.add(
+        replace(
+            facts,
+            changes=() if unchanged else facts.changes,
+            needs_warehouse=facts.needs_warehouse and compiled and not described,
+        ),
+        server.history.query_code(content) if cacheable else "",
+        at,
+        seconds=round(seconds, 4),
+        session=session.name,
+        user="EMBEDDED",
+        role=session.role or "",
+        warehouse=session.warehouse or "",
+        rows=rows,
+        bytes=table.nbytes if table is not None and facts.kind == "SELECT" else 0,
+        tag=session.tag,
+        error=(failed.errno or 0) if failed else 0,
+    )
 
 
 def _run(statement: Statement, text: str, content: dict[str, Any]) -> int | None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import duckdb
 
-from lakehouse_assets.embedded_snowflake.address import HOST
+from lakehouse_assets.embedded_snowflake.address import HOST, account_secret
 from lakehouse_assets.embedded_snowflake.catalogue import Catalogue
+from lakehouse_assets.embedded_snowflake.history import StatementLog
 from lakehouse_assets.embedded_snowflake.session import Session
 from lakehouse_assets.embedded_snowflake.stages.file_statements import Put
 
@@ -59,6 +60,7 @@ class AccountServer(ThreadingHTTPServer):
         super().__init__((HOST, 0), handler)
         self.catalogue = catalogue
         self.directory = directory
+        self.history = StatementLog(directory, account_secret(directory), catalogue.duck_conn)
         self.uploads = directory / "uploads"
         self.lock = directory / "server.lock"
         self.home = _identity(self.lock)

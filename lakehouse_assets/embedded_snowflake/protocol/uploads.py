@@ -5,6 +5,7 @@ What belongs here: tickets, and writing what comes. What does not: the PUT state
 
 import os
 import secrets
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import quote
 from snowflake.connector.errors import ProgrammingError
 
 from lakehouse_assets.embedded_snowflake.address import HOST
+from lakehouse_assets.embedded_snowflake.history.facts import Facts
 from lakehouse_assets.embedded_snowflake.protocol.requests import RefusedError
 from lakehouse_assets.embedded_snowflake.protocol.server import AccountServer, Client
 from lakehouse_assets.embedded_snowflake.stages.file_statements import Put, upload_target
@@ -42,9 +44,9 @@ def invitation(server: AccountServer, client: Client, put: Put) -> dict[str, Any
     }
 
 
-def _redeem(server: AccountServer, path: str) -> tuple[Put, Path]:
-    """The PUT whose ticket the address of an upload shows, and where its file goes; a ticket is good once. Raises
-    RefusedError.
+def _redeem(server: AccountServer, path: str) -> tuple[Client, Put, Path]:
+    """Whose PUT it is whose ticket the address of an upload shows, and where its file goes; a ticket is good once.
+    Raises RefusedError.
     """
     parts = path.split("/", 3)
     with server.mutex:
@@ -52,7 +54,7 @@ def _redeem(server: AccountServer, path: str) -> tuple[Put, Path]:
         if ticket is None or ticket[0] not in server.clients.values():
             raise RefusedError(403, "There is no such upload.")
     try:
-        return ticket[1], upload_target(ticket[1], parts[3])
+        return *ticket, upload_target(ticket[1], parts[3])
     except ProgrammingError as error:
         raise RefusedError(403, error.raw_msg or "The name of the file leads out of the stage.") from None
 
@@ -61,12 +63,14 @@ def receive(server: AccountServer, path: str, blocks: Iterable[bytes]) -> None:
     """Write a staged file: aside, then renamed, so that a client or server that dies on the way leaves no half file on
     the stage. Raises RefusedError.
     """
-    put, target = _redeem(server, path)
+    at = time.time()
+    client, put, target = _redeem(server, path)
     incoming = server.uploads / secrets.token_hex(16)
     try:
         with incoming.open("xb") as file:
             for block in blocks:
                 file.write(block)
+            size = file.tell()
             file.flush()
             os.fsync(file.fileno())
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,3 +78,15 @@ def receive(server: AccountServer, path: str, blocks: Iterable[bytes]) -> None:
             incoming.replace(target)
     finally:
         incoming.unlink(missing_ok=True)
+    session = client.session
+    server.history.add(
+        Facts("UPLOAD"),
+        "",
+        at,
+        seconds=round(time.time() - at, 4),
+        session=session.name,
+        user="EMBEDDED",
+        role=session.role or "",
+        bytes=size,
+        tag=session.tag,
+    )

@@ -68,6 +68,13 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def altered(text: str, context: Context) -> ObjectName | None:
+    """The file format that ALTER FILE FORMAT is about; None if it is another statement."""
+    if not (match := _ALTER.fullmatch(text)):
+        return None
+    return ObjectName.of(exp.to_table(match["name"], dialect="snowflake"), context)
+
+
 def alter(duck: DuckDBPyConnection, text: str, context: Context) -> bool:
     """Whether a statement is ALTER FILE FORMAT … SET; then it is done. Raises ProgrammingError where there is none, or
     another type is asked for.

@@ -69,7 +69,9 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
         acknowledged = handoff.acknowledged(contract(obj.name), state)
         # The newest version holds the rows of the data version, and its files are there also after a vacuum.
         version = head.version if acknowledged < head.data_version else acknowledged
-        result = handoff.hand_off(lakehouse.spark, contract(obj.name), version, through, state, complete=complete)
+        model = contract(obj.name)
+        with handoff.session.labelled(table=model.table.upper(), run=context.run_id):
+            result = handoff.hand_off(lakehouse.spark, model, version, through, state, complete=complete)
         table = {
             "delta_version": result.version,
             "dagster/row_count": result.table_rows,
@@ -95,7 +97,9 @@ class SnowflakeStageIOManager(dg.ConfigurableIOManager):
         the step was tried before.
         """
         with self._retried(tried):
-            return self._session(model)[0].published(model)
+            handoff = self._session(model)[0]
+            with handoff.session.labelled(table=model.table.upper()):
+                return handoff.published(model)
 
     def load_input(self, context: dg.InputContext) -> TableRef:
         with self._retried(context.step_context.previous_attempt_count):

@@ -187,9 +187,9 @@ class HandoffAccess(BaseModel):
         """Hand the newest snapshot of a table off, as a run does."""
         lakehouse = self.lakehouse.tables
         head, through = lakehouse.upstream_heads([contract.name])[contract.name], included(lakehouse, contract.name)
-        return handoff.hand_off(
-            lakehouse.spark, contract, head.version, through, complete=complete_through(lakehouse, through)
-        )
+        complete = complete_through(lakehouse, through)
+        with handoff.session.labelled(table=contract.table.upper()):
+            return handoff.hand_off(lakehouse.spark, contract, head.version, through, complete=complete)
 
     def short(self, state: State | None) -> dict[str, Finding]:
         """Gold table → what is wrong with it, where it is behind what Snowflake has acknowledged of it: its log ends

@@ -48,9 +48,10 @@ def snowflake_resource(
     query_tag: str | None = None,
     lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS,
     idle_seconds: int = 1800,
+    role: str | None = None,
 ) -> SnowflakeAccount:
-    """The resource for `mode`. Starts nothing and connects to nothing; values of a real account stay environment
-    variables until a run needs them.
+    """The resource for `mode`. Starts nothing and connects to nothing; values of a real account, its role among them,
+    stay environment variables until a run needs them. role: of the embedded account, if not the all-powerful one.
     """
     common: dict[str, Any] = {
         "mode": mode,
@@ -60,7 +61,7 @@ def snowflake_resource(
         "lock_timeout_seconds": lock_timeout_seconds,
     }
     if mode == "embedded":
-        return SnowflakeAccount(home=str(home) if home else None, idle_seconds=idle_seconds, **common)
+        return SnowflakeAccount(home=str(home) if home else None, idle_seconds=idle_seconds, role=role, **common)
     # An EnvVar whose variable is not set fails every run, so only those are named that are set; which ones a login
     # lacks is said when it is made.
     present = {field: EnvVar(name) for field, name in VARIABLES.items() if EnvVar(name).get_value() is not None}

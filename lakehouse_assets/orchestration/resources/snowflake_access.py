@@ -119,7 +119,7 @@ def connect(
             raise LakehouseError("The embedded Snowflake account needs the home directory it lives in: pass home.")
         arguments = connection_arguments(ensure_running(home, idle_seconds), database, schema)
         arguments["session_parameters"] |= parameters
-        arguments |= EXACT
+        arguments |= EXACT | ({"role": role} if role else {})
     else:
         _check_credentials(account, user, private_key_path or password or authenticator)
         given = {
@@ -159,6 +159,7 @@ class SnowflakeAccess(BaseModel):
     database: str | None = Field(None, description="current database of a connection")
     schema_name: str | None = Field(None, description="current schema of a connection")
     query_tag: str | None = Field(None, description="QUERY_TAG of a connection")
+    role: str | None = Field(None, description="role of a connection to the embedded account, if not all-powerful")
     lock_timeout_seconds: int = Field(
         LOCK_TIMEOUT_SECONDS, description="how long a statement waits for a lock of another session"
     )
@@ -181,6 +182,7 @@ class SnowflakeAccess(BaseModel):
                 query_tag=self.query_tag,
                 lock_timeout_seconds=self.lock_timeout_seconds,
                 idle_seconds=self.idle_seconds,
+                role=self.role,
             ) as connection:
                 yield connection
             return

@@ -1,5 +1,5 @@
 -- Three roles with least privilege, and the database and schemas that they need, for an administrator to run on a real account before
--- anything is deployed, or again at any time. Rendered only: the embedded account has no roles.
+-- anything is deployed, or again at any time. The embedded account executes it and checks it.
 
 -- name: deployer_role
 CREATE ROLE IF NOT EXISTS {deployer} COMMENT = 'Makes and changes what is served, and the record of hand-offs'
