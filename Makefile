@@ -19,10 +19,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt setup.py
 	@echo "Installing into $(VENV): one to three minutes on a first run, for some 200 packages are brought from PyPI …"
 ifdef UV
 	test -x $(BIN)/python || uv venv --python $(PYTHON) $(VENV)
-	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres,mysql,alerts]'
+	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres,mysql,alerts,streaming]'
 else
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres,mysql,alerts]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres,mysql,alerts,streaming]'
 endif
 	touch $@
 
@@ -97,7 +97,7 @@ status: setup  ## What is loaded and what is pending
 # A new set of versions within the bounds of pyproject.toml.
 lock:  ## New versions within the bounds of pyproject.toml (needs uv)
 	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev \
-	    --extra postgres --extra mysql --extra alerts --no-header --no-annotate pyproject.toml -o constraints.txt
+	    --extra postgres --extra mysql --extra alerts --extra streaming --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .env build *.egg-info .pytest_cache .ruff_cache
