@@ -60,7 +60,7 @@ _BROKEN: Final[tuple[tuple[str, Callable[[dict[str, Any]], bytes | None]], ...]]
     ("occurred_at.nullable", _without("occurred_at")),
     ("event_type.isin", _changed(type="click")),
     ("quantity.type", _changed(quantity="two")),
-    ("quantity.greater_than_or_equal_to", _changed(quantity=0)),
+    ("quantity.ge", _changed(quantity=0)),
     ("unit_price.scale", _changed(unit_price="1.2345")),
     ("currency.isin", _changed(currency="EUR")),
     ("occurred_at.type", _changed(occurred_at="yesterday")),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -120,20 +121,35 @@ def test_two_processes_at_once_take_in_each_message_once(taken: Taken, broker: M
     assert len(there(broker)) == 3000
 
 
-def test_compaction_beside_the_stream_hinders_nobody(taken: Taken, broker: MockBroker) -> None:
+def test_compaction_beside_the_stream_hinders_nobody(
+    taken: Taken, broker: MockBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise compaction would never end while messages come, or the table would forget how far it is."""
     for part in range(6):
         broker.send(TOPIC, numbered(100 * part, 100))
         taken.take(broker.address)
     store, name = taken.lakehouse.store, "bronze.web_events"
-    open_before = Appender(store, taken.source.bronze_contract)
     head = present(store.head(name))
+    plain = store._kept
+
+    def kept(*given: Any, **more: Any) -> str:
+        """What the compaction writes beside its commit; and messages come before it commits."""
+        said = plain(*given, **more)
+        broker.send(TOPIC, numbered(600, 100))
+        taken.take(broker.address)
+        return said
+
+    monkeypatch.setattr(store, "_kept", kept)
     assert store.optimize(name) > 1
-    assert present(store.head(name)).data_version == head.data_version
+    now = present(taken.lakehouse.store.head(name))
+    assert now.data_version > head.data_version
+    assert sum(p.offset for p in positions(now).values()) == 700
+    monkeypatch.undo()
     # One that was opened before the compaction goes on.
-    broker.send(TOPIC, numbered(600, 100))
+    broker.send(TOPIC, numbered(700, 100))
     stream = taken.stream(broker.address)
-    stream._begin()
+    open_before = stream._begin()
+    assert store.optimize(name) > 0
     messages = stream.broker.gather(2.0, 100, 10**9).messages
     stream._append(open_before, messages)
     assert taken.offsets() == there(broker)
@@ -170,15 +186,19 @@ def test_messages_that_are_gone_are_named(taken: Taken, broker: MockBroker) -> N
     assert taken.take(broker.address) == 0
 
 
-def test_messages_that_go_while_it_runs_are_named(taken: Taken, broker: MockBroker) -> None:
+def test_messages_that_go_while_it_runs_are_named(
+    taken: Taken, broker: MockBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise a process that cannot keep up would pass over what the broker has dropped."""
+    monkeypatch.setattr("lakehouse_assets.streams.process._LOOKED_AGAIN_SECONDS", 1e9)
+    looks = iter(range(200))
     broker.send(TOPIC, numbered(0, 10), partition=0)
     taken.take(broker.address)
     stream = taken.stream(broker.address)
     appender = stream._begin()
     broker.send(TOPIC, [("k", b"x" * 10_000)] * 1200, partition=0)
     stream.broker.begin({0: 10})  # as one that had not fetched them before they went
-    assert stream._follow(appender, lambda: False, None) is False
+    assert stream._follow(appender, lambda: next(looks, None) is None, None) is False
     with pytest.raises(LakehouseError, match="no longer has"):
         stream.run(lambda: False)
     assert len(taken.offsets()) == 10
