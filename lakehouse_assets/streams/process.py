@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 _LOOKED_AGAIN_SECONDS = 30.0
 """After so long the partitions of the topic are asked for again, for it may have got more of them."""
-_MINUTES_SHOWN = 600
+_COMPACTED_AFTER = 500
+"""After so many commits the small files are written into few: each commit adds one, and a day would have 170,000."""
+_BATCHES_SHOWN = 600
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Progress:
     commits: int = 0
     lag: int = 0
     trouble: str = ""
-    batches: deque[tuple[float, int, float]] = field(default_factory=lambda: deque(maxlen=_MINUTES_SHOWN))
+    batches: deque[tuple[float, int, float]] = field(default_factory=lambda: deque(maxlen=_BATCHES_SHOWN))
 
 
 class Stream:
@@ -80,8 +82,6 @@ class Stream:
         self._positions: dict[str, Position] = {}
         self._keys: dict[int, str] = {}
         """Partition → its name with its generation."""
-        self._waits: set[int] = set()
-        """Partitions that have messages which were there when it began."""
 
     def run(self, stopped: Callable[[], bool], *, once: bool = False) -> Progress:
         """Append until `stopped`; once: until all is taken in that was there when it began."""
@@ -163,6 +163,8 @@ class Stream:
             batch = self.broker.gather(self.limits.every, self.limits.rows, self.limits.mb * 1_000_000)
             if batch.messages:
                 self._append(appender, batch.messages)
+                if self.progress.commits % _COMPACTED_AFTER == 0:
+                    self.lakehouse.store.optimize(self.source.bronze)
             if batch.passed:
                 return False
             waits = {p for p in waits if p not in batch.ended and self._reached(p) < (targets or {})[p]}

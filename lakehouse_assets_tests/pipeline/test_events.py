@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,29 @@ def test_blocks_grow_end_and_begin_on_another_day(
     assert {r["batch_date"] for r in journal} == {date(2026, 9, 1), date(2026, 9, 12)}  # a clock goes back, days do not
     assert world.materialized("silver.events") >= {"2026-09-01", "2026-09-12"}
     assert not world.runner().found
+
+
+def test_a_run_does_not_wait_for_the_end_of_a_topic(
+    make_world: NewWorld, web: None, broker: MockBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise `lakehouse run` would go on for as long as messages come, and say at last that it is not done."""
+    world, sent = make_world(), iter(events(100, 6, MORNING, 1.0, DIRTY))
+    send(broker, list(islice(sent, 20)))
+    take(world, broker)
+    runner = world.runner()
+    plain = runner._execute
+
+    def execute(*given: Any) -> None:
+        plain(*given)
+        send(broker, list(islice(sent, 5)))
+        take(world, broker)
+
+    monkeypatch.setattr(runner, "_execute", execute)
+    runner.run()
+    assert (runner.runs, runner.unfinished) == (1, None)
+    assert runner.found.drops
+    world.run()
+    assert held(world) == wanted(world)
 
 
 def test_a_block_can_be_taken_back(make_world: NewWorld, web: None, broker: MockBroker) -> None:

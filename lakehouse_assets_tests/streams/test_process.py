@@ -171,6 +171,18 @@ def test_a_table_that_is_reopened_goes_on(taken: Taken, broker: MockBroker, monk
     assert check(taken.lakehouse.store, "bronze.web_events").unproven == 0
 
 
+def test_small_files_do_not_pile_up(taken: Taken, broker: MockBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a day would leave more than a hundred thousand files, and each look at the table would take seconds."""
+    monkeypatch.setattr("lakehouse_assets.streams.process._COMPACTED_AFTER", 5)
+    broker.send(TOPIC, numbered(0, 1200))
+    stream = taken.stream(broker.address, rows=100)
+    stream.run(lambda: False, once=True)
+    assert stream.progress.commits >= 12
+    assert len(taken.lakehouse.store.files("bronze.web_events")) <= 5
+    assert taken.offsets() == there(broker)
+    assert taken.take(broker.address) == 0
+
+
 def test_messages_that_are_gone_are_named(taken: Taken, broker: MockBroker) -> None:
     """Otherwise a gap would be passed over without a word, and nobody would ever know."""
     broker.send(TOPIC, numbered(0, 10), partition=0)
