@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Compiled modules make every start some seconds cheaper.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-fast test-all battery lint ui java postgres mariadb browser status clean lock
+.PHONY: help setup run test test-fast test-all battery lint ui java postgres mariadb browser kafka kafka-jars status clean lock
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -90,6 +90,18 @@ browser:
 install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(1) || true; \
 	else echo "$(1) is not installed, and only root can do so by apt-get: its tests are skipped."; fi
+
+# A broker for trying events out (docs/streams.md), and the jars for the tests that want a real one.
+KAFKA := deploy/kafka/jars
+
+$(KAFKA): deploy/kafka/pom.xml
+	mvn -q -B -f deploy/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=jars
+	touch $@
+
+kafka-jars: $(KAFKA)  ## The jars of Apache Kafka (needs Maven)
+
+kafka: setup kafka-jars  ## Apache Kafka on 127.0.0.1, until Ctrl-C (needs Java and Maven)
+	$(BIN)/python -m lakehouse_assets_tests.kafka_server
 
 status: setup  ## What is loaded and what is pending
 	$(BIN)/lakehouse status
