@@ -48,10 +48,11 @@ def made_anew(kafka: Kafka) -> None:
     admin.create_topics([NewTopic(TOPIC, 4, 1)])[TOPIC].result(30)
 
 
-def send(kafka: Kafka, first: int, count: int, **where: int) -> None:
+def send(kafka: Kafka, first: int, count: int, partition: int = -1) -> None:
+    """To any partition, by the key, where none is said."""
     producer = Producer({"bootstrap.servers": kafka.address, "log_level": 0})
     for key, value in numbered(first, count):
-        producer.produce(TOPIC, value, key, **where)
+        producer.produce(TOPIC, value, key, partition)
     assert producer.flush(60) == 0
 
 
