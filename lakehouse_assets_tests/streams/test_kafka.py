@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewTopic  # pyright: ignore[reportPrivateImportUsage] -- where its docs name it
 
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.settings import Settings

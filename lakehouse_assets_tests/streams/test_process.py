@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.core.delta.check import check
 from lakehouse_assets.core.delta.streamed import Appender
-from lakehouse_assets.core.sources.blocks import Position, positions, watermark
+from lakehouse_assets.core.sources.blocks import Position, grown, positions, watermark
+from lakehouse_assets.core.sources.landing import LandingZone
+from lakehouse_assets.core.sources.recover import recover_bronze
 from lakehouse_assets.errors import LakehouseError, SourceUnavailableError, StaleSliceError
+from lakehouse_assets.orchestration.automation.work import Work
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.streams.broker import Broker
 from lakehouse_assets_tests.given import present
@@ -329,3 +332,26 @@ def test_the_table_says_how_far_each_partition_is(taken: Taken, broker: MockBrok
     table = DeltaTable(taken.lakehouse.store.uri("bronze.web_events"))
     assert table.transaction_version("lakehouse_assets.topic/00000.0") == 25
     assert all(isinstance(p, Position) for p in found.values())
+
+
+def test_a_block_that_grows_is_other_work(taken: Taken, broker: MockBroker) -> None:
+    """Otherwise the sensor would take a block that grows for work that was done, and load one batch a day."""
+    works = []
+    for part in range(2):
+        broker.send(TOPIC, numbered(10 * part, 10), partition=0)
+        taken.take(broker.address)
+        drops = grown(taken.lakehouse, taken.source, [])
+        works.append(Work.of(drops[0].batch_date, drops[0].batch_date, drops))
+    assert [[d.path for d in w.drops] for w in works] == 2 * [[works[0].drops[0].path]]
+    assert works[0].mark != works[1].mark
+
+
+def test_a_table_that_a_topic_fills_is_not_made_anew(taken: Taken, broker: MockBroker, tmp_path: Path) -> None:
+    """Otherwise a rebuild would forget how far the table is, and the next messages would be taken in twice."""
+    broker.send(TOPIC, numbered(0, 10))
+    taken.take(broker.address)
+    zone = LandingZone(tmp_path, "UTC", date(2026, 9, 1), tmp_path / "cache.json")
+    with pytest.raises(LakehouseError, match=r"cannot be made anew.*from a backup"):
+        recover_bronze(taken.lakehouse, zone, taken.source)
+    assert taken.take(broker.address) == 0
+    assert len(taken.offsets()) == 10

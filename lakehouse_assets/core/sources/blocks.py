@@ -93,7 +93,8 @@ def grown(
 ) -> list[Drop]:
     """The blocks that hold messages of which the journal does not know, but for withdrawn ones. Starts no engine.
 
-    now: how far the topic counts as taken in; default: as it is.
+    now: how far the topic counts as taken in; default: as it is. What stands for the hash of each is that of its path
+    and size, so that a block that has grown again is other work for whoever asks what is to be done.
     """
     now = positions(lakehouse.store.head(source.bronze)) if now is None else now
     before = {key: Position(**said) for key, said in journaled(lakehouse).get(source.name, {}).items()}
@@ -111,7 +112,10 @@ def grown(
         path for path, of_path in by_path(e for e in journal if e.path in may).items() if is_withdrawn(of_path)
     }
     found = sorted(may & there.keys() - withdrawn)
-    return [Drop(source.name, path, content_hash(path), date.fromisoformat(path.split("/")[3]), 0.0) for path in found]
+    return [
+        Drop(source.name, path, content_hash(f"{path} {there[path]}"), date.fromisoformat(path.split("/")[3]), 0.0)
+        for path in found
+    ]
 
 
 def _day(text: str) -> int:

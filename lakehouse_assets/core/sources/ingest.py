@@ -28,7 +28,7 @@ from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.core.format import Format
 from lakehouse_assets.core.frames import from_arrow
-from lakehouse_assets.core.sources.blocks import grown, journaled, positions
+from lakehouse_assets.core.sources.blocks import content_hash, grown, journaled, positions
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.journal import (
     ACKNOWLEDGED,
@@ -191,7 +191,8 @@ def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) ->
         now = positions(lakehouse.store.head(source.bronze))
         blocks = grown(lakehouse, source, journal, now)
         found += [
-            Entry(d.path, sequences.get(d.path, 0) + 1, d.content_hash, d.batch_date, LANDED, d.source) for d in blocks
+            Entry(d.path, sequences.get(d.path, 0) + 1, content_hash(d.path), d.batch_date, LANDED, d.source)
+            for d in blocks
         ]
         if blocks:
             reached[source.name] = {key: vars(position) for key, position in now.items()}
