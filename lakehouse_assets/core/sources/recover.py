@@ -83,8 +83,8 @@ def recover_bronze(lakehouse: Lakehouse, zone: LandingZone, source: Source) -> R
     store, model = lakehouse.store, source.bronze_contract
     if source.topic:
         raise LakehouseError(
-            f"{model.name} cannot be made anew, for its rows came by the topic {source.topic}, and the broker keeps only"
-            f" the newest; put its folder {store.uri(model.name)} back from a backup."
+            f"{model.name} cannot be made anew, for its rows came by the topic {source.topic}, and the broker keeps"
+            f" only the newest; put its folder {store.uri(model.name)} back from a backup."
         )
     journal = [e for e in entries(lakehouse) if e.source == source.name]
     landed = {e.content: e for e in sorted(journal) if e.state == LANDED}
