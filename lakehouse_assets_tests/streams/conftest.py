@@ -1,12 +1,14 @@
-"""A broker, and the tables of the area `web`, for each test that asks for one."""
+"""A broker, and the tables of the area `web`, for each test that asks for one. The client of Kafka is imported by those
+alone, for it may not be installed.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-
-pytest.importorskip("confluent_kafka", reason="the extra `streaming` is not installed")
 
 from lakehouse_assets import areas
 from lakehouse_assets.core.declarations.registry import SOURCES
@@ -14,9 +16,10 @@ from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.rs import DeltaRsStore
 from lakehouse_assets.core.delta.staging import Lakehouse
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.streams.broker import Broker
 from lakehouse_assets.streams.process import Limits, Stream
-from lakehouse_assets_tests.mock_broker import MockBroker
+
+if TYPE_CHECKING:
+    from lakehouse_assets_tests.mock_broker import MockBroker
 
 
 @pytest.fixture
@@ -30,6 +33,8 @@ def web() -> Iterator[Source]:
 
 @pytest.fixture
 def broker() -> Iterator[MockBroker]:
+    from lakehouse_assets_tests.mock_broker import MockBroker
+
     mock = MockBroker()
     yield mock
     mock.stop()
@@ -53,6 +58,8 @@ class Taken:
         return Lakehouse(store, no_engine, str(self.root / "staging"))
 
     def stream(self, address: str, *, accept_loss: bool = False, **limits: Any) -> Stream:
+        from lakehouse_assets.streams.broker import Broker
+
         settings = Settings(_env_file=None, kafka=address)
         given = Limits(**{"every": 0.1, "stand_by": 0.2, **limits})
         client = Broker(settings, self.source.topic, most_mb=given.mb)

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("confluent_kafka", reason="the extra `streaming` is not installed")
+
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic  # pyright: ignore[reportPrivateImportUsage] -- where its docs name it
 

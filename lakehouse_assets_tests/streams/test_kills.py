@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("confluent_kafka", reason="the extra `streaming` is not installed")
+
 from lakehouse_assets.core.delta.check import check
 from lakehouse_assets_tests.mock_broker import MockBroker
 from lakehouse_assets_tests.streams.conftest import Taken
