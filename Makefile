@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Compiled modules make every start some seconds cheaper.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-fast test-all battery lint ui java postgres mariadb browser status clean lock
+.PHONY: help setup run test test-fast test-all battery lint ui java postgres mariadb browser kafka kafka-jars status clean lock
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -19,10 +19,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt setup.py
 	@echo "Installing into $(VENV): one to three minutes on a first run, for some 200 packages are brought from PyPI …"
 ifdef UV
 	test -x $(BIN)/python || uv venv --python $(PYTHON) $(VENV)
-	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres,mysql,alerts]'
+	uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,postgres,mysql,alerts,streaming]'
 else
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres,mysql,alerts]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres,mysql,alerts,streaming]'
 endif
 	touch $@
 
@@ -91,13 +91,25 @@ install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(1) || true; \
 	else echo "$(1) is not installed, and only root can do so by apt-get: its tests are skipped."; fi
 
+# A broker for trying events out (docs/streams.md), and the jars for the tests that want a real one.
+KAFKA := deploy/kafka/jars
+
+$(KAFKA): deploy/kafka/pom.xml
+	mvn -q -B -f deploy/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=jars
+	touch $@
+
+kafka-jars: $(KAFKA)  ## The jars of Apache Kafka (needs Maven)
+
+kafka: setup kafka-jars  ## Apache Kafka on 127.0.0.1, until Ctrl-C (needs Java and Maven)
+	$(BIN)/python -m lakehouse_assets_tests.kafka_server
+
 status: setup  ## What is loaded and what is pending
 	$(BIN)/lakehouse status
 
 # A new set of versions within the bounds of pyproject.toml.
 lock:  ## New versions within the bounds of pyproject.toml (needs uv)
 	$(or $(UV),$(error `make lock` needs uv)) pip compile --quiet --universal --python-version 3.11 --extra dev \
-	    --extra postgres --extra mysql --extra alerts --no-header --no-annotate pyproject.toml -o constraints.txt
+	    --extra postgres --extra mysql --extra alerts --extra streaming --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .env build *.egg-info .pytest_cache .ruff_cache

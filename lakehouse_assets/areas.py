@@ -16,6 +16,7 @@ from lakehouse_assets.core.sources.intake import intake_table
 from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets.orchestration.area import Area
 from lakehouse_assets.settings import Settings
+from lakehouse_assets.streams.extra import installed
 
 PACKAGES: Final = (
     "lakehouse_assets.domains.sales",
@@ -24,6 +25,9 @@ PACKAGES: Final = (
     "lakehouse_assets.domains.inventory",
 )
 """The areas of the example: an online retailer."""
+
+STREAMED: Final = "lakehouse_assets.domains.web"
+"""The area of the example whose rows come by a topic: there where a broker is set and its client is installed."""
 
 
 def load(packages: Sequence[str]) -> tuple[Area, ...]:
@@ -51,7 +55,16 @@ def _area(package: str) -> Area:
 
 def packages_of(settings: Settings) -> Sequence[str]:
     """The packages whose areas those settings ask for."""
-    return settings.areas.replace(",", " ").split() if settings.areas is not None else PACKAGES
+    if settings.areas is not None:
+        return settings.areas.replace(",", " ").split()
+    return (*PACKAGES, STREAMED) if settings.kafka and installed() else PACKAGES
+
+
+def left_out(settings: Settings) -> str:
+    """Why an area is not there although a setting asks for it, in a sentence; empty where all are."""
+    if settings.areas is not None or not settings.kafka or installed():
+        return ""
+    return "LAKEHOUSE_KAFKA is set, but the area web is left out; run `pip install 'lakehouse_assets[streaming]'`."
 
 
 def use(areas: Sequence[Area]) -> None:

@@ -131,6 +131,13 @@ class Settings(_Settings):
     analytics_schema: str = Field("ANALYTICS", description="Snowflake schema of the served tables")
     ops_schema: str = Field("OPS", description="Snowflake schema of hand-off state and ledger")
     staging_schema: str = Field("STAGING", description="Snowflake schema of the stage and its views")
+    kafka: str | None = Field(
+        None, description="addresses of a Kafka broker, as `broker.example.com:9092`; brings in the area `web`"
+    )
+    kafka_conf: SecretStr | None = Field(
+        None,
+        description="settings of its client (librdkafka), as `security.protocol=SASL_SSL sasl.mechanisms=PLAIN …`",
+    )
     partitions_start: date | None = Field(None, description="the first batch date; default: that of the first drop")
     timezone: str = Field("UTC", description="time zone in which an undated drop gets its batch date")
     follow_links: bool = Field(

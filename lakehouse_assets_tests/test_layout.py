@@ -59,16 +59,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "orchestration/io_managers": _CORE | {"orchestration", "orchestration/resources"},
     "orchestration/assets": _CORE | _ORCHESTRATION - {"orchestration/automation"},
     "orchestration/automation": _CORE | _ORCHESTRATION - {"orchestration/assets"},
+    "streams": _CORE,
     "domains": _CORE | {"orchestration"},
     "operations": set(),
     "operations/cost": {"embedded_snowflake"},
     "sample": {"errors", "core/sources", "domains"},
     "scaffold": {"core", "errors", "settings", "areas", "core/contracts", "core/declarations", "core/sources"},
-    "areas": _CORE | {"orchestration"},
+    "areas": _CORE | {"orchestration", "streams"},
     "definitions": _CORE | _ORCHESTRATION | {"areas"},
     "cli": _CORE
     | _ORCHESTRATION
-    | {"areas", "definitions", "embedded_snowflake", "operations/cost", "sample", "scaffold"},
+    | {"areas", "definitions", "embedded_snowflake", "operations/cost", "sample", "scaffold", "streams"},
 }
 """Of each room or module at the top, the others that it may import. Arrows point one way: no two may import each
 other.

@@ -33,6 +33,7 @@ from lakehouse_assets.cli import (
     quarantine,
     sample,
     status,
+    stream,
     verify,
 )
 from lakehouse_assets.disks import full_disk
@@ -60,6 +61,8 @@ for function in (
     drops.land,
     drops.acknowledge,
     sample.generate,
+    stream.stream,
+    stream.generate_events,
     contracts.contracts,
 ):
     app.command()(function)
@@ -141,7 +144,7 @@ def _add_areas(words: Sequence[str]) -> None:
     the help of all commands is asked for and the areas are not those of the example.
     """
     first = next((word for word in words if not word.startswith("-")), "")
-    ours = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    ours = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands if c.callback}
     ours |= {group.name for group in app.registered_groups}
     # Not by the settings: help must be had also where one of them is wrong.
     if first in ours or (not first and "LAKEHOUSE_AREAS" not in os.environ):
@@ -175,7 +178,7 @@ def _leave(code: int) -> NoReturn:
     interpreter is taken down is ended by it, and with it the whole process, by an abort (exit code 134).
     """
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for out in (sys.stdout, sys.stderr):
         with suppress(OSError):  # nobody reads it any more
-            stream.flush()
+            out.flush()
     os._exit(code)

@@ -30,7 +30,7 @@ def status(format: Format = "table", landing: Landing = None, home: Home = None)
     """
     context.one_of(format, ["table", "json"])
     settings = context.settings(landing=landing, home=home)
-    from lakehouse_assets.areas import AREAS
+    from lakehouse_assets.areas import AREAS, left_out
     from lakehouse_assets.orchestration.automation.status import status_now
     from lakehouse_assets.orchestration.graph import graph
 
@@ -45,6 +45,8 @@ def status(format: Format = "table", landing: Landing = None, home: Home = None)
     for name, reason in found.replaced.items():
         say(console, f"is {reason}.", name.upper(), "red")
     _print_drift(console, found.drift)
+    if missing := left_out(settings):
+        say(console, missing, "Left out:", "yellow")
     for area, waiting in found.areas.items():
         for what, why in waiting.items():
             say(console, f"{what}: {why}.", f"Pending in {area}:", "yellow")

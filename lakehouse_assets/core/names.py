@@ -10,6 +10,9 @@ LAYERS = ("bronze", "silver", "gold")
 PULLS = "_database"
 """The folder of a source in which its pulls from a database are, which are drops without a file."""
 
+TOPICS = "_topic"
+"""The folder of a source in which the blocks of a topic are, which are drops without a file, too."""
+
 
 def layer_of(table: str) -> str:
     """The layer of a table."""

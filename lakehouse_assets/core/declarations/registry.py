@@ -28,6 +28,11 @@ def pulled_sources() -> list[Source]:
     return [source for source in SOURCES.values() if source.pulled]
 
 
+def streamed_sources() -> list[Source]:
+    """The sources whose messages come by a topic."""
+    return [source for source in SOURCES.values() if source.topic]
+
+
 def register(sources: Sequence[Source], tables: Sequence[Table]) -> None:
     """Make these the sources and tables of this process, with the journal that follows from them.
 

@@ -57,8 +57,9 @@ class Source:
     must follow from the key, for what the table holds of a key is looked for there alone. typed: landed rows → one row
     each with the contract's columns and `_problems`, the conversion rules that it breaks (array of strings). order:
     which of the drops that support a key wins, as SQL. description: of the bronze table; landed, wins: how rows come
-    in, and which wins, for people. pulled: how it is pulled from a database, if it can be. bronze: the bronze table,
-    default `bronze.<name>`. parameters: settings that `typed` takes; another value makes the silver table stale.
+    in, and which wins, for people. pulled: how it is pulled from a database, if it can be. topic: the topic of a Kafka
+    broker that its rows come by, if they do (`kinds/messages.py`). bronze: the bronze table, default `bronze.<name>`.
+    parameters: settings that `typed` takes; another value makes the silver table stale.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Source:
     landed: str = ""
     wins: str = ""
     pulled: Pulled | None = None
+    topic: str = ""
     bronze: str = ""
     parameters: Callable[[Settings], Mapping[str, Any]] = no_parameters
     bound: Mapping[str, Any] = field(default_factory=dict)

@@ -28,6 +28,10 @@ RESTORE = "RESTORE"
 """The operation that makes an earlier version the current one."""
 
 
+PARTITIONS = "partitions"
+"""The key of a watermark under which a table that a topic fills says how far each partition has been taken in."""
+
+
 @dataclass(frozen=True)
 class Consumed:
     """What a commit was computed from; travels in the commit's metadata.

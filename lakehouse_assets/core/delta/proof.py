@@ -57,16 +57,24 @@ class Proof:
         """
         known = self._sums.all().entries
         for version in sorted(v for v in entries(self.folder) if v > since and v not in known):
-            entry = (self.folder / entry_path(version)).read_bytes()
-            found = Sums({version: sum_of(entry)})
-            # What a restore brings back was there before: with a proof, or without.
-            for path in [] if operation(entry) == RESTORE else files_in(entry, "add", "cdc"):
-                with suppress(FileNotFoundError):  # gone already: nobody will read it
-                    found.files[path] = self._sums.of(path)
-            for file in (self.folder / LOG).glob(f"{version:020}.checkpoint*.parquet"):
-                found.checkpoints[file.name] = self._sums.of(f"{LOG}/{file.name}")
-            self._sums.write(f"{version:020}.json", found)
+            self._record(version)
         self._sums.fold_many()
+
+    def record_one(self, version: int) -> None:
+        """Record a commit of which is known that it has no sums yet, without a look at the whole log."""
+        self._record(version)
+        self._sums.fold_many()
+
+    def _record(self, version: int) -> None:
+        entry = (self.folder / entry_path(version)).read_bytes()
+        found = Sums({version: sum_of(entry)})
+        # What a restore brings back was there before: with a proof, or without.
+        for path in [] if operation(entry) == RESTORE else files_in(entry, "add", "cdc"):
+            with suppress(FileNotFoundError):  # gone already: nobody will read it
+                found.files[path] = self._sums.of(path)
+        for file in (self.folder / LOG).glob(f"{version:020}.checkpoint*.parquet"):
+            found.checkpoints[file.name] = self._sums.of(f"{LOG}/{file.name}")
+        self._sums.write(f"{version:020}.json", found)
 
     def adopt(self, files: Iterable[DataFile]) -> int:
         """Record the files and entries that have no proof, as they are, and fold all sums; returns how many files. Each

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lakehouse_assets.core.contracts import Column, Contract
-from lakehouse_assets.core.delta.commits import Consumed, written
+from lakehouse_assets.core.delta.commits import PARTITIONS, Consumed, written
 from lakehouse_assets.core.delta.evolution import PlannedChange, added, created, differing, refuse_breaking
 from lakehouse_assets.core.delta.files import span_of
 from lakehouse_assets.core.delta.reader import DeltaReader
@@ -161,8 +161,12 @@ class DeltaStore(DeltaReader):
         """Make a commit without rows."""
 
     def _kept(self, name: str, extra: Mapping[str, Any] | None = None, *, rows_change: bool) -> str:
-        """What goes beside a commit that consumes nothing: what the table has consumed before."""
+        """What goes beside a commit that consumes nothing: what the table has consumed before. Of a table that a topic
+        fills nothing is said, for messages may come meanwhile, and their commits say how far it is.
+        """
         head = self.head(name)
+        if head and head.consumed and PARTITIONS in head.consumed.watermark:
+            return written(None, extra)
         return written(head.consumed, extra, None if rows_change else head.data_version) if head else written(None)
 
     # -- maintenance -------------------------------------------------------------------------------------------------

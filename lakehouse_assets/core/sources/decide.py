@@ -71,6 +71,8 @@ def decide(known: Known, found: Mapping[Content, DropVerdict]) -> Decision:
     before = _refused_before(known)
     red = {v.batch_date for v in (*refused, *(v for v in before if v.path not in known.affected))}
     turned = {v.batch_date.isoformat() for v in before if v.batch_date not in red} - known.shown
+    if known.source.topic:  # the journal knows of all that has come, whatever days a run is over
+        turned |= {d.isoformat() for c, d in known.contents.items() if c not in known.recorded} - known.shown
     unshown = sorted({*known.owed, *turned})
     return Decision(judged, frozenset(live), frozenset(rejected), tuple(refused), tuple(unshown))
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 from pyspark.errors import PySparkException
 
 from lakehouse_assets.core.contracts import contract
-from lakehouse_assets.core.declarations.registry import SOURCES, pulled_sources
+from lakehouse_assets.core.declarations.registry import SOURCES, pulled_sources, streamed_sources
 from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.files import Span
@@ -27,6 +28,7 @@ from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.core.format import Format
 from lakehouse_assets.core.frames import from_arrow
+from lakehouse_assets.core.sources.blocks import content_hash, grown, journaled, positions
 from lakehouse_assets.core.sources.intake import INTAKE
 from lakehouse_assets.core.sources.journal import (
     ACKNOWLEDGED,
@@ -163,8 +165,8 @@ def _parser(format: Format, root: str, dates: dict[str, date], schema: pa.Schema
 
 
 def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) -> StagedSlice | None:
-    """Stage the entries of those drops whose rows are in bronze, and of all pulls whose rows are. None where there are
-    none.
+    """Stage the entries of the drops whose rows are in bronze, of all pulls whose rows are, and of all blocks of topics
+    that have grown. None where there are none.
     """
     journal = entries(lakehouse)
     sequences = {path: max(e.sequence for e in of_path) for path, of_path in by_path(journal).items()}
@@ -184,7 +186,17 @@ def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) ->
                 found.append(
                     Entry(drop.path, sequences.get(drop.path, 0) + 1, drop.content_hash, day, LANDED, source.name)
                 )
-    return journal_slice(lakehouse, found) if found else None
+    reached = dict(journaled(lakehouse))
+    for source in streamed_sources():
+        now = positions(lakehouse.store.head(source.bronze))
+        blocks = grown(lakehouse, source, journal, now)
+        found += [
+            Entry(d.path, sequences.get(d.path, 0) + 1, content_hash(d.path), d.batch_date, LANDED, d.source)
+            for d in blocks
+        ]
+        if blocks:
+            reached[source.name] = {key: vars(position) for key, position in now.items()}
+    return journal_slice(lakehouse, found, reached) if found else None
 
 
 def _is_empty(zone: LandingZone, drop: Drop) -> bool:
@@ -196,8 +208,8 @@ def _is_empty(zone: LandingZone, drop: Drop) -> bool:
     )
 
 
-def journal_slice(lakehouse: Lakehouse, found: list[Entry]) -> StagedSlice:
-    """Stage entries of the journal."""
+def journal_slice(lakehouse: Lakehouse, found: list[Entry], reached: Mapping[str, Any] | None = None) -> StagedSlice:
+    """Stage entries of the journal. reached: source → how far the journal knows its topic then; default: as before."""
     model = contract(JOURNAL)
     head = lakehouse.head(model)
     rows = [{**vars(e), OPERATION: "I"} for e in sorted(found)]
@@ -205,9 +217,10 @@ def journal_slice(lakehouse: Lakehouse, found: list[Entry]) -> StagedSlice:
     schema = pa.schema([*(pa.field(f.name, f.type) for f in model.arrow_schema), pa.field(OPERATION, pa.string())])
     # The engine writes it, for the staging folder may lie where this process writes no file.
     from_arrow(lakehouse.spark, pa.Table.from_pylist(rows, schema=schema)).write.parquet(uri)
-    return StagedSlice(
-        model, head.version, read_bronze(lakehouse), uri=uri, counts={"I": len(rows)}, metadata={"entries": len(rows)}
-    )
+    consumed = read_bronze(lakehouse)
+    if reached is not None:
+        consumed = replace(consumed, watermark=reached)
+    return StagedSlice(model, head.version, consumed, uri=uri, counts={"I": len(rows)}, metadata={"entries": len(rows)})
 
 
 def read_bronze(lakehouse: Lakehouse, whole: str = "") -> Consumed:
@@ -227,7 +240,8 @@ def read_bronze(lakehouse: Lakehouse, whole: str = "") -> Consumed:
             kept.add(name)
     read = lakehouse.reading(contract(JOURNAL), "", bronze)
     upstreams = {**read.upstreams, **{n: v for n, v in was.upstreams.items() if n in kept}}
-    return replace(read, upstreams=upstreams, ids={**read.ids, **{n: i for n, i in was.ids.items() if n in kept}})
+    ids = {**read.ids, **{n: i for n, i in was.ids.items() if n in kept}}
+    return replace(read, upstreams=upstreams, ids=ids, watermark=was.watermark)
 
 
 def unjournaled_paths(lakehouse: Lakehouse, journal: Iterable[Entry]) -> list[str]:

@@ -80,7 +80,7 @@ class LandingZone:
         drops: list[Drop] = []
         refused = self._foreign() if source is None else {}
         now = datetime.now().timestamp()
-        for folder in [source] if source else list(SOURCES):
+        for folder in [source] if source else [s.name for s in SOURCES.values() if not s.topic]:
             for file in self.files(folder, refused):
                 path = file.relative_to(self.root).as_posix()
                 if (spelled := path.encode(errors="backslashreplace").decode()) != path:

@@ -54,6 +54,7 @@ from lakehouse_assets.core.sources.journal import (
 )
 from lakehouse_assets.core.sources.landing import Drop, LandingZone
 from lakehouse_assets.core.sources.pull import remembered
+from lakehouse_assets.errors import LakehouseError
 
 
 @dataclass
@@ -76,9 +77,15 @@ def recover_bronze(lakehouse: Lakehouse, zone: LandingZone, source: Source) -> R
     """Make the bronze table of a source hold every content that the journal knows, as far as it can be had back.
 
     As long as a drop that counts is lost the journal keeps what it has recorded of the former table, so that nothing is
-    made from this one. Raises `DamagedTableError` where the journal itself is damaged.
+    made from this one. Raises `DamagedTableError` where the journal itself is damaged, and `LakehouseError` for a table
+    that a topic fills: how far it is stands in its commits, and a new one would take messages in twice.
     """
     store, model = lakehouse.store, source.bronze_contract
+    if source.topic:
+        raise LakehouseError(
+            f"{model.name} cannot be made anew, for its rows came by the topic {source.topic}, and the broker keeps"
+            f" only the newest; put its folder {store.uri(model.name)} back from a backup."
+        )
     journal = [e for e in entries(lakehouse) if e.source == source.name]
     landed = {e.content: e for e in sorted(journal) if e.state == LANDED}
     verdicts = _verdicts(lakehouse, source)

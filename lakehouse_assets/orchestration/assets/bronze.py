@@ -26,13 +26,15 @@ DATABASE_ANSWERS = "database_answers"
 
 
 class _BronzeStep(Step):
-    """Takes in the drops of the run's batch dates, and what is new in the database of the source, if it has one."""
+    """Takes in the drops of the run's batch dates, and what is new in the database of the source, if it has one. The
+    messages of a topic are taken in by `lakehouse stream`.
+    """
 
     def __init__(self, context: dg.AssetExecutionContext, lakehouse: LakehouseResource, source: Source):
         super().__init__(source.bronze_contract, lakehouse, self._stage)
         self.context, self.source, self.silent = context, source, ""
         self.watermark: Mapping[str, Any] = {}
-        self.drops = _drops_of(context, lakehouse, source.name)
+        self.drops = [] if source.topic else _drops_of(context, lakehouse, source.name)
         self.accounts = self._landed
 
     def _stage(self) -> StagedSlice | None:

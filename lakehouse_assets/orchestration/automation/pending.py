@@ -2,9 +2,10 @@
 Dagster's records.
 
 Pending is a landed drop that is not yet in bronze, a pull from the database of a source that is due or not yet in the
-journal, a table behind an upstream or behind its own fingerprints, and a Snowflake table behind its Delta table. A drop
-that is refused or cannot be read waits for its correction: it is reported, but no run can do anything about it. A batch
-date that was red and has become good by a run over other dates waits for one over itself, which turns it green.
+journal, a block of a topic that has grown since the journal last knew it, a table behind an upstream or behind its own
+fingerprints, and a Snowflake table behind its Delta table. A drop that is refused or cannot be read waits for its
+correction: it is reported, but no run can do anything about it. A batch date that was red and has become good by a run
+over other dates waits for one over itself, which turns it green.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from datetime import date, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from lakehouse_assets.core.declarations.registry import SOURCES, pulled_sources
+from lakehouse_assets.core.declarations.registry import SOURCES, pulled_sources, streamed_sources
 from lakehouse_assets.core.delta.findings import SIDES, DamagedTableError, made_with
 from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse
 from lakehouse_assets.core.quality.drops import DropVerdict, remedy
+from lakehouse_assets.core.sources.blocks import grown, is_block
 from lakehouse_assets.core.sources.ingest import entries, entries_after, new_drops, refuse_short_journal
 from lakehouse_assets.core.sources.journal import REFUSED, Entry
 from lakehouse_assets.core.sources.landing import Drop, LandingZone, Unread
@@ -39,7 +41,9 @@ BRIDGED_DAYS = 7
 
 @dataclass
 class Pending:
-    """What is to be done. Empty means: nothing to do. A pull is among the drops: it is one, without a file."""
+    """What is to be done. Empty means: nothing to do. A pull and a block of a topic are among the drops: they are such
+    without a file.
+    """
 
     drops: list[Drop] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
@@ -65,6 +69,11 @@ class Pending:
 
     def __bool__(self) -> bool:
         return bool(self.drops or self.behind or self.handoffs)
+
+    @property
+    def only_messages(self) -> bool:
+        """Whether nothing waits but messages: a topic gives new ones all the time, and no run waits for its end."""
+        return not self.behind and not self.handoffs and all(is_block(drop.path) for drop in self.drops)
 
     def rejections(self) -> list[str]:
         """Why drops wait for somebody, or cannot be read, and what to do about each, a sentence or two a drop."""
@@ -142,7 +151,9 @@ class _Survey:
                 refuse_short_journal(lakehouse, self.journal)
 
     def pulls(self, databases: Mapping[str, SourceDatabase]) -> list[Drop]:
-        """The pulls that are due, and the last one of each source where the journal does not know it yet."""
+        """The pulls that are due, the last one of each source where the journal does not know it yet, and the blocks of
+        topics that have grown.
+        """
         found: list[Drop | None] = []
         for source in pulled_sources():
             with _noting(self.found.damaged):
@@ -152,6 +163,9 @@ class _Survey:
                         found.append(due(self.lakehouse, database, self.journal, self.zone.today()))
                     except SourceUnavailableError as error:
                         self.found.unavailable[source.name] = str(error)
+        for source in streamed_sources():
+            with _noting(self.found.damaged):
+                found += grown(self.lakehouse, source, self.journal)
         return [pull for pull in found if pull]
 
     def tables(self) -> set[date]:

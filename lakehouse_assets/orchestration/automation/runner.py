@@ -109,7 +109,7 @@ class Runner:
                 self._execute(first, last, forced)
                 forced = ()
             self.look = self._look()
-            if self.select or not self.found:
+            if self.select or self.found.only_messages:
                 return
             if self.damaged:
                 return  # what is left undone is so because of that

@@ -40,7 +40,7 @@ class JsonLines:
         """The records of a drop; raises `DropProblem` where no line of it is text."""
         body, remainder = drop_body(content, JSON_LINES)
         spellings = {column.name: column.written for column in columns}
-        column_of = {written.lower(): column for column, of in spellings.items() for written in of}
+        column_of = columns_by_key(columns)
         rows = RowBuilder(list(spellings))
         text_seen = False
         keys: dict[str, None] = {}
@@ -48,8 +48,7 @@ class JsonLines:
             if not line.strip():
                 continue
             try:
-                record = _record(as_text(line), line)
-                known, rescued = _values(record, column_of, line)
+                record, known, rescued = read_object(line, column_of)
             except BadLine as problem:
                 rows.bad(problem.rule, problem.detail, problem.raw)
                 text_seen |= problem.rule not in _NOT_TEXT
@@ -67,6 +66,17 @@ class JsonLines:
         optional = [column.name for column in columns if column.optional]
         drift = column_drift(list(keys), spellings, optional=optional, ordered=False) if keys else None
         return rows.table(drift)
+
+
+def columns_by_key(columns: Sequence[Landed]) -> dict[str, str]:
+    """Every spelling of a key in lower case → its column."""
+    return {written.lower(): column.name for column in columns for written in column.written}
+
+
+def read_object(line: bytes, column_of: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str | None], str | None]:
+    """The object of a line, its values by column as they landed, and its unexpected keys as JSON. Raises `BadLine`."""
+    record = _record(as_text(line), line)
+    return record, *_values(record, column_of, line)
 
 
 def _record(text: str, line: bytes) -> dict[str, Any]:

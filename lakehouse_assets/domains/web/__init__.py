@@ -1,0 +1,1 @@
+"""Web: what visitors do in the shop, as it happens."""
