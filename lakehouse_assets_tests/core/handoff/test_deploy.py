@@ -385,8 +385,8 @@ def test_what_a_hand_off_sends_is_snowflake_sql(lakehouse_of: Any, monkeypatch: 
     assert_parses(";\n".join(dict.fromkeys(sent)) + ";\n")
 
 
-def assert_parses(script: str) -> None:
+def assert_parses(script: str, dialect: str = "snowflake") -> None:
     from sqlfluff.core import FluffConfig, Linter
 
-    parsed = Linter(config=FluffConfig(overrides={"dialect": "snowflake"})).parse_string(script)
+    parsed = Linter(config=FluffConfig(overrides={"dialect": dialect})).parse_string(script)
     assert not parsed.violations, parsed.violations[:3]
