@@ -16,7 +16,7 @@ def doctor(format: Format = "table", home: Home = None) -> None:
     """Look whether all that a run needs is there: Python, folders, engine and its versions, account, extras. Loads
     nothing; exits 1 where something is to be done first.
 
-    Example: `LAKEHOUSE_ENGINE=sc://127.0.0.1:15002 lakehouse doctor`
+    Example: `lakehouse doctor --format json`
     """
     context.one_of(format, ["table", "json"])
     settings = context.settings(home=home)
