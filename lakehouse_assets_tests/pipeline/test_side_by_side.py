@@ -4,11 +4,18 @@ shown a traceback.
 
 import subprocess
 import sys
+from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lakehouse_assets.core.declarations.registry import pulled_sources
+from lakehouse_assets.core.declarations.source import Source
+from lakehouse_assets.core.delta.staging import StagedSlice
+from lakehouse_assets.core.sources import ingest
+from lakehouse_assets.errors import LakehouseError
 from lakehouse_assets_tests.pipeline.conftest import NewWorld
 from lakehouse_assets_tests.pipeline.world import World, against_oracle, differences, line, order_csv, rates_csv
 
@@ -126,3 +133,47 @@ def test_a_withdrawal_beside_two_runs_takes_its_drop_back(table: str, make_world
     assert not world.runner().found
     everything = ("bronze", "silver", "gold", "snowflake")
     assert not differences(alone.state(everything), world.state(everything))
+
+
+def test_a_run_that_journals_while_another_looks_up_the_journal(
+    make_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both journal the same drops: the test above fails, but only sometimes."""
+    world, others = make_world(), list[str]()
+    land(world, range(2))
+
+    def meddling() -> list[Source]:
+        if not others:
+            others.append(world.command("run").stderr)
+        return pulled_sources()
+
+    monkeypatch.setattr(ingest, "pulled_sources", meddling)
+    world.run()
+    assert len(others) == 1
+    assert_each_entry_once(world)
+    assert not against_oracle(world)
+
+
+def test_a_withdrawal_while_another_one_is_made(make_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both journal it."""
+    world, others = make_world(), list[int]()
+    land(world, range(2))
+    world.run()
+    journal_slice = ingest.journal_slice
+
+    def meddling(*arguments: Any) -> StagedSlice:
+        if not others:
+            others.append(world.command("withdraw", TAKEN_BACK).returncode)
+        return journal_slice(*arguments)
+
+    monkeypatch.setattr(ingest, "journal_slice", meddling)
+    with pytest.raises(LakehouseError, match="already withdrawn"):
+        ingest.withdraw(world.lakehouse, TAKEN_BACK)
+    assert others == [0]
+    assert_each_entry_once(world)
+
+
+def assert_each_entry_once(world: World) -> None:
+    found = Counter((e["path"], e["sequence"]) for e in world.delta("bronze.landings").to_pylist())
+    assert found
+    assert set(found.values()) == {1}

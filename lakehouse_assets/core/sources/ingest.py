@@ -24,6 +24,7 @@ from lakehouse_assets.core.declarations.source import Source
 from lakehouse_assets.core.delta.commits import Consumed
 from lakehouse_assets.core.delta.files import Span
 from lakehouse_assets.core.delta.findings import DamagedTableError, Finding
+from lakehouse_assets.core.delta.heads import Head
 from lakehouse_assets.core.delta.slice_rules import OPERATION
 from lakehouse_assets.core.delta.staging import JOURNAL, Lakehouse, StagedSlice
 from lakehouse_assets.core.format import Format
@@ -109,7 +110,7 @@ def stage_bronze(
     What is remembered of pulls goes with every commit, so that the newest one always has it.
     """
     model = source.bronze_contract
-    head = lakehouse.head(model)
+    head = pulled.head if pulled else lakehouse.head(model)
     held = {(p, h) for p, h, _ in _held(lakehouse, model.name, drops)}
     missing = [d for d in drops if (d.path, d.content_hash) not in held]
     consumed = Consumed(contract=model.fingerprint, watermark=pulled.watermark if pulled else remembered(head))
@@ -168,10 +169,16 @@ def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) ->
     """Stage the entries of the drops whose rows are in bronze, of all pulls whose rows are, and of all blocks of topics
     that have grown. None where there are none.
     """
-    journal = entries(lakehouse)
+    # In this order: what somebody journals after that makes the slice a stale one.
+    head = lakehouse.head(contract(JOURNAL))
+    journal = entries(lakehouse, head.version)
     sequences = {path: max(e.sequence for e in of_path) for path, of_path in by_path(journal).items()}
+
+    def landed(path: str, h: str, day: date, source: str) -> Entry:
+        return Entry(path, sequences.get(path, 0) + 1, h, day, LANDED, source)
+
     found = [
-        Entry(path, sequences.get(path, 0) + 1, h, day, LANDED, source.name)
+        landed(path, h, day, source.name)
         for source in pulled_sources()
         for path, h, day in unjournaled(lakehouse, source, journal)
     ]
@@ -183,20 +190,15 @@ def stage_journal(lakehouse: Lakehouse, zone: LandingZone, drops: list[Drop]) ->
             if day is None and _is_empty(zone, drop):
                 day = drop.batch_date
             if day is not None:
-                found.append(
-                    Entry(drop.path, sequences.get(drop.path, 0) + 1, drop.content_hash, day, LANDED, source.name)
-                )
+                found.append(landed(drop.path, drop.content_hash, day, source.name))
     reached = dict(journaled(lakehouse))
     for source in streamed_sources():
         now = positions(lakehouse.store.head(source.bronze))
         blocks = grown(lakehouse, source, journal, now)
-        found += [
-            Entry(d.path, sequences.get(d.path, 0) + 1, content_hash(d.path), d.batch_date, LANDED, d.source)
-            for d in blocks
-        ]
+        found += [landed(d.path, content_hash(d.path), d.batch_date, d.source) for d in blocks]
         if blocks:
             reached[source.name] = {key: vars(position) for key, position in now.items()}
-    return journal_slice(lakehouse, found, reached) if found else None
+    return journal_slice(lakehouse, found, head, reached) if found else None
 
 
 def _is_empty(zone: LandingZone, drop: Drop) -> bool:
@@ -208,10 +210,11 @@ def _is_empty(zone: LandingZone, drop: Drop) -> bool:
     )
 
 
-def journal_slice(lakehouse: Lakehouse, found: list[Entry], reached: Mapping[str, Any] | None = None) -> StagedSlice:
-    """Stage entries of the journal. reached: source → how far the journal knows its topic then; default: as before."""
+def journal_slice(
+    lakehouse: Lakehouse, found: list[Entry], head: Head, reached: Mapping[str, Any] | None = None
+) -> StagedSlice:
+    """Stage entries that follow on those at `head`. reached: source → how far the journal knows its topic then."""
     model = contract(JOURNAL)
-    head = lakehouse.head(model)
     rows = [{**vars(e), OPERATION: "I"} for e in sorted(found)]
     uri = lakehouse.scratch(JOURNAL)
     schema = pa.schema([*(pa.field(f.name, f.type) for f in model.arrow_schema), pa.field(OPERATION, pa.string())])
@@ -288,8 +291,11 @@ def acknowledge(lakehouse: Lakehouse, path: str) -> Entry:
 def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:
     """Journal a state of a path; again where a run has written to the journal meanwhile, at most `_ATTEMPTS` times."""
     for _ in range(_ATTEMPTS):
-        entry = _entry_of(lakehouse, path, state)
-        staged = journal_slice(lakehouse, [entry])
+        if not lakehouse.store.exists(JOURNAL):
+            raise never_landed(path)
+        head = lakehouse.head(contract(JOURNAL))
+        entry = _entry_of(entries(lakehouse, head.version), path, state)
+        staged = journal_slice(lakehouse, [entry], head)
         try:
             lakehouse.publish(staged)
             return entry
@@ -301,8 +307,8 @@ def _journal_state(lakehouse: Lakehouse, path: str, state: str) -> Entry:
     )
 
 
-def _entry_of(lakehouse: Lakehouse, path: str, state: str) -> Entry:
-    of_path = by_path(entries(lakehouse)).get(path, [])
+def _entry_of(journal: Iterable[Entry], path: str, state: str) -> Entry:
+    of_path = by_path(journal).get(path, [])
     last = last_landed(of_path)
     if last is None:
         raise never_landed(path)

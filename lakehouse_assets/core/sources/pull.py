@@ -61,11 +61,14 @@ _NEVER: Final[Mapping[str, Any]] = {"since": None, "rows": 0, "keys": "0", "rece
 
 @dataclass(frozen=True)
 class Pull:
-    """What one pull takes: a drop with its rows (None where nothing is new after all), and what is to be remembered."""
+    """What one pull takes: a drop with its rows (None where nothing is new after all), and what is to be remembered.
+    head: the table as it was when the rows were compared with it, to which alone they may be added.
+    """
 
     drop: Drop
     rows: pa.Table | None
     watermark: Mapping[str, Any]
+    head: Head
 
 
 def folder(source: Source) -> str:
@@ -160,7 +163,7 @@ def pull(
     went = held.filter(~pl.col("_gone") & bool(by.deleted)).join(keys, on=by.key, how="anti")
     database.refuse_emptied(held.filter(~pl.col("_gone")).height, went.height)
     if came.is_empty() and went.is_empty():
-        return Pull(drop, None, {**last, "watermark": greatest, **watermark})
+        return Pull(drop, None, {**last, "watermark": greatest, **watermark}, head)
 
     path, day = _place(source, last, [*(e.path for e in journal), *known["path"]], refused, today)
     landing = _landing(source, came, went, now)
@@ -169,7 +172,7 @@ def pull(
     content_hash = hashlib.sha256(f"{now}\n{landing.write_ndjson()}".encode()).hexdigest()
     made = Drop(source.name, path, content_hash, day, 0.0)
     name = {"path": path, "content_hash": content_hash, "batch_date": day.isoformat()}
-    return Pull(made, _bronze_rows(source, landing, made), {**name, "watermark": greatest, **watermark})
+    return Pull(made, _bronze_rows(source, landing, made), {**name, "watermark": greatest, **watermark}, head)
 
 
 def _overtaken(source: Source, journal: Iterable[Entry]) -> set[Content]:

@@ -156,7 +156,7 @@ def recover_journal(lakehouse: Lakehouse) -> Recovered:
             ahead.add(source.bronze)
     found.added = len(journal) - known
     if journal:
-        slice_ = journal_slice(lakehouse, journal)
+        slice_ = journal_slice(lakehouse, journal, lakehouse.head(contract(JOURNAL)))
         # It knows contents that bronze lacks, so bronze is behind it, and is to be made whole before anything is made
         # from it.
         read = slice_.consumed
