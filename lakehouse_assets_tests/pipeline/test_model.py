@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -278,13 +278,7 @@ class Lakehouse(RuleBasedStateMachine):
 
     @rule(part=st.sampled_from(PARTS))
     def run_a_part(self, part: list[str]) -> None:
-        try:
-            self.world.run(select=part)
-        except LakehouseError as error:
-            # a table further up that has never been made, or lacks a batch, is said
-            if "materialise" not in str(error):
-                raise
-        self.look()
+        self.run_some(part)
 
     @rule(day=st.sampled_from(DAYS))
     def run_a_day(self, day: str) -> None:
@@ -411,8 +405,16 @@ class Lakehouse(RuleBasedStateMachine):
     def rebuild(self, name: str) -> None:
         """What `lakehouse rebuild` does."""
         if self.world.graph[name].upstreams and set(self.world.graph[name].upstreams) <= self.world.versions().keys():
-            self.world.run(select=[name], force=[name])
-            self.look()
+            self.run_some([name], force=[name])
+
+    def run_some(self, part: list[str], force: Sequence[str] = ()) -> None:
+        """Run a part of the graph. That a table further up has never been made, or lacks a batch, is said."""
+        try:
+            self.world.run(select=part, force=force)
+        except LakehouseError as error:
+            if "materialise" not in str(error):
+                raise
+        self.look()
 
     # -- what must hold ----------------------------------------------------------------------------------------------
 
