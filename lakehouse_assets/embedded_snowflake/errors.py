@@ -47,8 +47,13 @@ def damaged(error: Exception) -> str | None:
 
 
 def conflict(error: Exception) -> bool:
-    """Whether a statement met a change of another open transaction."""
-    return isinstance(error, duckdb.TransactionException) and "onflict" in str(error)
+    """Whether a statement met a change of another session: to a row, or to the account's own records of the same
+    object, which both were about to make.
+    """
+    said = str(error)
+    if isinstance(error, duckdb.ConstraintException):
+        return "ext_table_catalog" in said
+    return isinstance(error, duckdb.TransactionException) and ("onflict" in said or "commit: PRIMARY KEY" in said)
 
 
 def programming_error(error: Exception) -> ProgrammingError:

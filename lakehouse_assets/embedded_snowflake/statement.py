@@ -124,7 +124,7 @@ class Statement(Unparsed):
         while True:
             try:
                 self._execute_once(expression.copy(), copy.copy(params), comments)
-            except duckdb.TransactionException as error:
+            except (duckdb.TransactionException, duckdb.ConstraintException) as error:
                 if (
                     not conflict(error)
                     or (session.in_transaction and session.touched)

@@ -205,3 +205,27 @@ def test_closing_a_session_rolls_its_transaction_back_at_once(
     state("ALTER SESSION SET LOCK_TIMEOUT = 0")
     state("UPDATE STATE SET version = 1")
     assert state("SELECT SUM(version) FROM STATE") == [(2,)]
+
+
+def test_two_sessions_that_create_the_same_tables_at_once_both_succeed(
+    connect: Callable[..., SnowflakeConnection],
+) -> None:
+    """Without it one of two first deployments fails by a key of the account's own records."""
+    sessions, failed = [Sql(connect()) for _ in range(3)], list[Exception]()
+    start = threading.Barrier(len(sessions))
+
+    def create(session: Sql) -> None:
+        for number in range(15):
+            columns = ", ".join(f"C{i} VARCHAR(10)" for i in range(8))
+            start.wait(60)
+            try:
+                session(f"CREATE TABLE IF NOT EXISTS T{number} ({columns})")
+            except ProgrammingError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=create, args=(session,)) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
