@@ -1,10 +1,10 @@
 """Appends to a table that a topic fills, many a minute: one commit adds rows and says how far each partition is.
 
 Every commit has an application transaction for each partition of which it has rows, with the offset after the last one
-as its version. A batch says from which offsets it goes on. Where the table is elsewhere, nothing is added: looked up
-before the commit in the snapshot at hand, and by the protocol where that snapshot is out of date, for it refuses a
-commit that does not know of another one with the same application. A further application is shared by all partitions,
-so that what a commit says of the others is true. Compaction has none of these, so it never stands in the way.
+as its version. A batch names the offsets at which it begins. If the table is at other offsets, nothing is added: they
+are compared before the commit, and the protocol refuses a commit whose snapshot lacks another one of the same
+application. One more application is shared by all partitions, because each commit records how far all of them are.
+Compaction has none of these, so it never conflicts with an append.
 
 Does not belong here: brokers, messages, offsets of a group (`streams/`).
 """

@@ -78,7 +78,7 @@ def recover_bronze(lakehouse: Lakehouse, zone: LandingZone, source: Source) -> R
 
     As long as a drop that counts is lost the journal keeps what it has recorded of the former table, so that nothing is
     made from this one. Raises `DamagedTableError` where the journal itself is damaged, and `LakehouseError` for a table
-    that a topic fills: how far it is stands in its commits, and a new one would take messages in twice.
+    that a topic fills: its commits record how far it is, and a new table would take messages in twice.
     """
     store, model = lakehouse.store, source.bronze_contract
     if source.topic:

@@ -36,7 +36,7 @@ class Securable(NamedTuple):
 
     @classmethod
     def of(cls, kind: str, *parts: str) -> "Securable":
-        """By kind and the parts of a full name, in any case: names are not told apart by it here."""
+        """By kind and the parts of a full name; names that differ in case alone are the same here."""
         return cls("TABLE" if kind == "VIEW" else kind, ".".join(parts).upper())
 
     @property

@@ -43,7 +43,7 @@ def test_a_client_that_is_newer_than_its_server_is_named(client: str, server: st
 
 
 def test_functions_need_the_same_python_on_both_sides():
-    """Else the first drop is not parsed, and the engine's traceback says so."""
+    """Else the first drop fails in the engine, with a traceback that does not name the cause."""
     assert pythons_fit("3.11", "3.11") == ""
     assert pythons_fit("3.11", "3.12") == "run this under Python 3.12, or give the workers Python 3.11"
 
