@@ -21,6 +21,8 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets.shown import say
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from lakehouse_assets.core.declarations.source import Source
 
 
@@ -135,7 +137,7 @@ def generate_events(
     print(f"Sent {len(sent):,} messages to {sample.TOPIC}, {dirty:,} of them late, twice or broken.")
 
 
-def _moment(text: str):  # type: ignore[no-untyped-def]
+def _moment(text: str) -> datetime:
     from datetime import UTC, datetime
 
     try:

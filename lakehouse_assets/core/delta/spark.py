@@ -54,7 +54,7 @@ from lakehouse_assets.processes import scratch_name
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameReader, Row, SparkSession
 
-_USER_METADATA = f"spark.databricks.delta.commitInfo.{METADATA}"
+USER_METADATA = f"spark.databricks.delta.commitInfo.{METADATA}"
 
 _OPTIONS_INSTEAD = (
     "The Spark endpoint refuses the session settings by which commits say what they are; set"
@@ -272,7 +272,7 @@ class DeltaSparkStore(DeltaStore):
         """Run statements that commit, and return what the last one gives. said: what goes beside the commit; number: of
         the application transaction that it carries.
         """
-        settings = {_USER_METADATA: said}
+        settings = {USER_METADATA: said}
         if number is not None:
             settings |= {
                 "spark.databricks.delta.write.txnAppId": APPLICATION,

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 OLDEST, NEWEST = (3, 11), (3, 13)
 """The versions of Python that the packages are installed on."""
 
-_PROBE = "spark.databricks.delta.commitInfo.userMetadata"
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -173,12 +171,14 @@ def _commits(session: SparkSession, settings: Settings) -> Finding:
     """Whether sessions may have the settings by which commits say what they are."""
     from pyspark.errors import PySparkException
 
+    from lakehouse_assets.core.delta.spark import USER_METADATA
+
     by = f"by {settings.spark_commits}"
     if settings.spark_commits == "options":
         return Finding("commits", by)
     try:
-        session.conf.set(_PROBE, "{}")
-        session.conf.unset(_PROBE)
+        session.conf.set(USER_METADATA, "{}")
+        session.conf.unset(USER_METADATA)
     except PySparkException:
         return Finding("commits", f"{by}, which the endpoint refuses", "set LAKEHOUSE_SPARK_COMMITS=options")
     return Finding("commits", by)
